@@ -1,1 +1,28 @@
-//! stub
+//! The inference engine as a library. A program holds one [`Llm`] and asks it for answers.
+//!
+//! The walk of a request is the architecture: see `docs/ARCHITECTURE.md`. Text lives at the rim
+//! ([`llm`], [`text`], [`output`]), tokens at the core ([`engine`], [`kv_cache`], [`sampling`]),
+//! tensors below them ([`models`], [`layers`], [`attention`]).
+#![forbid(unsafe_code)]
+
+pub mod attention;
+pub mod engine;
+pub mod error;
+pub mod forward;
+pub mod kv_cache;
+pub mod layers;
+pub mod llm;
+pub mod loading;
+pub mod models;
+pub mod request;
+pub mod sampling;
+pub mod text;
+
+pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
+pub use llm::{Generation, Llm, ModelInfo};
+pub use loading::LoadOptions;
+pub use request::{
+    ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
+    Prompt, Role, TokenLogprobs, Usage,
+};
+pub use sampling::SamplingParams;

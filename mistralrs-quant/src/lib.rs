@@ -1,1 +1,2 @@
-//! stub
+pub use mistralrs_kernels::QuantType; /// e
+#[derive(Debug, thiserror::Error)] #[error("e")] pub struct Error;
