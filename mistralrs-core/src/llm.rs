@@ -102,7 +102,11 @@ impl Llm {
     ///
     /// # Errors
     /// [`RequestError::Invalid`] for an id outside the vocabulary.
-    pub fn detokenize(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, RequestError> {
+    pub fn detokenize(
+        &self,
+        ids: &[u32],
+        skip_special_tokens: bool,
+    ) -> Result<String, RequestError> {
         todo!()
     }
 
