@@ -61,8 +61,6 @@ pub struct ServerConfig {
     pub keep_alive: Duration,
     /// The name of the model, if it is not to be derived.
     pub model_name: Option<String>,
-    /// Seed of requests that bring none.
-    pub seed: Option<u64>,
     /// The template variable `enable_thinking` of requests that do not set it.
     pub enable_thinking: Option<bool>,
 }
@@ -79,7 +77,6 @@ impl Default for ServerConfig {
             strict: false,
             keep_alive: Duration::from_secs(10),
             model_name: None,
-            seed: None,
             enable_thinking: None,
         }
     }
@@ -103,7 +100,13 @@ impl AppState {
     /// Nothing loaded yet.
     pub fn new(config: ServerConfig, log: Option<RequestLog>) -> Self {
         let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
-        Self { model: ModelSlot::default(), config, metrics: Arc::new(Metrics::default()), log, in_flight }
+        Self {
+            model: ModelSlot::default(),
+            config,
+            metrics: Arc::new(Metrics::default()),
+            log,
+            in_flight,
+        }
     }
 
     /// What a request is checked against.
@@ -160,7 +163,10 @@ fn cors(origins: &Origins) -> CorsLayer {
     let allowed = match origins {
         Origins::Any => AllowOrigin::any(),
         Origins::Localhost => AllowOrigin::predicate(|origin, _| is_local(origin)),
-        Origins::List(list) => AllowOrigin::list(list.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        Origins::List(list) => AllowOrigin::list(
+            list.iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        ),
     };
     CorsLayer::new()
         .allow_origin(allowed)
@@ -171,13 +177,19 @@ fn cors(origins: &Origins) -> CorsLayer {
 }
 
 fn is_local(origin: &HeaderValue) -> bool {
-    let Ok(uri) = origin.to_str().unwrap_or_default().parse::<Uri>() else { return false };
+    let Ok(uri) = origin.to_str().unwrap_or_default().parse::<Uri>() else {
+        return false;
+    };
     let host = uri.host().unwrap_or_default();
     ["localhost", "127.0.0.1", "[::1]"].contains(&host) || host.ends_with(".localhost")
 }
 
 /// Holds a place for the whole time the handler runs; a stream's engine queue is bounded on its own.
-async fn limit_in_flight(State(app): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+async fn limit_in_flight(
+    State(app): State<Arc<AppState>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match Arc::clone(&app.in_flight).try_acquire_owned() {
         Err(_) => ApiError::too_many_requests(app.config.max_in_flight).into_response(),
         Ok(_permit) => next.run(request).await,
@@ -186,7 +198,9 @@ async fn limit_in_flight(State(app): State<Arc<AppState>>, request: Request, nex
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let text = text
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
     tracing::error!("a request handler panicked: {text}");
     ApiError::internal().into_response()
 }
@@ -198,9 +212,16 @@ pub struct RequestId(pub String);
 /// Takes the client's id if it is a sane one.
 fn request_id(request: &Request) -> RequestId {
     let sane = |id: &&str| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
+        (1..=128).contains(&id.len())
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
     };
-    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
+    let given = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(sane);
     RequestId(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
 }
 
@@ -233,10 +254,23 @@ mod tests {
 
     #[test]
     fn only_pages_of_this_machine_are_local() {
-        for origin in ["http://localhost", "http://localhost:3000", "https://127.0.0.1:8", "http://[::1]:5", "http://a.localhost"] {
+        for origin in [
+            "http://localhost",
+            "http://localhost:3000",
+            "https://127.0.0.1:8",
+            "http://[::1]:5",
+            "http://a.localhost",
+        ] {
             assert!(is_local(&HeaderValue::from_static(origin)), "{origin}");
         }
-        for origin in ["http://localhost.evil.com", "https://example.com", "null", "", "http://127.0.0.1.evil.com", "file://"] {
+        for origin in [
+            "http://localhost.evil.com",
+            "https://example.com",
+            "null",
+            "",
+            "http://127.0.0.1.evil.com",
+            "file://",
+        ] {
             assert!(!is_local(&HeaderValue::from_static(origin)), "{origin}");
         }
     }

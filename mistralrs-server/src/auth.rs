@@ -23,7 +23,10 @@ impl fmt::Debug for ApiKeys {
 impl ApiKeys {
     /// Blank keys are left out.
     pub fn new(keys: impl IntoIterator<Item = String>) -> Self {
-        let keys = keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        let keys = keys
+            .into_iter()
+            .map(|key| key.trim().to_owned())
+            .filter(|key| !key.is_empty());
         Self(keys.collect())
     }
 
@@ -34,7 +37,9 @@ impl ApiKeys {
 
     /// Compares with every key, so that the time does not tell which one was near.
     fn accepts(&self, given: &str) -> bool {
-        let found = self.0.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(given.as_bytes()));
+        let found = self.0.iter().fold(Choice::from(0), |found, key| {
+            found | key.as_bytes().ct_eq(given.as_bytes())
+        });
         found.into()
     }
 
@@ -42,10 +47,12 @@ impl ApiKeys {
         if self.is_empty() {
             return Ok(());
         }
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = value.and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
-            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-        });
+        let value = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let key = value
+            .and_then(|value| value.split_once(' '))
+            .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()));
         match key {
             Some(key) if self.accepts(key) => Ok(()),
             _ => Err(ApiError::unauthorized(value.is_some())),
@@ -84,13 +91,28 @@ mod tests {
         assert!(check(&["", "  "], None).is_ok());
         assert!(check(&["a", "b"], Some("Bearer b")).is_ok());
         assert!(check(&["a"], Some("bearer a")).is_ok());
-        for given in [None, Some("Bearer"), Some("Bearer "), Some("Bearer ab"), Some("Bearer A"), Some("Basic a"), Some("a")] {
-            assert_eq!(check(&["a"], given).unwrap_err().status().as_u16(), 401, "{given:?}");
+        for given in [
+            None,
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Bearer ab"),
+            Some("Bearer A"),
+            Some("Basic a"),
+            Some("a"),
+        ] {
+            assert_eq!(
+                check(&["a"], given).unwrap_err().status().as_u16(),
+                401,
+                "{given:?}"
+            );
         }
     }
 
     #[test]
     fn keys_are_not_printed() {
-        assert_eq!(format!("{:?}", ApiKeys::new(["secret".to_owned()])), "1 API keys");
+        assert_eq!(
+            format!("{:?}", ApiKeys::new(["secret".to_owned()])),
+            "1 API keys"
+        );
     }
 }

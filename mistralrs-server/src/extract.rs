@@ -34,11 +34,20 @@ impl FromRequest<Arc<AppState>> for JsonBytes {
 
 /// A web page of another origin may send other content types without asking first, so they are refused.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
         return false;
     };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 fn unreadable(rejection: &BytesRejection, limit_bytes: usize) -> ApiError {
@@ -75,7 +84,10 @@ impl JsonBytes {
         let value = value.and_then(|value| json.end().map(|()| value));
         match value {
             Ok(value) if unknown.len() <= MAX_UNKNOWN_FIELDS => Ok(Parsed { value, unknown }),
-            Ok(_) => Err(ApiError::malformed("", format!("more than {MAX_UNKNOWN_FIELDS} unknown fields"))),
+            Ok(_) => Err(ApiError::malformed(
+                "",
+                format!("more than {MAX_UNKNOWN_FIELDS} unknown fields"),
+            )),
             Err(error) => Err(malformed(&track.path().to_string(), &error)),
         }
     }
@@ -84,7 +96,9 @@ impl JsonBytes {
     ///
     /// # Errors
     /// As [`JsonBytes::parse`].
-    pub fn parse_both<A: DeserializeOwned, B: DeserializeOwned>(&self) -> Result<(A, B, BTreeSet<String>), ApiError> {
+    pub fn parse_both<A: DeserializeOwned, B: DeserializeOwned>(
+        &self,
+    ) -> Result<(A, B, BTreeSet<String>), ApiError> {
         let first = self.parse::<A>()?;
         let second = self.parse::<B>()?;
         // A nested path is known to the one type that owns its first key; only that one reports it.
@@ -105,7 +119,10 @@ impl JsonBytes {
 fn malformed(path: &str, error: &serde_json::Error) -> ApiError {
     let path = if path == "." { "" } else { path };
     if path.is_empty() || error.is_syntax() || error.is_eof() {
-        return ApiError::malformed(path, format!("the body is not valid JSON for this route: {error}"));
+        return ApiError::malformed(
+            path,
+            format!("the body is not valid JSON for this route: {error}"),
+        );
     }
     let path: String = path.chars().take(120).collect();
     ApiError::malformed(path.clone(), format!("`{path}`: {error}"))
@@ -119,9 +136,15 @@ fn path_text(path: &serde_ignored::Path<'_>) -> String {
         Path::Map { parent, key } => {
             let parent = path_text(parent);
             let key: String = key.chars().take(60).collect();
-            if parent.is_empty() { key } else { format!("{parent}.{key}") }
+            if parent.is_empty() {
+                key
+            } else {
+                format!("{parent}.{key}")
+            }
         }
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => path_text(parent),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => path_text(parent),
     }
 }
 
@@ -156,19 +179,34 @@ mod tests {
     fn unknown_fields_are_named_by_path_and_known_ones_are_not() {
         let body = bytes(r#"{"items":[{"a":1,"b":{"c":2}}],"temperature":1,"who":null}"#);
         let (_, _, unknown) = body.parse_both::<First, Second>().unwrap();
-        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["items[0].b", "who"]);
+        assert_eq!(
+            unknown.into_iter().collect::<Vec<_>>(),
+            ["items[0].b", "who"]
+        );
     }
 
     #[test]
     fn errors_name_the_path() {
-        let error = bytes(r#"{"items":[{"a":1},{"a":"x"}]}"#).parse::<First>().unwrap_err();
+        let error = bytes(r#"{"items":[{"a":1},{"a":"x"}]}"#)
+            .parse::<First>()
+            .unwrap_err();
         assert_eq!(error.field(), Some("items[1].a"));
-        assert!(error.message().starts_with("`items[1].a`: invalid type: string \"x\""), "{}", error.message());
+        assert!(
+            error
+                .message()
+                .starts_with("`items[1].a`: invalid type: string \"x\""),
+            "{}",
+            error.message()
+        );
     }
 
     #[test]
     fn hostile_bodies_are_refused() {
-        let deep = format!("{{\"items\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            "{{\"items\":{}1{}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         let deep_unknown = format!("{{\"items\":[],\"x\":{}", "[".repeat(100_000));
         let many: String = (0..500).map(|i| format!(",\"k{i}\":0")).collect();
         for text in [
@@ -196,7 +234,15 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
             is_json(&headers)
         };
-        assert!(of("application/json") && of("Application/JSON; charset=utf-8") && of("application/vnd.x+json"));
-        assert!(!of("text/plain") && !of("application/x-www-form-urlencoded") && !is_json(&HeaderMap::new()));
+        assert!(
+            of("application/json")
+                && of("Application/JSON; charset=utf-8")
+                && of("application/vnd.x+json")
+        );
+        assert!(
+            !of("text/plain")
+                && !of("application/x-www-form-urlencoded")
+                && !is_json(&HeaderMap::new())
+        );
     }
 }

@@ -26,7 +26,12 @@ impl LoadedModel {
     pub fn new(llm: Llm, name: Option<String>) -> Self {
         let name = name.unwrap_or_else(|| served_name(&llm.info().id));
         let fingerprint = format!("mistralrs-{}", env!("CARGO_PKG_VERSION"));
-        Self { llm, name, created: unix_seconds(), fingerprint }
+        Self {
+            llm,
+            name,
+            created: unix_seconds(),
+            fingerprint,
+        }
     }
 
     /// Whether a request means this model.
@@ -45,7 +50,8 @@ impl LoadedModel {
 /// A hub id stays; of a path only the last part is shown to clients.
 fn served_name(id: &str) -> String {
     let path = Path::new(id);
-    let looks_local = path.is_absolute() || id.starts_with('.') || id.ends_with(".gguf") || path.exists();
+    let looks_local =
+        path.is_absolute() || id.starts_with('.') || id.ends_with(".gguf") || path.exists();
     match path.file_name() {
         Some(name) if looks_local => name.to_string_lossy().into_owned(),
         _ => id.to_owned(),
@@ -73,8 +79,16 @@ pub struct ModelSlot {
 
 impl Default for ModelSlot {
     fn default() -> Self {
-        let progress = LoadProgress { stage: "starting".to_owned(), done: 0, total: 0 };
-        Self { ready: OnceLock::new(), failed: OnceLock::new(), progress: Mutex::new(progress) }
+        let progress = LoadProgress {
+            stage: "starting".to_owned(),
+            done: 0,
+            total: 0,
+        };
+        Self {
+            ready: OnceLock::new(),
+            failed: OnceLock::new(),
+            progress: Mutex::new(progress),
+        }
     }
 }
 
@@ -85,7 +99,11 @@ impl ModelSlot {
 
     /// Notes how far loading is.
     pub fn report(&self, event: &ProgressEvent) {
-        *self.lock() = LoadProgress { stage: event.stage.clone(), done: event.done, total: event.total };
+        *self.lock() = LoadProgress {
+            stage: event.stage.clone(),
+            done: event.done,
+            total: event.total,
+        };
     }
 
     /// How far loading is.
@@ -123,7 +141,11 @@ impl ModelSlot {
             None if self.has_failed() => Err(ApiError::load_failed()),
             None => {
                 let LoadProgress { stage, done, total } = self.progress();
-                let text = if total > 0 { format!("{stage}, {done} of {total}") } else { stage };
+                let text = if total > 0 {
+                    format!("{stage}, {done} of {total}")
+                } else {
+                    stage
+                };
                 Err(ApiError::loading(&text))
             }
         }
@@ -136,7 +158,10 @@ mod tests {
 
     #[test]
     fn paths_do_not_leave_the_house() {
-        assert_eq!(served_name("Qwen/Qwen2.5-0.5B-Instruct"), "Qwen/Qwen2.5-0.5B-Instruct");
+        assert_eq!(
+            served_name("Qwen/Qwen2.5-0.5B-Instruct"),
+            "Qwen/Qwen2.5-0.5B-Instruct"
+        );
         assert_eq!(served_name("/models/private/Qwen2.5"), "Qwen2.5");
         assert_eq!(served_name("models/tiny.gguf"), "tiny.gguf");
         assert_eq!(served_name("./tiny"), "tiny");
@@ -145,11 +170,21 @@ mod tests {
     #[test]
     fn until_ready_it_says_how_far_it_is() {
         let slot = ModelSlot::default();
-        slot.report(&ProgressEvent { stage: "load weights".into(), done: 3, total: 7 });
+        slot.report(&ProgressEvent {
+            stage: "load weights".into(),
+            done: 3,
+            total: 7,
+        });
         let error = slot.get().map(|_| ()).unwrap_err();
-        assert_eq!((error.status().as_u16(), error.code()), (503, Some("model_loading")));
+        assert_eq!(
+            (error.status().as_u16(), error.code()),
+            (503, Some("model_loading"))
+        );
         assert!(error.message().contains("load weights, 3 of 7"));
         slot.set_failed();
-        assert_eq!(slot.get().map(|_| ()).unwrap_err().code(), Some("model_load_failed"));
+        assert_eq!(
+            slot.get().map(|_| ()).unwrap_err().code(),
+            Some("model_load_failed")
+        );
     }
 }

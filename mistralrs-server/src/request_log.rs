@@ -2,6 +2,7 @@
 //! because it holds what users wrote. Keys are never in it: headers are not logged.
 
 use crate::app::{AppState, RequestId};
+use crate::error::ApiError;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -12,9 +13,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::error::ApiError;
 
 /// Longest answer kept; the rest is counted only.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -23,7 +23,8 @@ const QUEUE_LINES: usize = 1024;
 
 /// The way to the file.
 pub struct RequestLog {
-    lines: mpsc::SyncSender<String>,
+    lines: Option<mpsc::SyncSender<String>>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl RequestLog {
@@ -34,13 +35,31 @@ impl RequestLog {
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let (lines, queue) = mpsc::sync_channel(QUEUE_LINES);
-        std::thread::Builder::new().name("request-log".to_owned()).spawn(move || write_lines(file, &queue))?;
-        Ok(Self { lines })
+        let thread = std::thread::Builder::new().name("request-log".to_owned());
+        let writer = thread.spawn(move || write_lines(file, &queue))?;
+        Ok(Self {
+            lines: Some(lines),
+            writer: Some(writer),
+        })
     }
 
     fn write(&self, line: &Value) {
-        if self.lines.try_send(line.to_string()).is_err() {
+        let sent = self
+            .lines
+            .as_ref()
+            .map(|lines| lines.try_send(line.to_string()));
+        if !matches!(sent, Some(Ok(()))) {
             tracing::warn!("--log: the disk is too slow, a line was lost");
+        }
+    }
+}
+
+impl Drop for RequestLog {
+    /// Waits for what is still to be written.
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
         }
     }
 }
@@ -63,6 +82,10 @@ struct Tee {
 }
 
 impl Tee {
+    fn end(&mut self) {
+        self.complete = true;
+    }
+
     fn see(&mut self, bytes: &Bytes) {
         self.bytes += bytes.len();
         let room = MAX_ANSWER_BYTES.saturating_sub(self.answer.len());
@@ -83,7 +106,8 @@ impl Drop for Tee {
 
 /// JSON stays JSON; anything else becomes a string.
 fn as_json(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// The layer. Does nothing without `--log`, and nothing for requests without a body.
@@ -91,32 +115,48 @@ pub async fn record(State(app): State<Arc<AppState>>, request: Request, next: Ne
     if app.log.is_none() || request.method() != axum::http::Method::POST {
         return next.run(request).await;
     }
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .map(|id| id.0.clone());
     let path = request.uri().path().to_owned();
     let (parts, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, app.config.max_body_bytes).await else {
         return ApiError::body_too_large(app.config.max_body_bytes).into_response();
     };
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let millis = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
     let time = u64::try_from(millis).unwrap_or(u64::MAX);
     let mut line = json!({"time_ms": time, "id": id, "path": path, "request": as_json(&bytes)});
-    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+    let response = next
+        .run(Request::from_parts(parts, Body::from(bytes)))
+        .await;
     line["status"] = response.status().as_u16().into();
-    let tee = Tee { app, line, answer: Vec::new(), bytes: 0, complete: false };
+    let tee = Tee {
+        app,
+        line,
+        answer: Vec::new(),
+        bytes: 0,
+        complete: false,
+    };
     let (parts, body) = response.into_parts();
-    let frames = stream::unfold((body.into_data_stream(), tee), |(mut frames, mut tee)| async move {
-        match frames.next().await {
-            Some(frame) => {
-                if let Ok(bytes) = &frame {
-                    tee.see(bytes);
+    let frames = stream::unfold(
+        (body.into_data_stream(), tee),
+        |(mut frames, mut tee)| async move {
+            match frames.next().await {
+                Some(frame) => {
+                    if let Ok(bytes) = &frame {
+                        tee.see(bytes);
+                    }
+                    Some((frame, (frames, tee)))
                 }
-                Some((frame, (frames, tee)))
+                None => {
+                    tee.end();
+                    None
+                }
             }
-            None => {
-                tee.complete = true;
-                None
-            }
-        }
-    });
+        },
+    );
     Response::from_parts(parts, Body::from_stream(frames))
 }

@@ -76,13 +76,18 @@ pub async fn run(
 /// Blocks a thread of its own, not one that serves.
 async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), LoadError> {
     let watched = Arc::clone(&app);
-    let report = mistralrs_core::loading::progress::Progress::callback(move |event| watched.model.report(event));
+    let report = mistralrs_core::loading::progress::Progress::callback(move |event| {
+        watched.model.report(event)
+    });
     load.progress = load.progress.and(report);
     let name = app.config.model_name.clone();
     let model = load.model.clone();
     let loaded = tokio::task::spawn_blocking(move || Llm::load(load)).await;
     let loaded = loaded.unwrap_or_else(|error| {
-        Err(LoadError::NotFound { model, reason: format!("loading panicked: {error}") })
+        Err(LoadError::NotFound {
+            model,
+            reason: format!("loading panicked: {error}"),
+        })
     });
     match loaded {
         Ok(llm) => {
@@ -97,7 +102,9 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), Loa
 }
 
 fn announce(app: &AppState, address: SocketAddr) {
-    let Some(model) = app.model.loaded() else { return };
+    let Some(model) = app.model.loaded() else {
+        return;
+    };
     let info = model.llm.info();
     tracing::info!(
         "ready: {} ({}, {:.1} M weights as {}, {:.1} MB, context {} tokens)",
@@ -109,12 +116,24 @@ fn announce(app: &AppState, address: SocketAddr) {
         info.max_sequence_length
     );
     let (route, body) = if info.has_chat_template {
-        ("chat/completions", r#"{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":64}"#)
+        (
+            "chat/completions",
+            r#"{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":64}"#,
+        )
     } else {
-        tracing::info!("this model has no chat template: use /v1/completions, or give one with --chat-template");
-        ("completions", r#"{"prompt":"Once upon a time","max_tokens":64}"#)
+        tracing::info!(
+            "this model has no chat template: use /v1/completions, or give one with --chat-template"
+        );
+        (
+            "completions",
+            r#"{"prompt":"Once upon a time","max_tokens":64}"#,
+        )
     };
-    let key = if app.config.api_keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
+    let key = if app.config.api_keys.is_empty() {
+        ""
+    } else {
+        " -H 'Authorization: Bearer KEY'"
+    };
     tracing::info!(
         "try: curl http://{address}/v1/{route} -H 'Content-Type: application/json'{key} -d '{body}'  (docs: http://{address}/docs)"
     );
@@ -129,7 +148,9 @@ fn millions(n: u64) -> f64 {
 async fn accept(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|close| *close) => return,
@@ -158,7 +179,8 @@ async fn connection(socket: TcpStream, router: Router, mut closing: watch::Recei
         async move { router.oneshot(request).await as Result<Response<_>, Infallible> }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
     let serving = http.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -180,10 +202,15 @@ async fn connection(socket: TcpStream, router: Router, mut closing: watch::Recei
 /// No new connections; running requests may finish; then the engine ends.
 async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration) {
     let _ = close.send(true);
-    let Some(model) = app.model.loaded() else { return };
+    let Some(model) = app.model.loaded() else {
+        return;
+    };
     let gone = || async { close.closed().await };
     if close.receiver_count() > 0 {
-        tracing::info!("stopping: waiting up to {} s for running requests (again Ctrl-C: at once)", limit.as_secs());
+        tracing::info!(
+            "stopping: waiting up to {} s for running requests (again Ctrl-C: at once)",
+            limit.as_secs()
+        );
         if tokio::time::timeout(limit, gone()).await.is_err() {
             tracing::warn!("running requests were ended after {} s", limit.as_secs());
         }

@@ -41,8 +41,12 @@ pub struct Notes {
 }
 
 /// The engine's answer as a stream.
-pub fn generation_stream(generation: Generation) -> impl Stream<Item = Result<Delta, RequestError>> + Send {
-    unfold(generation, |mut generation| async move { generation.next().await.map(|delta| (delta, generation)) })
+pub fn generation_stream(
+    generation: Generation,
+) -> impl Stream<Item = Result<Delta, RequestError>> + Send {
+    unfold(generation, |mut generation| async move {
+        generation.next().await.map(|delta| (delta, generation))
+    })
 }
 
 impl Choices {
@@ -52,8 +56,18 @@ impl Choices {
         S: Stream<Item = Result<Delta, RequestError>> + Send + 'static,
     {
         let total = answers.len();
-        let tagged = answers.into_iter().enumerate().map(|(i, deltas)| deltas.map(move |delta| (i, delta)).boxed());
-        Self { events: select_all(tagged), ahead: VecDeque::new(), open: total, total, per_prompt, meter }
+        let tagged = answers
+            .into_iter()
+            .enumerate()
+            .map(|(i, deltas)| deltas.map(move |delta| (i, delta)).boxed());
+        Self {
+            events: select_all(tagged),
+            ahead: VecDeque::new(),
+            open: total,
+            total,
+            per_prompt,
+            meter,
+        }
     }
 
     fn first_of_prompt(&self, choice: usize) -> bool {
@@ -103,7 +117,12 @@ impl Choices {
                 None => break,
                 Some(Err(error)) => return Err(error),
                 Some(Ok((choice, delta))) => {
-                    if let Delta::Prompt { prompt_tokens, truncated_tokens, .. } = &delta {
+                    if let Delta::Prompt {
+                        prompt_tokens,
+                        truncated_tokens,
+                        ..
+                    } = &delta
+                    {
                         missing -= 1;
                         notes.at_prompt(*prompt_tokens, *truncated_tokens)?;
                     }
@@ -118,16 +137,26 @@ impl Choices {
 
 impl Drop for Choices {
     fn drop(&mut self) {
-        self.meter.end(if self.open == 0 { Outcome::Answered } else { Outcome::Cancelled });
+        self.meter.end(if self.open == 0 {
+            Outcome::Answered
+        } else {
+            Outcome::Cancelled
+        });
     }
 }
 
 impl Notes {
     /// What the length of a prompt gives reason to say.
-    fn at_prompt(&self, prompt_tokens: usize, truncated_tokens: usize) -> Result<Vec<String>, ApiError> {
+    fn at_prompt(
+        &self,
+        prompt_tokens: usize,
+        truncated_tokens: usize,
+    ) -> Result<Vec<String>, ApiError> {
         let mut warnings = Vec::new();
         if truncated_tokens > 0 {
-            warnings.push(format!("the first {truncated_tokens} tokens of the prompt were cut (`truncate_sequence`)"));
+            warnings.push(format!(
+                "the first {truncated_tokens} tokens of the prompt were cut (`truncate_sequence`)"
+            ));
         }
         let room = self.context_tokens.saturating_sub(prompt_tokens);
         if let Some(asked) = self.max_tokens.filter(|&asked| asked > room) {
@@ -136,7 +165,11 @@ impl Notes {
                 self.context_tokens
             ));
         }
-        if self.strict && !warnings.is_empty() { Err(ApiError::strict(&warnings)) } else { Ok(warnings) }
+        if self.strict && !warnings.is_empty() {
+            Err(ApiError::strict(&warnings))
+        } else {
+            Ok(warnings)
+        }
     }
 }
 
@@ -181,13 +214,25 @@ impl ChoiceAnswer {
 ///
 /// # Errors
 /// The first error of any answer; the others are cancelled.
-pub async fn collect(mut choices: Choices, mut notes: Notes) -> Result<(Answer, Vec<String>), ApiError> {
-    let mut answers: Vec<_> = (0..choices.total).map(|i| ChoiceAnswer::empty(choices.first_of_prompt(i))).collect();
+pub async fn collect(
+    mut choices: Choices,
+    mut notes: Notes,
+) -> Result<(Answer, Vec<String>), ApiError> {
+    let mut answers: Vec<_> = (0..choices.total)
+        .map(|i| ChoiceAnswer::empty(choices.first_of_prompt(i)))
+        .collect();
     while let Some(event) = choices.next().await {
         let (choice, delta) = event?;
-        let Some(answer) = answers.get_mut(choice) else { return Err(ApiError::internal()) };
+        let Some(answer) = answers.get_mut(choice) else {
+            return Err(ApiError::internal());
+        };
         match delta {
-            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
+            Delta::Prompt {
+                prompt_tokens,
+                truncated_tokens,
+                logprobs,
+                ..
+            } => {
                 if answer.first_of_prompt {
                     let found = notes.at_prompt(prompt_tokens, truncated_tokens)?;
                     notes.warnings.extend(found);
@@ -240,9 +285,19 @@ struct Sender<D> {
 }
 
 /// The second ending: the data of server-sent events, `[DONE]` included. An error is one event before it.
-pub fn events<D: Dialect>(choices: Choices, dialect: D, notes: Notes) -> impl Stream<Item = String> {
-    let sender =
-        Sender { choices, dialect, notes, finished: Vec::new(), frames: VecDeque::new(), ended: false };
+pub fn events<D: Dialect>(
+    choices: Choices,
+    dialect: D,
+    notes: Notes,
+) -> impl Stream<Item = String> {
+    let sender = Sender {
+        choices,
+        dialect,
+        notes,
+        finished: Vec::new(),
+        frames: VecDeque::new(),
+        ended: false,
+    };
     unfold(sender, |mut sender| async move {
         loop {
             if let Some(frame) = sender.frames.pop_front() {
@@ -271,7 +326,12 @@ impl<D: Dialect> Sender<D> {
 
     fn delta(&mut self, choice: usize, delta: Delta) -> Vec<String> {
         match delta {
-            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
+            Delta::Prompt {
+                prompt_tokens,
+                truncated_tokens,
+                logprobs,
+                ..
+            } => {
                 let mut warnings = std::mem::take(&mut self.notes.warnings);
                 if self.choices.first_of_prompt(choice) {
                     match self.notes.at_prompt(prompt_tokens, truncated_tokens) {
@@ -282,13 +342,23 @@ impl<D: Dialect> Sender<D> {
                         }
                     }
                 }
-                self.dialect.open(Opening { choice, prompt_logprobs: &logprobs, warnings })
+                self.dialect.open(Opening {
+                    choice,
+                    prompt_logprobs: &logprobs,
+                    warnings,
+                })
             }
-            Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => Vec::new(),
+            Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
+                Vec::new()
+            }
             Delta::Text { text, logprobs, .. } => self.dialect.text(choice, text, &logprobs),
             Delta::Finished { reason, usage, .. } => {
                 let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));
-                self.finished.push(ChoiceAnswer { reason, usage, ..empty });
+                self.finished.push(ChoiceAnswer {
+                    reason,
+                    usage,
+                    ..empty
+                });
                 self.dialect.finish(choice, reason)
             }
         }
@@ -296,7 +366,9 @@ impl<D: Dialect> Sender<D> {
 
     fn fail(&mut self, error: &ApiError) {
         self.choices.stop();
-        let body = serde_json::to_string(&error.to_body()).into_iter().collect();
+        let body = serde_json::to_string(&error.to_body())
+            .into_iter()
+            .collect();
         let frames = self.end(body);
         self.frames.extend(frames);
     }

@@ -1,9 +1,9 @@
 //! `/v1/completions`: the request, the answer and its chunks.
 
+use super::Limits;
 use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, check_token};
 use super::response::{self, Head, UsageBody, finite, token_text};
 use super::values::Count;
-use super::Limits;
 use crate::error::ApiError;
 use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening};
 use mistralrs_core::request::TokenLogprobs;
@@ -75,7 +75,9 @@ impl<'de> Visitor<'de> for ElementVisitor {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Element, E> {
-        u32::try_from(value).map(Element::Token).map_err(|_| E::custom(format!("{value} is no token id")))
+        u32::try_from(value)
+            .map(Element::Token)
+            .map_err(|_| E::custom(format!("{value} is no token id")))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Element, E> {
@@ -120,7 +122,9 @@ impl<'de> Visitor<'de> for PromptsVisitor {
                 Element::Tokens(tokens) => several.push(PromptBody::Tokens(tokens)),
             }
             if !single.is_empty() && !several.is_empty() {
-                return Err(A::Error::custom("token ids and whole prompts cannot stand in one list"));
+                return Err(A::Error::custom(
+                    "token ids and whole prompts cannot stand in one list",
+                ));
             }
         }
         if !single.is_empty() {
@@ -161,7 +165,10 @@ impl CompletionBody {
         warnings: &mut Vec<String>,
     ) -> Result<Completion, ApiError> {
         if self.suffix.is_some_and(|suffix| !suffix.is_empty()) {
-            return Err(ApiError::unsupported("suffix", "`suffix` is not supported: this model continues text only"));
+            return Err(ApiError::unsupported(
+                "suffix",
+                "`suffix` is not supported: this model continues text only",
+            ));
         }
         let echo = self.echo.unwrap_or(false);
         let prompt_only = echo && generate.max_tokens == Some(Count(0));
@@ -170,7 +177,10 @@ impl CompletionBody {
         }
         let mut generate = generate.into_core(limits, warnings)?;
         if self.best_of.is_some_and(|best_of| best_of.0 != generate.n) {
-            return Err(ApiError::unsupported("best_of", "`best_of` is not supported: leave it out or set it to `n`"));
+            return Err(ApiError::unsupported(
+                "best_of",
+                "`best_of` is not supported: leave it out or set it to `n`",
+            ));
         }
         let logprobs = self.logprobs.map(|top| top.0);
         if let Some(top) = logprobs.filter(|&top| top > MAX_TOP_LOGPROBS) {
@@ -180,7 +190,12 @@ impl CompletionBody {
         generate.options.logprobs = logprobs;
         generate.options.prompt_logprobs = logprobs.filter(|_| echo);
         let prompts = self.prompt.into_core(generate.n, limits)?;
-        Ok(Completion { prompts, generate, echo, prompt_only })
+        Ok(Completion {
+            prompts,
+            generate,
+            echo,
+            prompt_only,
+        })
     }
 }
 
@@ -191,11 +206,18 @@ impl Prompts {
             return Err(ApiError::invalid("prompt", "`prompt` is an empty list"));
         }
         if count.saturating_mul(n) > limits.max_choices {
-            let message = format!("{count} prompts with n = {n} are more than {} answers; send several requests", limits.max_choices);
+            let message = format!(
+                "{count} prompts with n = {n} are more than {} answers; send several requests",
+                limits.max_choices
+            );
             return Err(ApiError::invalid("prompt", message));
         }
         let check = |(i, prompt): (usize, PromptBody)| {
-            let path = if count == 1 { "prompt".to_owned() } else { format!("prompt[{i}]") };
+            let path = if count == 1 {
+                "prompt".to_owned()
+            } else {
+                format!("prompt[{i}]")
+            };
             match prompt {
                 PromptBody::Text(text) => Ok(Prompt::Text(text)),
                 PromptBody::Tokens(tokens) if tokens.is_empty() => {
@@ -266,8 +288,14 @@ pub struct CompletionLogprobs {
 impl CompletionLogprobs {
     fn push(&mut self, token: &TokenLogprobs, offset: &mut usize) {
         let candidates = token.top.iter().chain([&token.chosen]);
-        let top = candidates.map(|candidate| (token_text(&candidate.bytes), finite(candidate.logprob)));
-        self.push_column(&token.chosen.bytes, Some(finite(token.chosen.logprob)), Some(top.collect()), offset);
+        let top =
+            candidates.map(|candidate| (token_text(&candidate.bytes), finite(candidate.logprob)));
+        self.push_column(
+            &token.chosen.bytes,
+            Some(finite(token.chosen.logprob)),
+            Some(top.collect()),
+            offset,
+        );
     }
 
     fn push_column(
@@ -287,7 +315,10 @@ impl CompletionLogprobs {
 
 /// Characters that begin in these bytes.
 fn characters(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000).count()
+    bytes
+        .iter()
+        .filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000)
+        .count()
 }
 
 /// The prompt of an answer that begins with it.
@@ -332,7 +363,12 @@ impl CompletionDialect {
         }
     }
 
-    fn envelope(&self, choices: Vec<CompletionChoice>, usage: Option<Option<UsageBody>>, warnings: Vec<String>) -> CompletionResponse {
+    fn envelope(
+        &self,
+        choices: Vec<CompletionChoice>,
+        usage: Option<Option<UsageBody>>,
+        warnings: Vec<String>,
+    ) -> CompletionResponse {
         CompletionResponse {
             id: self.head.id.clone(),
             object: "text_completion",
@@ -356,7 +392,11 @@ impl CompletionDialect {
     }
 
     /// The repeated prompt of a choice, with its log-probabilities.
-    fn echo(&mut self, choice: usize, prompt: &[Option<TokenLogprobs>]) -> Option<(String, Option<CompletionLogprobs>)> {
+    fn echo(
+        &mut self,
+        choice: usize,
+        prompt: &[Option<TokenLogprobs>],
+    ) -> Option<(String, Option<CompletionLogprobs>)> {
         let echo = self.echo_of(choice)?.clone();
         let logprobs = self.logprobs.then(|| {
             let mut logprobs = CompletionLogprobs::default();
@@ -392,7 +432,9 @@ impl CompletionDialect {
     }
 
     fn whole_choice(&mut self, index: usize, answer: ChoiceAnswer) -> CompletionChoice {
-        let (mut text, mut logprobs) = self.echo(index, &answer.prompt_logprobs).unwrap_or_default();
+        let (mut text, mut logprobs) = self
+            .echo(index, &answer.prompt_logprobs)
+            .unwrap_or_default();
         if !self.prompt_only {
             text.push_str(&answer.text);
             let tail = self.logprobs(index, &answer.tokens);
@@ -408,7 +450,12 @@ impl CompletionDialect {
                 (head, None) => head,
             };
         }
-        CompletionChoice { index, text, logprobs, finish_reason: Some(response::finish_reason(answer.reason)) }
+        CompletionChoice {
+            index,
+            text,
+            logprobs,
+            finish_reason: Some(response::finish_reason(answer.reason)),
+        }
     }
 
     fn true_usage(&self, mut usage: UsageBody) -> UsageBody {
@@ -436,7 +483,12 @@ impl Dialect for CompletionDialect {
         match self.echo(opening.choice, opening.prompt_logprobs) {
             Some((text, logprobs)) => {
                 let index = opening.choice;
-                self.chunk(Some(CompletionChoice { index, text, logprobs, finish_reason: None }))
+                self.chunk(Some(CompletionChoice {
+                    index,
+                    text,
+                    logprobs,
+                    finish_reason: None,
+                }))
             }
             None => Vec::new(),
         }
@@ -447,12 +499,22 @@ impl Dialect for CompletionDialect {
             return Vec::new();
         }
         let logprobs = self.logprobs(choice, tokens);
-        self.chunk(Some(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
+        self.chunk(Some(CompletionChoice {
+            index: choice,
+            text,
+            logprobs,
+            finish_reason: None,
+        }))
     }
 
     fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
         let finish_reason = Some(response::finish_reason(reason));
-        self.chunk(Some(CompletionChoice { index: choice, text: String::new(), logprobs: None, finish_reason }))
+        self.chunk(Some(CompletionChoice {
+            index: choice,
+            text: String::new(),
+            logprobs: None,
+            finish_reason,
+        }))
     }
 
     fn usage(&mut self, usage: UsageBody) -> Vec<String> {

@@ -20,7 +20,6 @@ const MAX_LOGIT_BIAS: f32 = 100.0;
 
 /// How an answer is to be generated. Absent or `null` = the model's own default.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct GenerateBody {
     /// The loaded model's id, or `default`; absent = the loaded model.
     pub model: Option<String>,
@@ -112,7 +111,6 @@ pub struct GenerateBody {
 
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
-#[serde(default)]
 pub struct StreamOptions {
     /// A last chunk with the token counts.
     pub include_usage: Option<bool>,
@@ -138,23 +136,42 @@ impl GenerateBody {
     ///
     /// # Errors
     /// [`ApiError`] naming the field.
-    pub fn into_core(self, limits: &Limits, warnings: &mut Vec<String>) -> Result<Generate, ApiError> {
+    pub fn into_core(
+        self,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<Generate, ApiError> {
         self.warn(warnings);
         if self.grammar.is_some() {
-            return Err(ApiError::unsupported("grammar", "`grammar` is not supported yet"));
+            return Err(ApiError::unsupported(
+                "grammar",
+                "`grammar` is not supported yet",
+            ));
         }
         let n = self.n.map_or(1, |n| n.0);
         if n == 0 || n > limits.max_n {
-            return Err(ApiError::invalid("n", format!("`n` is {n}; it has to be 1 to {} (--max-n)", limits.max_n)));
+            return Err(ApiError::invalid(
+                "n",
+                format!("`n` is {n}; it has to be 1 to {} (--max-n)", limits.max_n),
+            ));
         }
         let timeout = match self.timeout_ms {
-            Some(Count(0)) => return Err(ApiError::invalid("timeout_ms", "`timeout_ms` has to be 1 or more")),
+            Some(Count(0)) => {
+                return Err(ApiError::invalid(
+                    "timeout_ms",
+                    "`timeout_ms` has to be 1 or more",
+                ));
+            }
             Some(Count(millis)) => Some(Duration::from_millis(millis as u64)),
             None => None,
         };
         let (max_tokens, min_tokens) = self.token_bounds(limits)?;
         let stream = self.stream.unwrap_or(false);
-        let include_usage = stream && self.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
+        let include_usage = stream
+            && self
+                .stream_options
+                .and_then(|o| o.include_usage)
+                .unwrap_or(false);
         let sampling = self.sampling(limits, warnings)?;
         let stop_token_ids = self.stop_token_ids(limits)?;
         let options = GenerateOptions {
@@ -169,7 +186,12 @@ impl GenerateBody {
             truncate_sequence: self.truncate_sequence.unwrap_or(false),
             timeout,
         };
-        Ok(Generate { options, n, stream, include_usage })
+        Ok(Generate {
+            options,
+            n,
+            stream,
+            include_usage,
+        })
     }
 
     fn warn(&self, warnings: &mut Vec<String>) {
@@ -188,16 +210,47 @@ impl GenerateBody {
         if let (Some(old), Some(new)) = (self.max_tokens, self.max_completion_tokens)
             && old != new
         {
-            warnings.push("`max_tokens` was ignored: `max_completion_tokens` is given too".to_owned());
+            warnings
+                .push("`max_tokens` was ignored: `max_completion_tokens` is given too".to_owned());
         }
         let mirostat_on = self.mirostat.is_some_and(|mode| mode.0 != 0);
         let dependents = [
-            ("xtc_threshold", self.xtc_threshold.is_some(), "xtc_probability", self.xtc_probability.is_some()),
-            ("mirostat_tau", self.mirostat_tau.is_some(), "mirostat", mirostat_on),
-            ("mirostat_eta", self.mirostat_eta.is_some(), "mirostat", mirostat_on),
-            ("dry_base", self.dry_base.is_some(), "dry_multiplier", self.dry_multiplier.is_some()),
-            ("dry_allowed_length", self.dry_allowed_length.is_some(), "dry_multiplier", self.dry_multiplier.is_some()),
-            ("dry_penalty_last_n", self.dry_penalty_last_n.is_some(), "dry_multiplier", self.dry_multiplier.is_some()),
+            (
+                "xtc_threshold",
+                self.xtc_threshold.is_some(),
+                "xtc_probability",
+                self.xtc_probability.is_some(),
+            ),
+            (
+                "mirostat_tau",
+                self.mirostat_tau.is_some(),
+                "mirostat",
+                mirostat_on,
+            ),
+            (
+                "mirostat_eta",
+                self.mirostat_eta.is_some(),
+                "mirostat",
+                mirostat_on,
+            ),
+            (
+                "dry_base",
+                self.dry_base.is_some(),
+                "dry_multiplier",
+                self.dry_multiplier.is_some(),
+            ),
+            (
+                "dry_allowed_length",
+                self.dry_allowed_length.is_some(),
+                "dry_multiplier",
+                self.dry_multiplier.is_some(),
+            ),
+            (
+                "dry_penalty_last_n",
+                self.dry_penalty_last_n.is_some(),
+                "dry_multiplier",
+                self.dry_multiplier.is_some(),
+            ),
             (
                 "dry_sequence_breakers",
                 self.dry_sequence_breakers.is_some(),
@@ -218,10 +271,17 @@ impl GenerateBody {
             (None, max) => ("max_tokens", max.map(|max| max.0)),
         };
         match max {
-            Some(0) => return Err(ApiError::invalid(field, format!("`{field}` has to be 1 or more"))),
+            Some(0) => {
+                return Err(ApiError::invalid(
+                    field,
+                    format!("`{field}` has to be 1 or more"),
+                ));
+            }
             Some(max) if max > limits.context_tokens => {
                 let context = limits.context_tokens;
-                let message = format!("`{field}` is {max}; the model's context is {context} tokens, prompt included");
+                let message = format!(
+                    "`{field}` is {max}; the model's context is {context} tokens, prompt included"
+                );
                 return Err(ApiError::invalid(field, message));
             }
             _ => {}
@@ -229,7 +289,8 @@ impl GenerateBody {
         let min = self.min_tokens.map_or(0, |min| min.0);
         let bound = max.unwrap_or(limits.context_tokens);
         if min > bound {
-            let message = format!("`min_tokens` is {min}, more than the {bound} tokens there can be");
+            let message =
+                format!("`min_tokens` is {min}, more than the {bound} tokens there can be");
             return Err(ApiError::invalid("min_tokens", message));
         }
         Ok((max, min))
@@ -238,7 +299,10 @@ impl GenerateBody {
     fn stop_token_ids(&self, limits: &Limits) -> Result<Vec<u32>, ApiError> {
         let ids = self.stop_token_ids.clone().unwrap_or_default();
         if ids.len() > MAX_STOP_TOKEN_IDS {
-            let message = format!("`stop_token_ids` has {} entries; at most {MAX_STOP_TOKEN_IDS}", ids.len());
+            let message = format!(
+                "`stop_token_ids` has {} entries; at most {MAX_STOP_TOKEN_IDS}",
+                ids.len()
+            );
             return Err(ApiError::invalid("stop_token_ids", message));
         }
         for (i, &id) in ids.iter().enumerate() {
@@ -247,7 +311,11 @@ impl GenerateBody {
         Ok(ids)
     }
 
-    fn sampling(&self, limits: &Limits, warnings: &mut Vec<String>) -> Result<SamplingParams, ApiError> {
+    fn sampling(
+        &self,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<SamplingParams, ApiError> {
         let number = |value: Option<Number>| value.map(|value| value.0);
         Ok(SamplingParams {
             temperature: number(self.temperature),
@@ -278,46 +346,65 @@ impl GenerateBody {
                 tau: self.mirostat_tau.map_or(5.0, |tau| tau.0),
                 eta: self.mirostat_eta.map_or(0.1, |eta| eta.0),
             })),
-            Some(Whole(1)) => Err(ApiError::unsupported("mirostat", "only Mirostat 2 is supported: `mirostat` 0 or 2")),
-            Some(Whole(mode)) => {
-                Err(ApiError::invalid("mirostat", format!("`mirostat` is {mode}; it has to be 0 or 2")))
-            }
+            Some(Whole(1)) => Err(ApiError::unsupported(
+                "mirostat",
+                "only Mirostat 2 is supported: `mirostat` 0 or 2",
+            )),
+            Some(Whole(mode)) => Err(ApiError::invalid(
+                "mirostat",
+                format!("`mirostat` is {mode}; it has to be 0 or 2"),
+            )),
         }
     }
 
     fn dry(&self) -> Result<Option<DryParams>, ApiError> {
-        let Some(multiplier) = self.dry_multiplier else { return Ok(None) };
+        let Some(multiplier) = self.dry_multiplier else {
+            return Ok(None);
+        };
         let defaults = DryParams::default();
         let breakers = self.dry_sequence_breakers.clone().map(|strings| strings.0);
         if let Some(i) = breakers.iter().flatten().position(String::is_empty) {
-            return Err(ApiError::invalid(format!("dry_sequence_breakers[{i}]"), "a sequence breaker cannot be empty"));
+            return Err(ApiError::invalid(
+                format!("dry_sequence_breakers[{i}]"),
+                "a sequence breaker cannot be empty",
+            ));
         }
         Ok(Some(DryParams {
             multiplier: multiplier.0,
             base: self.dry_base.map_or(defaults.base, |base| base.0),
-            allowed_length: self.dry_allowed_length.map_or(defaults.allowed_length, |length| length.0),
+            allowed_length: self
+                .dry_allowed_length
+                .map_or(defaults.allowed_length, |length| length.0),
             last_n: or_all("dry_penalty_last_n", self.dry_penalty_last_n)?.flatten(),
             sequence_breakers: breakers.unwrap_or(defaults.sequence_breakers),
         }))
     }
 
-    fn logit_bias(&self, limits: &Limits, warnings: &mut Vec<String>) -> Result<Vec<(u32, f32)>, ApiError> {
-        let Some(map) = &self.logit_bias else { return Ok(Vec::new()) };
+    fn logit_bias(
+        &self,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<(u32, f32)>, ApiError> {
+        let Some(map) = &self.logit_bias else {
+            return Ok(Vec::new());
+        };
         let mut clamped = 0_usize;
         let mut biases = Vec::with_capacity(map.len().min(limits.vocab_size));
         for (key, &Number(bias)) in map {
             let short: String = key.chars().take(40).collect();
             let param = format!("logit_bias.{short}");
-            let id = key
-                .parse::<u32>()
-                .map_err(|_| ApiError::invalid(&*param, format!("`{short}` in `logit_bias` is no token id")))?;
+            let id = key.parse::<u32>().map_err(|_| {
+                ApiError::invalid(&*param, format!("`{short}` in `logit_bias` is no token id"))
+            })?;
             check_token(&param, id, limits)?;
             let bounded = bias.clamp(-MAX_LOGIT_BIAS, MAX_LOGIT_BIAS);
             clamped += usize::from(bounded.to_bits() != bias.to_bits());
             biases.push((id, bounded));
         }
         if clamped > 0 {
-            warnings.push(format!("`logit_bias`: {clamped} value(s) clamped to -100…100"));
+            warnings.push(format!(
+                "`logit_bias`: {clamped} value(s) clamped to -100…100"
+            ));
         }
         Ok(biases)
     }
@@ -330,22 +417,34 @@ pub(super) fn warn_no_effect(fields: &[(&str, Option<Present>)], warnings: &mut 
 }
 
 /// Refuses an id outside the vocabulary.
-pub(super) fn check_token(param: &str, id: u32, limits: &Limits) -> Result<(), ApiError> {
+pub(crate) fn check_token(param: &str, id: u32, limits: &Limits) -> Result<(), ApiError> {
     if (id as usize) < limits.vocab_size {
         return Ok(());
     }
-    Err(ApiError::invalid(param, format!("{id} is no token id: the vocabulary has {} tokens", limits.vocab_size)))
+    Err(ApiError::invalid(
+        param,
+        format!(
+            "{id} is no token id: the vocabulary has {} tokens",
+            limits.vocab_size
+        ),
+    ))
 }
 
 /// −1 = no bound (`Some(None)`); less is refused.
-#[expect(clippy::option_option, reason = "absent, unbounded and a number are three answers")]
+#[expect(
+    clippy::option_option,
+    reason = "absent, unbounded and a number are three answers"
+)]
 fn or_all(param: &str, value: Option<Whole>) -> Result<Option<Option<usize>>, ApiError> {
     match value {
         None => Ok(None),
         Some(Whole(-1)) => Ok(Some(None)),
         Some(Whole(n)) => match usize::try_from(n) {
             Ok(n) => Ok(Some(Some(n))),
-            Err(_) => Err(ApiError::invalid(param, format!("`{param}` is {n}; it has to be -1 or more"))),
+            Err(_) => Err(ApiError::invalid(
+                param,
+                format!("`{param}` is {n}; it has to be -1 or more"),
+            )),
         },
     }
 }
@@ -353,12 +452,18 @@ fn or_all(param: &str, value: Option<Whole>) -> Result<Option<Option<usize>>, Ap
 fn stop_strings(stop: Option<Strings>) -> Result<Vec<String>, ApiError> {
     let strings = stop.unwrap_or_default().0;
     if strings.len() > MAX_STOP_STRINGS {
-        let message = format!("`stop` has {} strings; at most {MAX_STOP_STRINGS}", strings.len());
+        let message = format!(
+            "`stop` has {} strings; at most {MAX_STOP_STRINGS}",
+            strings.len()
+        );
         return Err(ApiError::invalid("stop", message));
     }
     for (i, string) in strings.iter().enumerate() {
         if string.is_empty() || string.len() > MAX_STOP_BYTES {
-            let message = format!("a stop string has to have 1 to {MAX_STOP_BYTES} bytes, this one has {}", string.len());
+            let message = format!(
+                "a stop string has to have 1 to {MAX_STOP_BYTES} bytes, this one has {}",
+                string.len()
+            );
             return Err(ApiError::invalid(format!("stop[{i}]"), message));
         }
     }
@@ -370,10 +475,16 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    const LIMITS: Limits = Limits { max_n: 4, max_choices: 8, context_tokens: 100, vocab_size: 50 };
+    const LIMITS: Limits = Limits {
+        max_n: 4,
+        max_choices: 8,
+        context_tokens: 100,
+        vocab_size: 50,
+    };
 
     fn read(body: Value) -> Result<(Generate, Vec<String>), ApiError> {
-        let body: GenerateBody = serde_json::from_value(body).map_err(|e| ApiError::malformed("", e.to_string()))?;
+        let body: GenerateBody =
+            serde_json::from_value(body).map_err(|e| ApiError::malformed("", e.to_string()))?;
         let mut warnings = Vec::new();
         let generate = body.into_core(&LIMITS, &mut warnings)?;
         Ok((generate, warnings))
@@ -392,7 +503,10 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!((generate.n, generate.stream, generate.include_usage), (3, true, true));
+        assert_eq!(
+            (generate.n, generate.stream, generate.include_usage),
+            (3, true, true)
+        );
         let options = generate.options;
         assert_eq!((options.max_tokens, options.min_tokens), (Some(7), 2));
         assert_eq!(options.stop, ["a", "b"]);
@@ -406,7 +520,10 @@ mod tests {
             min_p: Some(0.05),
             typical_p: Some(0.8),
             top_n_sigma: Some(1.5),
-            xtc: Some(Xtc { probability: 0.5, threshold: 0.2 }),
+            xtc: Some(Xtc {
+                probability: 0.5,
+                threshold: 0.2,
+            }),
             mirostat: Some(Mirostat { tau: 4.0, eta: 0.2 }),
             repetition_penalty: Some(1.1),
             frequency_penalty: Some(0.1),
@@ -427,15 +544,19 @@ mod tests {
 
     #[test]
     fn null_and_absent_are_the_same() {
-        let (generate, warnings) =
-            read(json!({"temperature": null, "stop": null, "n": null, "user": null, "logit_bias": null})).unwrap();
+        let (generate, warnings) = read(
+            json!({"temperature": null, "stop": null, "n": null, "user": null, "logit_bias": null}),
+        )
+        .unwrap();
         assert_eq!(generate.options.sampling, SamplingParams::default());
         assert_eq!((generate.n, warnings.len()), (1, 0));
     }
 
     #[test]
     fn what_has_no_effect_is_told() {
-        let (_, warnings) = read(json!({"user": "x", "store": true, "dry_base": 2, "logit_bias": {"1": 900}})).unwrap();
+        let (_, warnings) =
+            read(json!({"user": "x", "store": true, "dry_base": 2, "logit_bias": {"1": 900}}))
+                .unwrap();
         let expected = [
             "`user` has no effect here",
             "`store` has no effect here",
@@ -451,7 +572,10 @@ mod tests {
             (json!({"n": 0}), "n"),
             (json!({"n": 5}), "n"),
             (json!({"max_tokens": 0}), "max_tokens"),
-            (json!({"max_completion_tokens": 101}), "max_completion_tokens"),
+            (
+                json!({"max_completion_tokens": 101}),
+                "max_completion_tokens",
+            ),
             (json!({"max_tokens": 4, "min_tokens": 5}), "min_tokens"),
             (json!({"stop": ""}), "stop[0]"),
             (json!({"stop": vec!["x"; 17]}), "stop"),
@@ -463,12 +587,22 @@ mod tests {
             (json!({"mirostat": 3}), "mirostat"),
             (json!({"top_k": -2}), "top_k"),
             (json!({"timeout_ms": 0}), "timeout_ms"),
-            (json!({"grammar": {"type": "regex", "value": "a"}}), "grammar"),
-            (json!({"dry_multiplier": 1, "dry_sequence_breakers": ["a", ""]}), "dry_sequence_breakers[1]"),
+            (
+                json!({"grammar": {"type": "regex", "value": "a"}}),
+                "grammar",
+            ),
+            (
+                json!({"dry_multiplier": 1, "dry_sequence_breakers": ["a", ""]}),
+                "dry_sequence_breakers[1]",
+            ),
         ];
         for (body, param) in table {
             let error = read(body.clone()).map(|_| ()).expect_err(&body.to_string());
-            assert_eq!((error.status().as_u16(), error.field()), (400, Some(param)), "{body}");
+            assert_eq!(
+                (error.status().as_u16(), error.field()),
+                (400, Some(param)),
+                "{body}"
+            );
         }
     }
 }

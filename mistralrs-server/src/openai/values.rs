@@ -36,7 +36,7 @@ pub struct Strings(pub Vec<String>);
 /// A value that only matters by being there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = Object)]
-pub struct Present;
+pub struct Present(());
 
 struct NumberVisitor;
 
@@ -47,10 +47,17 @@ impl Visitor<'_> for NumberVisitor {
         f.write_str("a finite number")
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the wire has more digits than the sampler needs")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the wire has more digits than the sampler needs"
+    )]
     fn visit_f64<E: Error>(self, value: f64) -> Result<Number, E> {
         let narrow = value as f32;
-        if narrow.is_finite() { Ok(Number(narrow)) } else { Err(E::invalid_value(Unexpected::Float(value), &self)) }
+        if narrow.is_finite() {
+            Ok(Number(narrow))
+        } else {
+            Err(E::invalid_value(Unexpected::Float(value), &self))
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "as above")]
@@ -90,7 +97,10 @@ impl Visitor<'_> for WholeVisitor {
         Ok(value.into())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the guard keeps it within 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the guard keeps it within 2^53"
+    )]
     fn visit_f64<E: Error>(self, value: f64) -> Result<i128, E> {
         if value.fract() == 0.0 && value.abs() <= MAX_SAFE_INTEGER {
             Ok(value as i128)
@@ -105,7 +115,8 @@ fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(
     expecting: &'static str,
 ) -> Result<T, D::Error> {
     let value = deserializer.deserialize_any(WholeVisitor { expecting })?;
-    T::try_from(value).map_err(|_| D::Error::custom(format!("invalid value: {value}, expected {expecting}")))
+    T::try_from(value)
+        .map_err(|_| D::Error::custom(format!("invalid value: {value}, expected {expecting}")))
 }
 
 impl<'de> Deserialize<'de> for Count {
@@ -128,7 +139,9 @@ impl<'de> Deserialize<'de> for Seed {
         positive
             .or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned))
             .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("invalid value: {value}, expected {EXPECTING}")))
+            .ok_or_else(|| {
+                D::Error::custom(format!("invalid value: {value}, expected {EXPECTING}"))
+            })
     }
 }
 
@@ -162,7 +175,7 @@ impl<'de> Deserialize<'de> for Strings {
 
 impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
+        IgnoredAny::deserialize(deserializer).map(|_| Self(()))
     }
 }
 
@@ -177,7 +190,10 @@ mod tests {
         assert_eq!(from_str::<Count>("0").unwrap(), Count(0));
         assert_eq!(from_str::<Whole>("-1").unwrap(), Whole(-1));
         assert_eq!(from_str::<Seed>("-1").unwrap(), Seed(u64::MAX));
-        assert_eq!(from_str::<Seed>("18446744073709551615").unwrap(), Seed(u64::MAX));
+        assert_eq!(
+            from_str::<Seed>("18446744073709551615").unwrap(),
+            Seed(u64::MAX)
+        );
         for bad in ["5.5", "-1", "\"5\"", "1e300", "true", "null", "[5]", "-0.5"] {
             assert!(from_str::<Count>(bad).is_err(), "{bad}");
         }
@@ -188,7 +204,9 @@ mod tests {
     fn numbers_are_finite() {
         assert_eq!(from_str::<Number>("1").unwrap(), Number(1.0));
         assert_eq!(from_str::<Number>("-0.25").unwrap(), Number(-0.25));
-        for bad in ["1e999", "1e39", "-1e300", "NaN", "Infinity", "\"1\"", "false", "{}"] {
+        for bad in [
+            "1e999", "1e39", "-1e300", "NaN", "Infinity", "\"1\"", "false", "{}",
+        ] {
             assert!(from_str::<Number>(bad).is_err(), "{bad}");
         }
     }

@@ -4,7 +4,7 @@ use super::{blocking, check_warnings, choices, event_stream, notes, nth_options}
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
-use crate::openai::chat::{ChatBody, ChatCompletionChunk, ChatCompletionRequest, ChatCompletionResponse, ChatDialect};
+use crate::openai::chat::{ChatBody, ChatCompletionRequest, ChatCompletionResponse, ChatDialect};
 use crate::openai::generate::GenerateBody;
 use crate::openai::response::Head;
 use crate::stream::collect;
@@ -26,7 +26,10 @@ use std::sync::Arc;
         (status = "5XX", body = ErrorResponse, description = "Not the request's fault"),
     )
 )]
-pub async fn chat_completions(State(app): State<Arc<AppState>>, body: JsonBytes) -> Result<Response, ApiError> {
+pub async fn chat_completions(
+    State(app): State<Arc<AppState>>,
+    body: JsonBytes,
+) -> Result<Response, ApiError> {
     let model = app.model.get()?;
     let (chat, generate, unknown) = body.parse_both::<ChatBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
@@ -35,12 +38,15 @@ pub async fn chat_completions(State(app): State<Arc<AppState>>, body: JsonBytes)
     check_warnings(&app, &unknown, &mut warnings)?;
     default_thinking(&app, &mut chat.request);
 
-    let (llm, n, seed) = (model.llm.clone(), chat.generate.n, app.config.seed);
+    let (llm, n) = (model.llm.clone(), chat.generate.n);
     let request = chat.request;
     let generations = blocking(move || {
         let nth = |i| {
-            let options = nth_options(&request.options, i, n, seed);
-            llm.chat(ChatRequest { options, ..request.clone() })
+            let options = nth_options(&request.options, i);
+            llm.chat(ChatRequest {
+                options,
+                ..request.clone()
+            })
         };
         (0..n).map(nth).collect::<Result<Vec<_>, _>>()
     })
@@ -48,8 +54,16 @@ pub async fn chat_completions(State(app): State<Arc<AppState>>, body: JsonBytes)
     let mut choices = choices(&app, generations, n);
     let mut notes = notes(&app, &chat.generate, warnings)?;
 
-    let head = Head::new("chatcmpl", &model.name, &model.fingerprint, chat.generate.include_usage);
-    let dialect = ChatDialect { head, logprobs: chat.generate.options.logprobs.is_some() };
+    let head = Head::new(
+        "chatcmpl",
+        &model.name,
+        &model.fingerprint,
+        chat.generate.include_usage,
+    );
+    let dialect = ChatDialect {
+        head,
+        logprobs: chat.generate.options.logprobs.is_some(),
+    };
     if chat.generate.stream {
         if notes.strict {
             choices.read_prompts(&mut notes).await?;
@@ -63,10 +77,9 @@ pub async fn chat_completions(State(app): State<Arc<AppState>>, body: JsonBytes)
 /// `--enable-thinking` for requests that do not say.
 pub(super) fn default_thinking(app: &AppState, request: &mut ChatRequest) {
     if let Some(thinking) = app.config.enable_thinking {
-        request.template_kwargs.entry("enable_thinking").or_insert(thinking.into());
+        request
+            .template_kwargs
+            .entry("enable_thinking")
+            .or_insert(thinking.into());
     }
 }
-
-/// Names the chunk type for the document.
-#[expect(dead_code, reason = "a stream's events are described in words; this keeps their type linked")]
-type Chunk = ChatCompletionChunk;

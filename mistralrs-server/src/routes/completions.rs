@@ -5,7 +5,8 @@ use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
 use crate::openai::completions::{
-    Completion, CompletionBody, CompletionDialect, CompletionRequest as CompletionRequestBody, CompletionResponse, Echo,
+    Completion, CompletionBody, CompletionDialect, CompletionRequest as CompletionRequestBody,
+    CompletionResponse, Echo,
 };
 use crate::openai::generate::GenerateBody;
 use crate::openai::response::Head;
@@ -28,7 +29,10 @@ use std::sync::Arc;
         (status = "5XX", body = ErrorResponse, description = "Not the request's fault"),
     )
 )]
-pub async fn completions(State(app): State<Arc<AppState>>, body: JsonBytes) -> Result<Response, ApiError> {
+pub async fn completions(
+    State(app): State<Arc<AppState>>,
+    body: JsonBytes,
+) -> Result<Response, ApiError> {
     let model = app.model.get()?;
     let (completion, generate, unknown) = body.parse_both::<CompletionBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
@@ -36,16 +40,21 @@ pub async fn completions(State(app): State<Arc<AppState>>, body: JsonBytes) -> R
     let completion = completion.into_core(generate, &app.limits()?, &mut warnings)?;
     check_warnings(&app, &unknown, &mut warnings)?;
 
-    let (llm, seed) = (model.llm.clone(), app.config.seed);
+    let llm = model.llm.clone();
     let (completion, echoes, generations) = blocking(move || {
-        let (echoes, generations) = submit(&llm, &completion, seed)?;
+        let (echoes, generations) = submit(&llm, &completion)?;
         Ok((completion, echoes, generations))
     })
     .await?;
     let mut choices = choices(&app, generations, completion.generate.n);
     let mut notes = notes(&app, &completion.generate, warnings)?;
 
-    let head = Head::new("cmpl", &model.name, &model.fingerprint, completion.generate.include_usage);
+    let head = Head::new(
+        "cmpl",
+        &model.name,
+        &model.fingerprint,
+        completion.generate.include_usage,
+    );
     let dialect = CompletionDialect::new(head, &completion, echoes);
     if completion.generate.stream {
         if notes.strict {
@@ -61,9 +70,7 @@ pub async fn completions(State(app): State<Arc<AppState>>, body: JsonBytes) -> R
 fn submit(
     llm: &Llm,
     completion: &Completion,
-    seed: Option<u64>,
 ) -> Result<(Vec<Echo>, Vec<Generation>), RequestError> {
-    let n = completion.generate.n;
     let mut echoes = Vec::new();
     let mut generations = Vec::new();
     for prompt in &completion.prompts {
@@ -73,9 +80,12 @@ fn submit(
             echoes.push(echo);
             prompt = Prompt::Tokens(tokens);
         }
-        for i in 0..n {
-            let options = nth_options(&completion.generate.options, i, n, seed);
-            generations.push(llm.complete(CompletionRequest { prompt: prompt.clone(), options })?);
+        for i in 0..completion.generate.n {
+            let options = nth_options(&completion.generate.options, i);
+            generations.push(llm.complete(CompletionRequest {
+                prompt: prompt.clone(),
+                options,
+            })?);
         }
     }
     Ok((echoes, generations))
@@ -90,6 +100,9 @@ fn echo(llm: &Llm, prompt: Prompt) -> Result<(Echo, Vec<u32>), RequestError> {
         }
         Prompt::Tokens(tokens) => (llm.detokenize(&tokens, true)?, tokens),
     };
-    let first_token = tokens.first().map(|&id| llm.token_bytes(id)).unwrap_or_default();
+    let first_token = tokens
+        .first()
+        .map(|&id| llm.token_bytes(id))
+        .unwrap_or_default();
     Ok((Echo { text, first_token }, tokens))
 }

@@ -14,7 +14,7 @@ use crate::stream::{self, Choices, Dialect, Notes, generation_stream};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use mistralrs_core::{Generation, GenerateOptions, RequestError};
+use mistralrs_core::{GenerateOptions, Generation, RequestError};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,37 +34,65 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Fields nobody knew, and what else has no effect. With `--strict` they are an error.
-fn check_warnings(app: &AppState, unknown: &BTreeSet<String>, warnings: &mut Vec<String>) -> Result<(), ApiError> {
-    warnings.extend(unknown.iter().map(|path| format!("the unknown field `{path}` was ignored")));
-    if app.config.strict && !warnings.is_empty() { Err(ApiError::strict(warnings)) } else { Ok(()) }
+fn check_warnings(
+    app: &AppState,
+    unknown: &BTreeSet<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    warnings.extend(
+        unknown
+            .iter()
+            .map(|path| format!("the unknown field `{path}` was ignored")),
+    );
+    if app.config.strict && !warnings.is_empty() {
+        Err(ApiError::strict(warnings))
+    } else {
+        Ok(())
+    }
 }
 
-/// Options of the `i`-th answer to a prompt: with a seed, every answer has its own.
-fn nth_options(options: &GenerateOptions, i: usize, n: usize, fallback_seed: Option<u64>) -> GenerateOptions {
+/// Options of the `i`-th answer to a prompt: with a seed, every answer has its own; without, the engine sees to it.
+fn nth_options(options: &GenerateOptions, i: usize) -> GenerateOptions {
     let mut options = options.clone();
-    if n > 1 {
-        let seed = options.sampling.seed.or(fallback_seed);
-        options.sampling.seed = seed.map(|seed| seed.wrapping_add(i as u64));
-    }
+    options.sampling.seed = options
+        .sampling
+        .seed
+        .map(|seed| seed.wrapping_add(i as u64));
     options
 }
 
 /// The answers of a request, with what is told beside them.
 fn choices(app: &Arc<AppState>, generations: Vec<Generation>, n: usize) -> Choices {
     let meter = Meter::start(Arc::clone(&app.metrics), generations.len());
-    Choices::new(generations.into_iter().map(generation_stream).collect(), n, meter)
+    Choices::new(
+        generations.into_iter().map(generation_stream).collect(),
+        n,
+        meter,
+    )
 }
 
 fn notes(app: &AppState, generate: &Generate, warnings: Vec<String>) -> Result<Notes, ApiError> {
     let context_tokens = app.limits()?.context_tokens;
-    Ok(Notes { warnings, max_tokens: generate.options.max_tokens, context_tokens, strict: app.config.strict })
+    Ok(Notes {
+        warnings,
+        max_tokens: generate.options.max_tokens,
+        context_tokens,
+        strict: app.config.strict,
+    })
 }
 
 /// Server-sent events, with comments while nothing happens.
-fn event_stream<D: Dialect + 'static>(app: &AppState, choices: Choices, dialect: D, notes: Notes) -> Response {
+fn event_stream<D: Dialect + 'static>(
+    app: &AppState,
+    choices: Choices,
+    dialect: D,
+    notes: Notes,
+) -> Response {
     let frames = stream::events(choices, dialect, notes);
     let events = frames.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
-    let keep_alive = KeepAlive::new().interval(app.config.keep_alive).text("keep-alive");
+    let keep_alive = KeepAlive::new()
+        .interval(app.config.keep_alive)
+        .text("keep-alive");
     let headers = [("cache-control", "no-cache"), ("x-accel-buffering", "no")];
     (headers, Sse::new(events).keep_alive(keep_alive)).into_response()
 }
@@ -76,12 +104,10 @@ mod tests {
     #[test]
     fn every_answer_of_a_seeded_request_has_its_own_seed() {
         let mut options = GenerateOptions::default();
-        let seed = |options: &GenerateOptions, i, n, fallback| nth_options(options, i, n, fallback).sampling.seed;
-        assert_eq!(seed(&options, 1, 2, None), None);
-        assert_eq!(seed(&options, 1, 2, Some(5)), Some(6));
-        assert_eq!(seed(&options, 0, 1, Some(5)), None, "the engine knows its own seed");
+        let seed = |options: &GenerateOptions, i| nth_options(options, i).sampling.seed;
+        assert_eq!(seed(&options, 1), None);
         options.sampling.seed = Some(u64::MAX);
-        assert_eq!(seed(&options, 0, 1, Some(5)), Some(u64::MAX));
-        assert_eq!(seed(&options, 1, 2, Some(5)), Some(0));
+        assert_eq!(seed(&options, 0), Some(u64::MAX));
+        assert_eq!(seed(&options, 1), Some(0));
     }
 }

@@ -19,7 +19,10 @@ fn card(model: &LoadedModel) -> ModelBody {
 /// 503 while loading.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
 pub async fn list(State(app): State<Arc<AppState>>) -> Result<Json<ModelList>, ApiError> {
-    Ok(Json(ModelList { object: "list", data: vec![card(app.model.get()?)] }))
+    Ok(Json(ModelList {
+        object: "list",
+        data: vec![card(app.model.get()?)],
+    }))
 }
 
 /// One model; its id may contain slashes.
@@ -35,7 +38,9 @@ pub async fn one(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelBody>, ApiError> {
     let model = app.model.get()?;
-    let Ok(Path(id)) = id else { return Err(ApiError::model_not_found("?", &model.name)) };
+    let Ok(Path(id)) = id else {
+        return Err(ApiError::model_not_found("?", &model.name));
+    };
     model.check_name(Some(&id))?;
     Ok(Json(card(model)))
 }
