@@ -4,7 +4,7 @@
 //! Source: the GGUF specification in the ggml repository.
 
 use crate::block::{BF16, F16, F32, Format, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80};
-use crate::dispatch::{self, Clones};
+use crate::dispatch::{self, Clones, Dequantize, Isa, Quantize};
 
 /// How the numbers of a weight are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,8 +36,8 @@ struct Row {
     gguf_id: u32,
     block_len: usize,
     block_bytes: usize,
-    dequantize: Clones<unsafe fn(&[u8], &mut [f32])>,
-    quantize: Clones<unsafe fn(&[f32], &mut [u8])>,
+    dequantize: Clones<Dequantize>,
+    quantize: Clones<Quantize>,
 }
 
 const fn row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
@@ -160,14 +160,14 @@ impl QuantType {
             out.len(),
             self.name()
         );
-        let dequantize = self.dequantizer();
+        let dequantize = self.dequantizer(dispatch::chosen());
         // SAFETY: the clone was chosen for the instruction set found on this machine.
         unsafe { dequantize(bytes, out) }
     }
 
-    /// The dequantizer of the chosen instruction set, for loops that check sizes themselves.
-    pub(crate) fn dequantizer(self) -> unsafe fn(&[u8], &mut [f32]) {
-        self.row().dequantize.get(dispatch::chosen())
+    /// The dequantizer compiled for `isa`, which must be present when it is called.
+    pub(crate) fn dequantizer(self, isa: Isa) -> Dequantize {
+        self.row().dequantize.get(isa)
     }
 
     /// Stores whole blocks of numbers in this type, each block as close to `x` as the format

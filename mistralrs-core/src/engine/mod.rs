@@ -8,6 +8,9 @@ mod sequence;
 mod stats;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use stats::{EngineStats, StatsCells};
 
 use crate::error::RequestError;
