@@ -33,7 +33,10 @@ impl Weights {
         attention: Arc<dyn AttentionBackend>,
     ) -> Self {
         let used = Mutex::new(BTreeSet::new());
-        Self { shared: Arc::new(Shared { checkpoint, isq, attention, used }), prefix: String::new() }
+        Self {
+            shared: Arc::new(Shared { checkpoint, isq, attention, used }),
+            prefix: String::new(),
+        }
     }
 
     /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.

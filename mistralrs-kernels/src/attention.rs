@@ -54,10 +54,7 @@ impl AttentionSpan<'_> {
     #[inline(always)]
     fn visible(&self, row: usize, window: Option<usize>) -> Range<usize> {
         // A row whose position would be negative sees nothing.
-        let end = self
-            .context_len
-            .saturating_add(row + 1)
-            .saturating_sub(self.query_len);
+        let end = self.context_len.saturating_add(row + 1).saturating_sub(self.query_len);
         window.map_or(0, |window| end.saturating_sub(window))..end
     }
 }
@@ -155,17 +152,11 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
             let rows = first..span.query_len.min(first + per_task);
-            let positions: usize = rows
-                .clone()
-                .map(|row| span.visible(row, job.shape.window).len())
-                .sum();
+            let positions: usize =
+                rows.clone().map(|row| span.visible(row, job.shape.window).len()).sum();
             let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
             for kv_head in 0..job.shape.kv_heads {
-                let task = Task {
-                    span: index,
-                    kv_head,
-                    rows: rows.clone(),
-                };
+                let task = Task { span: index, kv_head, rows: rows.clone() };
                 tasks.push((cost, task));
             }
         }
@@ -202,12 +193,7 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
         values.fill(0.0);
         largest.fill(f32::NEG_INFINITY);
         total.fill(0.0);
-        let mut running = Running {
-            scores,
-            values,
-            largest,
-            total,
-        };
+        let mut running = Running { scores, values, largest, total };
         let seen = span.visible(task.rows.start, job.shape.window).start
             ..span.visible(task.rows.end - 1, job.shape.window).end;
         for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
@@ -254,10 +240,7 @@ impl Places {
             let slot = block * shape.block_size + position % shape.block_size;
             offsets[position - tile] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
         }
-        Self {
-            keys: keys.start - tile..keys.end - tile,
-            offsets,
-        }
+        Self { keys: keys.start - tile..keys.end - tile, offsets }
     }
 }
 

@@ -142,8 +142,9 @@ impl EngineHandle {
         let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let stats = Arc::new(StatsCells::new(&pool));
         let worker = worker::Worker::new(model, kv, pool, limits, Arc::clone(&stats));
-        let thread =
-            std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(&receiver))?;
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run(&receiver))?;
         Ok(Self {
             commands,
             stats,

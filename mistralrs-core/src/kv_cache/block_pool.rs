@@ -94,6 +94,11 @@ impl BlockPool {
         self.block_size
     }
 
+    /// Whether blocks are ever found again.
+    pub fn is_sharing(&self) -> bool {
+        self.sharing
+    }
+
     /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches (if `share`).
     /// At least the last token is left to compute, so that there are logits. `None`, and nothing
     /// taken, if there are not enough free blocks.
@@ -229,7 +234,10 @@ impl BlockPool {
             self.blocks.iter().zip(counted.into_iter().zip(free)).enumerate()
         {
             if block.holders != counted {
-                return Err(format!("block {number}: {} holders, {counted} counted", block.holders));
+                return Err(format!(
+                    "block {number}: {} holders, {counted} counted",
+                    block.holders
+                ));
             }
             if free != u32::from(counted == 0) {
                 return Err(format!("block {number}: {counted} holders, {free} times free"));

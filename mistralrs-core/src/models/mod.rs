@@ -97,5 +97,7 @@ pub fn find(name: &str) -> Result<&'static ArchitectureRow, LoadError> {
 /// Tensors that some checkpoints carry and no model needs: tables that are computed anyway, and a
 /// head that is the embedding.
 pub fn is_ignorable(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight" || name == "rope_freqs.weight"
+    name.ends_with(".rotary_emb.inv_freq")
+        || name == "lm_head.weight"
+        || name == "rope_freqs.weight"
 }

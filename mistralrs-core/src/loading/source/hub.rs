@@ -44,10 +44,7 @@ impl RepoId {
         let plain =
             is_plain(org) && is_plain(name) && !name.to_ascii_lowercase().ends_with(".gguf");
         let revision_fits = revision.split('/').all(is_plain);
-        (plain && revision_fits).then(|| Self {
-            id: id.to_owned(),
-            revision: revision.to_owned(),
-        })
+        (plain && revision_fits).then(|| Self { id: id.to_owned(), revision: revision.to_owned() })
     }
 
     fn repo(&self, revision: &str) -> Repo {
@@ -59,9 +56,7 @@ impl RepoId {
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(['.', '-', '~'])
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// How long to wait for what.
@@ -75,10 +70,7 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            patience: Duration::from_secs(60),
-            pause: Duration::from_millis(500),
-        }
+        Self { patience: Duration::from_secs(60), pause: Duration::from_millis(500) }
     }
 }
 
@@ -111,10 +103,7 @@ pub(super) fn resolve_at(
             let hub = Hub::new(id, cache, options, pace)?;
             match (hub.listing(), cached) {
                 (Err(failure), Ok(files)) if failure.is_no_answer() => {
-                    tracing::warn!(
-                        "{}; taking what is in the cache",
-                        hub.sentence(&failure, None)
-                    );
+                    tracing::warn!("{}; taking what is in the cache", hub.sentence(&failure, None));
                     Ok(files)
                 }
                 (Err(failure), _) => Err(LoadError::Hub(hub.sentence(&failure, None))),
@@ -132,10 +121,8 @@ fn is_settled(files: &ModelFiles, wanted: &Wanted) -> bool {
 
 fn cache_dir(options: &HubOptions) -> Result<PathBuf, LoadError> {
     match (&options.cache_dir, std::env::home_dir()) {
-        (Some(folder), _) => std::path::absolute(folder).map_err(|source| LoadError::Io {
-            file: folder.clone(),
-            source,
-        }),
+        (Some(folder), _) => std::path::absolute(folder)
+            .map_err(|source| LoadError::Io { file: folder.clone(), source }),
         (None, Some(home)) => Ok(home.join(".cache").join("huggingface").join("hub")),
         (None, None) => Err(LoadError::Option {
             option: "--hf-cache-path",
@@ -147,11 +134,7 @@ fn cache_dir(options: &HubOptions) -> Result<PathBuf, LoadError> {
 /// The model from the cache, or why not.
 fn cached(cache: &Cache, id: &RepoId, wanted: &Wanted) -> Result<ModelFiles, String> {
     let repo = id.repo(&id.revision);
-    let reference = cache
-        .path()
-        .join(repo.folder_name())
-        .join("refs")
-        .join(&id.revision);
+    let reference = cache.path().join(repo.folder_name()).join("refs").join(&id.revision);
     let commit = std::fs::read_to_string(reference).map(|text| text.trim().to_owned());
     // Without a reference the revision may be a commit itself.
     let commit = commit.unwrap_or_else(|_| id.revision.clone());
@@ -159,10 +142,7 @@ fn cached(cache: &Cache, id: &RepoId, wanted: &Wanted) -> Result<ModelFiles, Str
     if !is_plain(&commit) || !snapshot.is_dir() {
         return Err("it has not been downloaded yet".to_owned());
     }
-    let wanted = Wanted {
-        prefer_q4_k_m: true,
-        ..wanted.clone()
-    };
+    let wanted = Wanted { prefer_q4_k_m: true, ..wanted.clone() };
     local::folder(&snapshot, &wanted)
 }
 
@@ -195,12 +175,7 @@ impl<'a> Hub<'a> {
         pace: Pace,
     ) -> Result<Self, LoadError> {
         let token = options.hub.token_source.read(&cache.token_path())?;
-        let endpoint = options
-            .hub
-            .endpoint
-            .as_deref()
-            .unwrap_or(PUBLIC_HUB)
-            .trim_end_matches('/');
+        let endpoint = options.hub.endpoint.as_deref().unwrap_or(PUBLIC_HUB).trim_end_matches('/');
         let is_web = endpoint.starts_with("http://") || endpoint.starts_with("https://");
         let parsed = endpoint.parse::<ureq::http::Uri>();
         if !is_web || !parsed.is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())) {
@@ -224,15 +199,7 @@ impl<'a> Hub<'a> {
             .build()
             .map_err(|error| LoadError::Hub(place.sentence(&Failure::from(error))))?;
         let progress = &options.progress;
-        Ok(Self {
-            id,
-            endpoint: endpoint.to_owned(),
-            token,
-            cache,
-            api,
-            progress,
-            pace,
-        })
+        Ok(Self { id, endpoint: endpoint.to_owned(), token, cache, api, progress, pace })
     }
 
     fn sentence(&self, failure: &Failure, file: Option<&str>) -> String {
@@ -269,14 +236,8 @@ impl<'a> Hub<'a> {
             .map_err(Failure::from)?;
         let status = response.status().as_u16();
         if !response.status().is_success() {
-            let code = response
-                .headers()
-                .get("x-error-code")
-                .and_then(|code| code.to_str().ok());
-            return Err(Failure::Status {
-                status,
-                code: code.map(str::to_owned),
-            });
+            let code = response.headers().get("x-error-code").and_then(|code| code.to_str().ok());
+            return Err(Failure::Status { status, code: code.map(str::to_owned) });
         }
         let info: RepoInfo = response.body_mut().read_json().map_err(Failure::from)?;
         if !is_plain(&info.sha) {
@@ -287,39 +248,24 @@ impl<'a> Hub<'a> {
 
     /// Downloads what is missing: small files first, so that a snapshot with weights has all.
     fn fetch_model(&self, listing: &RepoInfo, wanted: &Wanted) -> Result<ModelFiles, LoadError> {
-        let not_found = |reason: String| LoadError::NotFound {
-            model: self.id.id.clone(),
-            reason,
-        };
+        let not_found = |reason: String| LoadError::NotFound { model: self.id.id.clone(), reason };
         let names: BTreeSet<String> = listing
             .siblings
             .iter()
             .map(|file| file.rfilename.clone())
             .filter(|name| choose::stays_inside(name))
             .collect();
-        let wanted = Wanted {
-            prefer_q4_k_m: true,
-            ..wanted.clone()
-        };
+        let wanted = Wanted { prefer_q4_k_m: true, ..wanted.clone() };
         let choice = choose::choose(&names, &wanted).map_err(not_found)?;
-        let snapshot = self
-            .cache
-            .repo(self.id.repo(&listing.sha))
-            .pointer_path(&listing.sha);
+        let snapshot = self.cache.repo(self.id.repo(&listing.sha)).pointer_path(&listing.sha);
         let fetch = |name: &String| self.fetch(&listing.sha, name);
         match &choice {
             Choice::Gguf { files } => files.iter().try_for_each(fetch)?,
             Choice::Safetensors { weights } => {
-                choose::companions(&names)
-                    .iter()
-                    .chain(weights)
-                    .try_for_each(fetch)?;
+                choose::companions(&names).iter().chain(weights).try_for_each(fetch)?;
             }
             Choice::Sharded { index } => {
-                choose::companions(&names)
-                    .iter()
-                    .chain([index])
-                    .try_for_each(fetch)?;
+                choose::companions(&names).iter().chain([index]).try_for_each(fetch)?;
                 let shards = local::shards(&snapshot.join(index)).map_err(not_found)?;
                 if let Some(missing) = shards.iter().find(|name| !names.contains(*name)) {
                     return Err(not_found(format!(
@@ -337,11 +283,7 @@ impl<'a> Hub<'a> {
     }
 
     fn fetch(&self, commit: &str, name: &str) -> Result<(), LoadError> {
-        let pointer = self
-            .cache
-            .repo(self.id.repo(commit))
-            .pointer_path(commit)
-            .join(name);
+        let pointer = self.cache.repo(self.id.repo(commit)).pointer_path(commit).join(name);
         if pointer.is_file() {
             return Ok(());
         }
@@ -406,9 +348,7 @@ impl Transfer {
             return Err(Failure::Odd("the file's etag is not a name".to_owned()));
         }
         if file.commit_hash() != self.repo.revision() {
-            return Err(Failure::Odd(
-                "the file belongs to another commit".to_owned(),
-            ));
+            return Err(Failure::Odd("the file belongs to another commit".to_owned()));
         }
         let size = file.size() as u64;
         let repo = self.cache.repo(self.repo.clone());
@@ -425,10 +365,7 @@ impl Transfer {
                 // Whatever this is, the next attempt must not build on it.
                 std::fs::remove_file(&path).ok();
                 std::fs::remove_file(&blob).ok();
-                Err(Failure::WrongSize {
-                    wanted: size,
-                    found: found.unwrap_or(0),
-                })
+                Err(Failure::WrongSize { wanted: size, found: found.unwrap_or(0) })
             }
         }
     }
@@ -451,10 +388,9 @@ fn link(blob: &Path, pointer: &Path) -> std::io::Result<()> {
 fn mend(part: &Path, size: u64) -> std::io::Result<()> {
     match length(part) {
         Some(found) if found > size => std::fs::remove_file(part),
-        Some(found) if found == size && size > 0 => std::fs::OpenOptions::new()
-            .write(true)
-            .open(part)?
-            .set_len(size - 1),
+        Some(found) if found == size && size > 0 => {
+            std::fs::OpenOptions::new().write(true).open(part)?.set_len(size - 1)
+        }
         _ => Ok(()),
     }
 }
@@ -483,9 +419,7 @@ fn guarded<T: Send + 'static>(
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
-    worker
-        .join()
-        .unwrap_or_else(|_| Err(Failure::Crashed("it panicked".to_owned())))
+    worker.join().unwrap_or_else(|_| Err(Failure::Crashed("it panicked".to_owned())))
 }
 
 /// hf-hub's reports, thinned out. The first and the last of an attempt always come.
@@ -498,12 +432,7 @@ struct Reporter {
 
 impl Reporter {
     fn new(bytes: mpsc::Sender<(u64, u64)>) -> Self {
-        Self {
-            bytes,
-            done: 0,
-            total: 0,
-            next: Instant::now(),
-        }
+        Self { bytes, done: 0, total: 0, next: Instant::now() }
     }
 }
 
@@ -576,12 +505,9 @@ mod tests {
     fn a_partial_file_is_made_resumable() {
         let folder = tempfile::tempdir().unwrap();
         let part = folder.path().join("x.part");
-        for (held, left) in [
-            (Some(3), Some(3)),
-            (Some(10), Some(9)),
-            (Some(11), None),
-            (None, None),
-        ] {
+        for (held, left) in
+            [(Some(3), Some(3)), (Some(10), Some(9)), (Some(11), None), (None, None)]
+        {
             if let Some(held) = held {
                 std::fs::write(&part, vec![7; held]).unwrap();
             }
@@ -622,10 +548,7 @@ mod tests {
 
     #[test]
     fn passwords_in_an_address_are_not_shown() {
-        assert_eq!(
-            shown("https://me:secret@hub.example/x"),
-            "https://hub.example/x"
-        );
+        assert_eq!(shown("https://me:secret@hub.example/x"), "https://hub.example/x");
         assert_eq!(shown("https://hub.example"), "https://hub.example");
     }
 }

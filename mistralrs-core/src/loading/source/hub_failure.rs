@@ -44,19 +44,14 @@ impl Failure {
 
     /// The hub said nothing about the model.
     pub fn is_no_answer(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Interrupted { .. } | Self::Stalled(_)
-        ) || self.may_pass()
+        matches!(self, Self::Unreachable(_) | Self::Interrupted { .. } | Self::Stalled(_))
+            || self.may_pass()
     }
 
     /// Notes how many bytes came before it happened.
     pub fn after(self, bytes: u64) -> Self {
         match self {
-            Self::Interrupted { reason, .. } => Self::Interrupted {
-                reason,
-                gained: bytes,
-            },
+            Self::Interrupted { reason, .. } => Self::Interrupted { reason, gained: bytes },
             other => other,
         }
     }
@@ -92,10 +87,7 @@ impl Failure {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::AddrNotAvailable
             | ErrorKind::NetworkDown => Self::Unreachable(error.to_string()),
-            _ => Self::Interrupted {
-                reason: error.to_string(),
-                gained: 0,
-            },
+            _ => Self::Interrupted { reason: error.to_string(), gained: 0 },
         }
     }
 }
@@ -214,10 +206,7 @@ impl Place<'_> {
                  licence at {hub}/{id} and give a token of that account with `--token-source`"
             ),
             (_, Some("RevisionNotFound")) => {
-                format!(
-                    "`{id}` has no revision `{}` at {hub} ({status})",
-                    self.id.revision
-                )
+                format!("`{id}` has no revision `{}` at {hub} ({status})", self.id.revision)
             }
             (401, _) => format!(
                 "{hub} refuses {what} ({status}): the id is misspelt, or the model is private or gated \

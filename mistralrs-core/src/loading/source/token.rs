@@ -35,10 +35,7 @@ impl fmt::Debug for TokenSource {
 impl TokenSource {
     /// The token; `cached` is where the hub's own login puts one.
     pub(super) fn read(&self, cached: &Path) -> Result<Option<String>, LoadError> {
-        let bad = |reason: String| LoadError::Option {
-            option: "--token-source",
-            reason,
-        };
+        let bad = |reason: String| LoadError::Option { option: "--token-source", reason };
         let text = match self {
             Self::None => return Ok(None),
             Self::Literal(token) => token.clone(),
@@ -57,9 +54,7 @@ impl TokenSource {
             return Err(bad("the token is empty".to_owned()));
         }
         if !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(bad(
-                "the token holds characters that no token has".to_owned()
-            ));
+            return Err(bad("the token holds characters that no token has".to_owned()));
         }
         Ok(Some(token.to_owned()))
     }
@@ -80,33 +75,18 @@ mod tests {
         assert_eq!(read(TokenSource::None, &file), Ok(None));
         assert_eq!(read(TokenSource::Cache, &file), Ok(Some("hf_abc".into())));
         assert_eq!(read(TokenSource::Cache, &missing), Ok(None));
-        assert_eq!(
-            read(TokenSource::Path(file.clone()), &missing),
-            Ok(Some("hf_abc".into()))
-        );
-        assert_eq!(
-            read(TokenSource::Literal("t\n".into()), &missing),
-            Ok(Some("t".into()))
-        );
+        assert_eq!(read(TokenSource::Path(file.clone()), &missing), Ok(Some("hf_abc".into())));
+        assert_eq!(read(TokenSource::Literal("t\n".into()), &missing), Ok(Some("t".into())));
         let path = std::env::var("PATH").unwrap();
-        assert_eq!(
-            read(TokenSource::Env("PATH".into()), &missing),
-            Ok(Some(path))
-        );
+        assert_eq!(read(TokenSource::Env("PATH".into()), &missing), Ok(Some(path)));
         for (source, word) in [
-            (
-                TokenSource::Env("NO_SUCH_VARIABLE_HERE".into()),
-                "NO_SUCH_VARIABLE_HERE",
-            ),
+            (TokenSource::Env("NO_SUCH_VARIABLE_HERE".into()), "NO_SUCH_VARIABLE_HERE"),
             (TokenSource::Path(missing.clone()), "missing"),
             (TokenSource::Literal(" ".into()), "empty"),
             (TokenSource::Literal("se\ncret".into()), "characters"),
         ] {
             let error = read(source, &missing).unwrap_err();
-            assert!(
-                error.contains("--token-source") && error.contains(word),
-                "{error}"
-            );
+            assert!(error.contains("--token-source") && error.contains(word), "{error}");
             assert!(!error.contains("cret"), "the token leaks: {error}");
         }
     }
