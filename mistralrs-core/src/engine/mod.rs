@@ -191,10 +191,10 @@ impl EngineHandle {
         let _ = self.commands.send(Command::Shutdown);
         // The option inside is valid whatever happened to another holder of the lock.
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            if thread.join().is_err() {
-                tracing::error!("the engine thread ended in a panic");
-            }
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the engine thread ended in a panic");
         }
     }
 }

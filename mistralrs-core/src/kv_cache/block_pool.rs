@@ -135,14 +135,16 @@ impl BlockPool {
     /// whose keys and values are really there: after the forward pass.
     pub fn seal(&mut self, block: u32, parent: ChainHash, tokens: &[u32]) -> ChainHash {
         let hash = ChainHash(self.hasher.hash_one((parent, tokens)));
-        if self.sharing && tokens.len() == self.block_size && !self.by_hash.contains_key(&hash) {
-            if let Some(entry) = self.blocks.get_mut(block as usize) {
-                if let Some(old) = entry.sealed.take() {
-                    self.by_hash.remove(&old.hash);
-                }
-                entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
-                self.by_hash.insert(hash, block);
+        if self.sharing
+            && tokens.len() == self.block_size
+            && !self.by_hash.contains_key(&hash)
+            && let Some(entry) = self.blocks.get_mut(block as usize)
+        {
+            if let Some(old) = entry.sealed.take() {
+                self.by_hash.remove(&old.hash);
             }
+            entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
+            self.by_hash.insert(hash, block);
         }
         hash
     }
@@ -242,10 +244,10 @@ impl BlockPool {
             if free != u32::from(counted == 0) {
                 return Err(format!("block {number}: {counted} holders, {free} times free"));
             }
-            if let Some(sealed) = &block.sealed {
-                if self.by_hash.get(&sealed.hash).map(|b| *b as usize) != Some(number) {
-                    return Err(format!("block {number} is sealed but cannot be found"));
-                }
+            if let Some(sealed) = &block.sealed
+                && self.by_hash.get(&sealed.hash).map(|b| *b as usize) != Some(number)
+            {
+                return Err(format!("block {number} is sealed but cannot be found"));
             }
         }
         let sealed = self.blocks.iter().filter(|b| b.sealed.is_some()).count();

@@ -58,6 +58,8 @@ pub trait Architecture: Model + Sized + 'static {
     fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError>;
 }
 
+type LoadModel = fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>;
+
 /// One row of the registry: an [`Architecture`] behind function pointers.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchitectureRow {
@@ -66,7 +68,7 @@ pub struct ArchitectureRow {
     /// [`Architecture::shape`] of a `config.json`.
     pub shape: fn(&Path, &Value) -> Result<ModelShape, LoadError>,
     /// [`Architecture::load`] of a `config.json`.
-    pub load: fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>,
+    pub load: LoadModel,
 }
 
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
