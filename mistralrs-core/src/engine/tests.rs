@@ -188,7 +188,7 @@ fn when_blocks_run_out_the_newest_is_put_back() {
         let outcome = scheduler.schedule(&mut pool, &wide);
         preempted += outcome.preempted;
         compute(&mut scheduler, &mut pool, &outcome.plan);
-        assert_eq!(scheduler.running[0].generated() > 0, true);
+        assert!(scheduler.running[0].generated() > 0);
     }
     assert!(preempted > 0);
     // The oldest never lost a step; the newest waits in front or runs again.

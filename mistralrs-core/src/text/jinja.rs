@@ -55,7 +55,9 @@ pub(super) fn adapt(source: &str) -> String {
     let mut adapted = String::with_capacity(source.len());
     let mut rest = source.as_str();
     while let Some(start) = rest.find("{%") {
-        let Some(len) = rest.get(start..).and_then(|tag| tag.find("%}")) else { break };
+        let Some(len) = rest.get(start..).and_then(|tag| tag.find("%}")) else {
+            break;
+        };
         let (before, tag) = (rest.get(..start), rest.get(start..start + len + 2));
         adapted.push_str(before.unwrap_or_default());
         let tag = tag.unwrap_or_default();

@@ -12,6 +12,7 @@ mod stub_hub;
 #[cfg(test)]
 mod tests;
 mod token;
+mod transfer;
 
 use crate::error::LoadError;
 use crate::loading::LoadOptions;

@@ -27,6 +27,8 @@ pub enum Fault {
     Redirect,
     /// Answers with a redirect that leads nowhere.
     EmptyRedirect,
+    /// Announces half its length, as a server does that compresses.
+    Understate,
     /// Gives an etag that climbs out of the cache.
     EvilEtag,
 }
@@ -35,6 +37,7 @@ pub enum Fault {
 struct State {
     repos: HashMap<String, Vec<(String, Vec<u8>)>>,
     faults: HashMap<String, Fault>,
+    silent_about_sizes: bool,
     gated: Option<(u16, &'static str)>,
     commit: String,
     endpoint: String,
@@ -123,6 +126,11 @@ impl StubHub {
         self.state.lock().unwrap().gated = Some((status, code));
     }
 
+    /// The list of files holds names only, as mirrors have it.
+    pub fn forget_sizes(&self) {
+        self.state.lock().unwrap().silent_about_sizes = true;
+    }
+
     pub fn move_to_commit(&self, commit: &str) {
         self.state.lock().unwrap().commit = commit.to_owned();
     }
@@ -200,7 +208,7 @@ impl Answer {
 
 fn answer(request: &Request, state: &mut State) -> Answer {
     if let Some(rest) = request.path.strip_prefix("/api/models/") {
-        return listing(rest, state);
+        return listing(rest.trim_end_matches("?blobs=true"), state);
     }
     let path = request.path.strip_prefix("/cdn").unwrap_or(&request.path);
     let found = path.trim_start_matches('/').split_once("/resolve/").and_then(|(id, rest)| {
@@ -251,6 +259,10 @@ fn part(request: &Request, body: &[u8], fault: Entry<'_, String, Fault>) -> Answ
             *times -= 1;
             answer = Answer::new(200, body.to_vec());
         }
+        Fault::Understate if last.is_some() => {
+            answer.headers.clear();
+            answer = answer.with("Content-Range", format!("bytes 0-0/{}", body.len() / 2));
+        }
         Fault::Hang if last.is_none() => {
             answer.sent = 0;
             answer.hang = true;
@@ -274,8 +286,13 @@ fn listing(rest: &str, state: &State) -> Answer {
     if !known.contains(revision) {
         return Answer::new(404, Vec::new()).with("X-Error-Code", "RevisionNotFound");
     }
-    let siblings: Vec<_> =
-        files.iter().map(|(name, _)| serde_json::json!({"rfilename": name})).collect();
+    let siblings: Vec<_> = files
+        .iter()
+        .map(|(name, body)| match state.silent_about_sizes {
+            true => serde_json::json!({"rfilename": name}),
+            false => serde_json::json!({"rfilename": name, "size": body.len()}),
+        })
+        .collect();
     let body = serde_json::json!({"sha": state.commit, "siblings": siblings, "private": false});
     Answer::new(200, body.to_string().into_bytes())
 }

@@ -324,11 +324,31 @@ fn partial_files_that_are_complete_or_too_long_do_no_harm() {
 
 #[test]
 fn a_server_that_starts_over_instead_of_resuming_does_no_harm() {
+    for silent in [false, true] {
+        let scene = Scene::with_model();
+        if silent {
+            scene.hub().forget_sizes();
+        }
+        partial(&scene, &weights()[..1000]);
+        scene.hub().fault("model.safetensors", Fault::IgnoreRange(1));
+        let found = only_weights(scene.load().unwrap());
+        assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
+    }
+}
+
+#[test]
+fn an_announced_length_that_is_wrong_matters_only_where_nothing_else_is_known() {
     let scene = Scene::with_model();
-    partial(&scene, &weights()[..1000]);
-    scene.hub().fault("model.safetensors", Fault::IgnoreRange(1));
+    scene.hub().fault("model.safetensors", Fault::Understate);
+    partial(&scene, &weights()[..700_000]);
+    scene.hub().fault("model.safetensors", Fault::Understate);
     let found = only_weights(scene.load().unwrap());
     assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
+    let scene = Scene::with_model();
+    scene.hub().forget_sizes();
+    scene.hub().fault("model.safetensors", Fault::Understate);
+    scene.refused(&["`model.safetensors`", "(1200000 and 600000 bytes)"]);
+    assert!(!scene.repo().join("refs/main").exists());
 }
 
 #[test]
@@ -456,8 +476,11 @@ fn odd_answers_are_sentences_and_leave_the_cache_alone() {
 #[test]
 fn silence_and_an_unreachable_hub_are_sentences() {
     let mut scene = Scene::with_model();
+    // The small files come first and unhurried; then the weights are given little time.
+    scene.hub().fault("model.safetensors", Fault::Status(403));
+    scene.load().unwrap_err();
     scene.hub().fault("model.safetensors", Fault::Hang);
-    let pace = Pace { patience: Duration::from_millis(300), ..PACE };
+    let pace = Pace { patience: Duration::from_secs(2), ..PACE };
     let error = scene.load_at(pace).unwrap_err();
     assert!(error.contains("sent nothing of `model.safetensors`"), "{error}");
     scene.hub = None;
