@@ -140,10 +140,7 @@ def main():
     chat_template_utils.datetime = Clock
     contexts = {}
     for file in sorted((source / "contexts").glob("*.json")):
-        context = json.loads(file.read_text())
-        contexts[file.stem] = {
-            key: context[key] for key in ("messages", "tools", "add_generation_prompt") if key in context
-        }
+        contexts[file.stem] = json.loads(file.read_text())
     contexts |= CONTEXTS
     for context in contexts.values():
         context |= SPECIAL

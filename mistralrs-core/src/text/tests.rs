@@ -7,6 +7,7 @@ use crate::request::Role;
 use mistralrs_quant::gguf::{Array, Value as GgufValue};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// A file of the data folder beside the project.
 pub(super) fn shared(path: &str) -> Option<PathBuf> {
@@ -53,8 +54,13 @@ impl Fixture {
         })
     }
 
-    pub(super) fn load(self) -> Option<Tokenizer> {
-        self.file().map(|file| Tokenizer::from_file(&file).unwrap())
+    /// Loaded once for all tests: the large ones take seconds in a debug build.
+    pub(super) fn load(self) -> Option<Arc<Tokenizer>> {
+        static LOADED: [OnceLock<Arc<Tokenizer>>; Fixture::ALL.len()] =
+            [const { OnceLock::new() }; Fixture::ALL.len()];
+        let file = self.file()?;
+        let load = || Arc::new(Tokenizer::from_file(&file).unwrap());
+        Some(Arc::clone(LOADED[self as usize].get_or_init(load)))
     }
 }
 

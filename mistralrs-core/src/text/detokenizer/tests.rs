@@ -82,7 +82,7 @@ fn pieces_equal_the_whole() {
     }
     for fixture in Fixture::ALL {
         if let Some(tokenizer) = fixture.load() {
-            check(&Arc::new(tokenizer), 40);
+            check(&tokenizer, 40);
         }
     }
 }
