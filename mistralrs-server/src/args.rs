@@ -352,5 +352,4 @@ fn variable(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "args/tests.rs"]
 mod tests;

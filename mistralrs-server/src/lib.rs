@@ -69,8 +69,10 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
                 .context("--log")?;
             let app = Arc::new(app::AppState::new(server.config, log));
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            let served =
-                runtime.block_on(serve::run(app, load, server.serve, serve::stop_signal()));
+            let served = runtime.block_on(async {
+                let listener = serve::bind(server.serve.address).await?;
+                serve::run(app, load, listener, server.serve.drain, serve::stop_signal()).await
+            });
             // A load that was interrupted still blocks its thread: do not wait for it.
             runtime.shutdown_background();
             served.map(|()| ExitCode::SUCCESS)

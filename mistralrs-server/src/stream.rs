@@ -342,5 +342,4 @@ impl<D: Dialect> Sender<D> {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

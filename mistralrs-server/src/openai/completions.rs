@@ -504,5 +504,4 @@ impl Dialect for CompletionDialect {
 }
 
 #[cfg(test)]
-#[path = "completions_tests.rs"]
 mod tests;
