@@ -1,5 +1,13 @@
 //! Terminal chat. Talks to an [`Llm`] and to the terminal; knows no HTTP, no arguments, no environment.
 
+mod commands;
+mod editor;
+mod history;
+mod markdown;
+mod session;
+mod width;
+
+pub use history::history_path;
 use mistralrs_core::{Llm, SamplingParams};
 use std::path::PathBuf;
 
@@ -20,12 +28,6 @@ pub struct ChatOptions {
     pub history_file: Option<PathBuf>,
     /// Line mode even on a terminal (`TERM=dumb`).
     pub plain: bool,
-}
-
-/// Where the input history lives by the conventions of the platform; `variable` reads the environment.
-pub fn history_path(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let _ = variable;
-    None
 }
 
 /// Runs the chat until the user leaves or the input ends. Blocks: call it outside of an async runtime.
