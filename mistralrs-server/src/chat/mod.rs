@@ -1,10 +1,14 @@
 //! Terminal chat. Talks to an [`Llm`] and to the terminal; knows no HTTP, no arguments, no environment.
 
+mod answer;
 mod commands;
+mod dialog;
 mod editor;
 mod history;
+mod lines;
 mod markdown;
 mod session;
+mod surface;
 mod width;
 
 pub use history::history_path;
