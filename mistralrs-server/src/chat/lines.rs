@@ -19,6 +19,8 @@ pub enum Event {
     EndOfInput,
     /// Ctrl-C.
     Interrupt,
+    /// The process is told to end.
+    Terminate,
     /// About the answer with this number.
     News(u64, News),
 }
@@ -129,6 +131,7 @@ impl Lines<'_> {
                 writeln!(self.out)?;
                 Ok(true)
             }
+            Event::Terminate => Ok(true),
             event if self.answering.is_some() => {
                 self.waiting.push_back(event);
                 Ok(false)
