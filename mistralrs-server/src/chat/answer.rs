@@ -39,8 +39,29 @@ pub struct Stopper {
     _stop: oneshot::Sender<()>,
 }
 
+/// Says that the answer failed when the thread ends without another last word: it panicked.
+struct LastWord<F: Fn(News)> {
+    tell: F,
+    said: bool,
+}
+
+impl<F: Fn(News)> LastWord<F> {
+    fn say(mut self, news: News) {
+        (self.tell)(news);
+        self.said = true;
+    }
+}
+
+impl<F: Fn(News)> Drop for LastWord<F> {
+    fn drop(&mut self) {
+        if !self.said {
+            (self.tell)(News::Failed(RequestError::Internal { id: 0 }));
+        }
+    }
+}
+
 /// Starts an answer; `tell` hears everything about it, [`News::Closed`] or [`News::Failed`] last.
-/// After the [`Stopper`] is gone nothing more is told.
+/// What is told after the [`Stopper`] is gone is to be ignored.
 pub fn start(
     responder: Arc<dyn Responder>,
     ask: Ask,
@@ -49,24 +70,74 @@ pub fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (stop, mut stopped) = oneshot::channel();
     let work = move || {
+        let last = LastWord { tell, said: false };
         let mut answer = match responder.respond(ask) {
             Ok(answer) => answer,
-            Err(error) => return tell(News::Failed(error)),
+            Err(error) => return last.say(News::Failed(error)),
         };
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             loop {
                 tokio::select! {
                     biased;
-                    _ = &mut stopped => return,
+                    _ = &mut stopped => return News::Closed,
                     next = answer.next() => match next {
-                        Some(Ok(delta)) => tell(News::Delta(delta)),
-                        Some(Err(error)) => return tell(News::Failed(error)),
-                        None => return tell(News::Closed),
+                        Some(Ok(delta)) => (last.tell)(News::Delta(delta)),
+                        Some(Err(error)) => return News::Failed(error),
+                        None => return News::Closed,
                     },
                 }
             }
         });
+        last.say(ended);
     };
     std::thread::Builder::new().name("answer".to_owned()).spawn(work)?;
     Ok(Stopper { _stop: stop })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mistralrs_core::ChatRequest;
+    use std::sync::mpsc::channel;
+
+    struct Panics;
+
+    impl Responder for Panics {
+        fn respond(&self, _: Ask) -> Result<Answer, RequestError> {
+            panic!("on purpose");
+        }
+    }
+
+    /// Never says anything; tells when it is dropped.
+    struct Silent(std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>>);
+
+    impl Responder for Silent {
+        fn respond(&self, _: Ask) -> Result<Answer, RequestError> {
+            let sender = self.0.lock().unwrap().take().unwrap();
+            Ok(futures::stream::once(async move {
+                let _kept = sender;
+                futures::future::pending::<Result<Delta, RequestError>>().await
+            })
+            .boxed())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_failed_answer() {
+        let (sender, receiver) = channel();
+        let tell = move |news| sender.send(news).unwrap();
+        let _stopper = start(Arc::new(Panics), Ask::Chat(ChatRequest::default()), tell).unwrap();
+        assert!(matches!(receiver.recv().unwrap(), News::Failed(RequestError::Internal { .. })));
+        assert!(receiver.recv().is_err());
+    }
+
+    #[test]
+    fn dropping_the_stopper_drops_the_answer_at_once() {
+        let (alive, dropped) = channel::<()>();
+        let responder = Arc::new(Silent(std::sync::Mutex::new(Some(alive))));
+        let stopper = start(responder, Ask::Chat(ChatRequest::default()), |_| {}).unwrap();
+        assert_eq!(dropped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
+        drop(stopper);
+        assert!(dropped.recv().is_err());
+    }
 }

@@ -55,21 +55,26 @@ impl<W: Write> Surface<W> {
         live.drain(..surplus);
         queue!(self.out, BeginSynchronizedUpdate, Hide)?;
         self.go_to_top(self.cursor.1)?;
+        if !finished.is_empty() && !self.live.is_empty() {
+            // Deleted rather than overwritten: tmux remembers how far a row was ever written, and
+            // would wrap a blank row that once was a full one when the window gets narrower.
+            self.out.queue(Print(format!("\x1b[{}M", self.live.len())))?;
+            self.live.clear();
+        }
         for line in finished {
             self.line(line)?;
             self.out.queue(Print("\r\n"))?;
         }
-        let shift = finished.len();
         for (i, line) in live.iter().enumerate() {
             if i > 0 {
                 self.out.queue(Print("\r\n"))?;
             }
-            if shift > 0 || self.live.get(i) != Some(line) {
+            if self.live.get(i) != Some(line) {
                 self.line(line)?;
             }
         }
         let last = live.len().saturating_sub(1);
-        if self.live.len() > shift + last + 1 {
+        if self.live.len() > last + 1 {
             queue!(self.out, MoveDown(1), Print("\r"), Clear(ClearType::FromCursorDown), MoveUp(1))?;
         }
         let (column, row) = cursor.unwrap_or((0, surplus));

@@ -84,21 +84,30 @@ pub(super) fn live(app: &mut App, width: usize, height: usize) -> (Vec<Line<'sta
     (rows, cursor)
 }
 
-/// Model, context, time to first token and speed; what does not fit is left out from the end.
+/// Model, context, time to first token and speed: in words, else in short, else what fits.
 fn status(app: &App, width: usize) -> String {
     let model = app.dialog.model();
+    let name = harmless(&model.name);
     let context = format!("{}/{}", app.dialog.context_used(), model.context_tokens);
-    let mut parts = vec![context];
+    let mut long = vec![format!("context {context}")];
+    let mut short = vec![context];
     if let Some(figures) = app.dialog.figures() {
-        parts.push(format!("TTFT {}", duration(figures.time_to_first_token)));
+        let wait = duration(figures.time_to_first_token);
+        long.push(format!("TTFT {wait}"));
+        short.push(wait);
         if let Some(rate) = figures.decode_rate() {
-            parts.push(format!("{rate:.1} tok/s"));
+            long.push(format!("{rate:.1} tok/s"));
+            short.push(format!("{rate:.0} tok/s"));
         }
     }
-    let figures = parts.join(" · ");
-    let room = width.saturating_sub(width::of(&figures) + 3);
-    let name = fit(&harmless(&model.name), room.max(4));
-    fit(&format!("{name} · {figures}"), width)
+    let room = |figures: &[String]| width.saturating_sub(width::of(&figures.join(" · ")) + 3);
+    if room(&long) >= width::of(&name) {
+        return format!("{name} · {}", long.join(" · "));
+    }
+    while room(&short) < width::of(&name).min(6) && short.len() > 1 {
+        short.pop();
+    }
+    fit(&format!("{} · {}", fit(&name, room(&short).max(2)), short.join(" · ")), width)
 }
 
 fn duration(time: std::time::Duration) -> String {

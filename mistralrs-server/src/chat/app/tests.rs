@@ -54,18 +54,65 @@ fn check(app: &mut App, width: usize, height: usize, expected: Expect) {
 #[test]
 fn a_conversation_on_the_screen() {
     let mut app = app();
-    check(&mut app, 40, 12, expect![[""]]);
+    check(&mut app, 40, 12, expect![[r#"
+        |tiny · context 100 tokens · /help lists
+        |the commands
+        |
+        ────────────────────────────────────────
+        ❯ █
+        ────────────────────────────────────────
+        tiny · context 0/100
+    "#]]);
     assert!(matches!(enter(&mut app, "hello"), Action::Ask(_)));
-    check(&mut app, 40, 12, expect![[""]]);
+    check(&mut app, 40, 12, expect![[r#"
+        |❯ hello
+        |
+        …
+
+        ────────────────────────────────────────
+        ❯ █
+        ────────────────────────────────────────
+        tiny · context 0/100
+    "#]]);
     let start = Instant::now();
     app.news(text("# Hi\n\nfirst *par"), start);
-    check(&mut app, 40, 12, expect![[""]]);
+    check(&mut app, 40, 12, expect![[r#"
+        Hi
+
+        first *par
+
+        ────────────────────────────────────────
+        ❯ █
+        ────────────────────────────────────────
+        tiny · context 1/100 · TTFT 2 ms
+    "#]]);
     app.news(text("agraph*\n\n1. one\n2. t"), start);
-    check(&mut app, 40, 12, expect![[""]]);
+    check(&mut app, 40, 12, expect![[r#"
+        |Hi
+        |
+        |first paragraph
+
+        1. one
+        2. t
+
+        ────────────────────────────────────────
+        ❯ █
+        ────────────────────────────────────────
+        tiny · context 2/100 · TTFT 2 ms
+    "#]]);
     let usage = Usage { prompt_tokens: 5, completion_tokens: 9, ..Usage::default() };
     app.news(News::Delta(Delta::Finished { reason: FinishReason::Stop, stop_string: None, usage }), start);
     assert!(matches!(app.news(News::Closed, start), Action::Stop));
-    check(&mut app, 40, 12, expect![[""]]);
+    check(&mut app, 40, 12, expect![[r#"
+        |
+        |1. one
+        |2. t
+        |
+        ────────────────────────────────────────
+        ❯ █
+        ────────────────────────────────────────
+        tiny · context 14/100 · TTFT 0 ms
+    "#]]);
 }
 
 #[test]
@@ -107,7 +154,7 @@ fn several_lines_and_history() {
           x
           y█
         ──────────────────────────────
-        tiny · 0/100
+        tiny · context 0/100
     "#]]);
     assert!(matches!(enter(&mut app, ""), Action::Ask(_)));
     assert!(matches!(enter(&mut app, "early"), Action::Draw), "not while an answer is coming");
@@ -138,7 +185,7 @@ fn commands_complete_and_show_their_answer() {
         ──────────────────────────────
         ❯ /s█
         ──────────────────────────────
-        tiny · 0/100
+        tiny · context 0/100
         system save stats
     "#]]);
     app.editor.take();
@@ -151,7 +198,7 @@ fn commands_complete_and_show_their_answer() {
         ──────────────────────────────
         ❯ █
         ──────────────────────────────
-        tiny · 0/100
+        tiny · context 0/100
     "#]]);
     assert!(matches!(enter(&mut app, "\\exit"), Action::Leave));
 }

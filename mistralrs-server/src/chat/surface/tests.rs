@@ -70,6 +70,10 @@ impl Screen {
                 self.rows[self.at.1][self.at.0..].fill(' ');
                 self.rows[self.at.1 + 1..].iter_mut().for_each(|row| row.fill(' '));
             }
+            ('M', _) => {
+                self.rows.drain(self.at.1..(self.at.1 + n).min(self.height));
+                self.rows.resize(self.height, vec![' '; self.width]);
+            }
             ('K', _) => self.rows[self.at.1][self.at.0..].fill(' '),
             ('h', "?25") => self.visible = true,
             ('l', "?25") => self.visible = false,
