@@ -42,6 +42,8 @@ fn check(app: &mut App, width: usize, height: usize, expected: Expect) {
     for (i, line) in frame.live.iter().enumerate() {
         assert!(line.width() <= width, "{line}");
         let mut row = line.to_string();
+        // How fast this machine is today does not belong into a snapshot.
+        row.truncate(row.find(" · TTFT").unwrap_or(row.len()));
         if i == frame.cursor.1 {
             row.push('█');
         }
@@ -84,7 +86,7 @@ fn a_conversation_on_the_screen() {
         ────────────────────────────────────────
         ❯ █
         ────────────────────────────────────────
-        tiny · context 1/100 · TTFT 2 ms
+        tiny · context 1/100
     "#]]);
     app.news(text("agraph*\n\n1. one\n2. t"), start);
     check(&mut app, 40, 12, expect![[r#"
@@ -98,7 +100,7 @@ fn a_conversation_on_the_screen() {
         ────────────────────────────────────────
         ❯ █
         ────────────────────────────────────────
-        tiny · context 2/100 · TTFT 2 ms
+        tiny · context 2/100
     "#]]);
     let usage = Usage { prompt_tokens: 5, completion_tokens: 9, ..Usage::default() };
     app.news(News::Delta(Delta::Finished { reason: FinishReason::Stop, stop_string: None, usage }), start);
@@ -111,7 +113,7 @@ fn a_conversation_on_the_screen() {
         ────────────────────────────────────────
         ❯ █
         ────────────────────────────────────────
-        tiny · context 14/100 · TTFT 0 ms
+        tiny · context 14/100
     "#]]);
 }
 
