@@ -242,11 +242,6 @@ impl Llm {
         &self.parts.defaults
     }
 
-    /// The model's own sampling defaults (`generation_config.json`); all `None` if it brought none.
-    pub fn generation_defaults(&self) -> &crate::sampling::SamplingParams {
-        todo!()
-    }
-
     /// Counters and gauges of this moment.
     pub fn stats(&self) -> EngineStats {
         self.parts.engine.stats()

@@ -61,7 +61,7 @@ pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
         context_tokens: info.max_sequence_length,
         has_template: info.has_chat_template,
     };
-    let sampling = session::start_sampling(&options.sampling, llm.generation_defaults());
+    let sampling = session::start_sampling(&options.sampling, llm.sampling_defaults());
     let session = Session::new(model.has_template, options.system, sampling)
         .with_limits(options.max_tokens, options.template_kwargs);
     let mut dialog = Dialog::new(model, session);
