@@ -24,6 +24,7 @@ pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
+pub use mistralrs_quant::QuantType;
 pub use request::{
     Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
     Prompt, Role, TokenLogprobs, Usage,

@@ -1,4 +1,22 @@
-//! Development entry point of the chat and bench rooms (not to be merged).
-mod bench;
-mod chat;
-fn main() {}
+//! Parse, load, serve (or chat, or measure).
+
+use mistralrs_server::args::{Cli, Plan};
+use mistralrs_server::{run, start_logging};
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let plan = match Cli::read().and_then(Plan::try_from) {
+        Ok(plan) => plan,
+        Err(refusal) => return refusal.report(),
+    };
+    start_logging(&plan);
+    match run(plan, started) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -18,19 +18,48 @@ use std::time::Instant;
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Prompt lengths in tokens, comma-separated; 0 = no prompt test
-    #[arg(short = 'p', long = "n-prompt", value_delimiter = ',', default_value = "512", value_name = "TOKENS")]
+    #[arg(
+        short = 'p',
+        long = "n-prompt",
+        value_delimiter = ',',
+        default_value = "512",
+        value_name = "TOKENS"
+    )]
     pub prompt_tokens: Vec<usize>,
     /// Tokens to generate, comma-separated; 0 = no generation test
-    #[arg(short = 'g', long = "n-gen", value_delimiter = ',', default_value = "128", value_name = "TOKENS")]
+    #[arg(
+        short = 'g',
+        long = "n-gen",
+        value_delimiter = ',',
+        default_value = "128",
+        value_name = "TOKENS"
+    )]
     pub generate_tokens: Vec<usize>,
     /// Context already computed before the measurement starts, in tokens, comma-separated
-    #[arg(short = 'd', long = "depth", value_delimiter = ',', default_value = "0", value_name = "TOKENS")]
+    #[arg(
+        short = 'd',
+        long = "depth",
+        value_delimiter = ',',
+        default_value = "0",
+        value_name = "TOKENS"
+    )]
     pub depths: Vec<usize>,
     /// Requests at the same time, comma-separated
-    #[arg(short = 'c', long = "concurrency", value_delimiter = ',', default_value = "1", value_name = "N")]
+    #[arg(
+        short = 'c',
+        long = "concurrency",
+        value_delimiter = ',',
+        default_value = "1",
+        value_name = "N"
+    )]
     pub concurrency: Vec<usize>,
     /// Measurements of each; the median is reported
-    #[arg(short = 'r', long = "repetitions", default_value_t = 5, value_name = "N")]
+    #[arg(
+        short = 'r',
+        long = "repetitions",
+        default_value_t = 5,
+        value_name = "N"
+    )]
     pub repetitions: usize,
     /// Also write the results as JSON to this file; `-` = to standard output instead of the table
     #[arg(long = "json", value_name = "FILE")]
