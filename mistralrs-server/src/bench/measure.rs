@@ -46,7 +46,8 @@ pub fn first_token(llm: &Llm) -> Result<(), RequestError> {
 /// [`RequestError`] when a request is refused.
 pub fn sample(llm: &Llm, case: &Case, repetition: usize) -> Result<Sample, RequestError> {
     let seed = |request: usize| {
-        let parts = [repetition, request, case.tokens, case.depth, case.concurrency, case.kind as usize];
+        let parts =
+            [repetition, request, case.tokens, case.depth, case.concurrency, case.kind as usize];
         parts.iter().fold(0, |seed, part| mix(seed ^ *part as u64))
     };
     let prefixes: Vec<Vec<u32>> =
@@ -79,7 +80,10 @@ fn summarize(kind: Kind, answers: &[Answered]) -> Sample {
     let earliest = |of: fn(&Answered) -> Instant| answers.iter().map(of).min();
     let (tokens, from, to) = match kind {
         Kind::Prompt => (
-            answers.iter().map(|it| it.usage.prompt_tokens.saturating_sub(it.usage.cached_tokens)).sum(),
+            answers
+                .iter()
+                .map(|it| it.usage.prompt_tokens.saturating_sub(it.usage.cached_tokens))
+                .sum(),
             earliest(|it| it.submitted),
             latest(Answered::first_token),
         ),
@@ -92,11 +96,19 @@ fn summarize(kind: Kind, answers: &[Answered]) -> Sample {
     let time = from.zip(to).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
     Sample {
         tokens_per_second: tokens as f64 / time.as_secs_f64().max(1e-9),
-        time_to_first_token: answers.iter().map(|it| it.usage.time_to_first_token).max().unwrap_or_default(),
+        time_to_first_token: answers
+            .iter()
+            .map(|it| it.usage.time_to_first_token)
+            .max()
+            .unwrap_or_default(),
     }
 }
 
-fn together(llm: &Llm, prompts: Vec<Vec<u32>>, max_tokens: usize) -> Result<Vec<Answered>, RequestError> {
+fn together(
+    llm: &Llm,
+    prompts: Vec<Vec<u32>>,
+    max_tokens: usize,
+) -> Result<Vec<Answered>, RequestError> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = prompts
             .into_iter()
@@ -161,7 +173,14 @@ fn mix(seed: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn answered(start: Instant, at: u64, prompt: usize, cached: usize, first: u64, decode: u64) -> Answered {
+    fn answered(
+        start: Instant,
+        at: u64,
+        prompt: usize,
+        cached: usize,
+        first: u64,
+        decode: u64,
+    ) -> Answered {
         Answered {
             submitted: start + Duration::from_millis(at),
             usage: Usage {
@@ -178,7 +197,8 @@ mod tests {
     #[test]
     fn speeds_are_of_all_requests_together() {
         let start = Instant::now();
-        let answers = [answered(start, 0, 120, 20, 100, 400), answered(start, 10, 100, 0, 240, 350)];
+        let answers =
+            [answered(start, 0, 120, 20, 100, 400), answered(start, 10, 100, 0, 240, 350)];
         let prompt = summarize(Kind::Prompt, &answers);
         assert_eq!(prompt.tokens_per_second.round(), 800.0, "200 tokens in 250 ms");
         assert_eq!(prompt.time_to_first_token.as_millis(), 240);

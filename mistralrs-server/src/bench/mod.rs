@@ -54,12 +54,7 @@ pub struct BenchArgs {
     )]
     pub concurrency: Vec<usize>,
     /// Measurements of each; the median is reported
-    #[arg(
-        short = 'r',
-        long = "repetitions",
-        default_value_t = 5,
-        value_name = "N"
-    )]
+    #[arg(short = 'r', long = "repetitions", default_value_t = 5, value_name = "N")]
     pub repetitions: usize,
     /// Also write the results as JSON to this file; `-` = to standard output instead of the table
     #[arg(long = "json", value_name = "FILE")]
@@ -80,16 +75,16 @@ pub fn run(
     started: Instant,
     load: impl FnOnce(LoadOptions) -> anyhow::Result<Llm>,
 ) -> anyhow::Result<ExitCode> {
-    let plan = match Plan::new(args) {
+    match Plan::new(args, None) {
+        Ok(plan) => plan.raise_limits(&mut options),
+        Err(reason) => return refuse(&reason),
+    }
+    let llm = load(options)?;
+    let loaded = started.elapsed();
+    let plan = match Plan::new(args, Some(llm.info().max_sequence_length)) {
         Ok(plan) => plan,
         Err(reason) => return refuse(&reason),
     };
-    plan.raise_limits(&mut options);
-    let llm = load(options)?;
-    let loaded = started.elapsed();
-    if let Err(reason) = plan.check_context(llm.info().max_sequence_length) {
-        return refuse(&reason);
-    }
     measure::first_token(&llm)?;
     let first_token = started.elapsed();
     let mut report = Report::new(&llm, loaded, first_token);
@@ -97,8 +92,9 @@ pub fn run(
         progress(&format!("{} …", case.name()));
         // Not measured: the first run of a shape pays for memory and caches.
         measure::sample(&llm, case, 0)?;
-        let samples =
-            (1..=args.repetitions).map(|i| measure::sample(&llm, case, i)).collect::<Result<Vec<_>, _>>()?;
+        let samples = (1..=args.repetitions)
+            .map(|i| measure::sample(&llm, case, i))
+            .collect::<Result<Vec<_>, _>>()?;
         report.rows.push(Row::new(case, &samples));
     }
     progress("");

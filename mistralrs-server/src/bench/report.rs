@@ -53,7 +53,11 @@ impl Summary {
         values.sort_by(f64::total_cmp);
         let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
         let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-        Self { median: f64::midpoint(at(low), at(high)), min: at(0), max: at(values.len().saturating_sub(1)) }
+        Self {
+            median: f64::midpoint(at(low), at(high)),
+            min: at(0),
+            max: at(values.len().saturating_sub(1)),
+        }
     }
 }
 
@@ -70,7 +74,9 @@ impl Row {
             depth: case.depth,
             concurrency: case.concurrency,
             tokens_per_second: summary(|sample| sample.tokens_per_second),
-            time_to_first_token_ms: summary(|sample| sample.time_to_first_token.as_secs_f64() * 1e3),
+            time_to_first_token_ms: summary(|sample| {
+                sample.time_to_first_token.as_secs_f64() * 1e3
+            }),
             name: case.name(),
         }
     }
@@ -121,9 +127,11 @@ impl Report {
             ]
         };
         let head = ["test", "tok/s", "min – max", "ms/token", "TTFT ms"].map(str::to_owned);
-        let rows: Vec<[String; 5]> = std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
-        let widths: [usize; 5] =
-            std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+        let rows: Vec<[String; 5]> =
+            std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
+        let widths: [usize; 5] = std::array::from_fn(|i| {
+            rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)
+        });
         for (i, row) in rows.iter().enumerate() {
             let [name, rest @ ..] = row;
             text.push_str(&format!("| {name:<0$} |", widths[0]));
@@ -173,7 +181,10 @@ mod tests {
             load_s: 0.5,
             start_to_first_token_s: 0.75,
             rows: vec![
-                Row::new(&case(Kind::Prompt, 512, 0, 1), &[sample(1000.0, 512), sample(1200.0, 427)]),
+                Row::new(
+                    &case(Kind::Prompt, 512, 0, 1),
+                    &[sample(1000.0, 512), sample(1200.0, 427)],
+                ),
                 Row::new(&case(Kind::Generate, 128, 1024, 4), &[sample(80.0, 9)]),
             ],
         }
@@ -189,7 +200,8 @@ mod tests {
             |------------------|-------:|----------------:|---------:|-------:|
             | pp512            | 1100.0 | 1000.0 – 1200.0 |     0.91 |   469.5 |
             | tg128 @ d1024 ×4 |   80.0 |     80.0 – 80.0 |    50.00 |     9.0 |
-        "#]].assert_eq(&report().table());
+        "#]]
+        .assert_eq(&report().table());
     }
 
     #[test]
@@ -240,6 +252,7 @@ mod tests {
                   }
                 }
               ]
-            }"#]].assert_eq(&serde_json::to_string_pretty(&report()).unwrap());
+            }"#]]
+        .assert_eq(&serde_json::to_string_pretty(&report()).unwrap());
     }
 }

@@ -117,7 +117,9 @@ impl App {
             }
             KeyCode::Char('l') if control => return Action::Clear,
             KeyCode::Char('j') if control => self.editor.insert("\n"),
-            KeyCode::Enter if alt || key.modifiers.contains(KeyModifiers::SHIFT) => self.editor.insert("\n"),
+            KeyCode::Enter if alt || key.modifiers.contains(KeyModifiers::SHIFT) => {
+                self.editor.insert("\n")
+            }
             KeyCode::Enter => return self.submit(),
             KeyCode::Tab => self.complete(),
             KeyCode::Up => self.up(),
@@ -288,7 +290,9 @@ impl App {
     /// Completes the name of a command, or says which ones there are.
     fn complete(&mut self) {
         let text = self.editor.text().to_owned();
-        let Some(begun) = text.strip_prefix(['/', '\\']).filter(|it| !it.contains(char::is_whitespace)) else {
+        let Some(begun) =
+            text.strip_prefix(['/', '\\']).filter(|it| !it.contains(char::is_whitespace))
+        else {
             return self.editor.insert("  ");
         };
         let names: Vec<&str> = commands::names().filter(|name| name.starts_with(begun)).collect();

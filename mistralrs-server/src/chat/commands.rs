@@ -111,7 +111,9 @@ pub fn parse(line: &str) -> Input {
     }
     if !known {
         let hint = near.map(|it| format!("did you mean /{it}? ")).unwrap_or_default();
-        return Input::Mistake(format!("Unknown command {first}{word}: {hint}/help lists them all."));
+        return Input::Mistake(format!(
+            "Unknown command {first}{word}: {hint}/help lists them all."
+        ));
     }
     match command(&name, argument) {
         Ok(command) => Input::Command(command),
@@ -170,7 +172,11 @@ fn nearest(word: &str) -> Option<&'static str> {
         return Some(name);
     }
     let most = if word.chars().count() <= 4 { 2 } else { 3 };
-    names().map(|name| (edits(word, name), name)).min().filter(|(n, _)| *n <= most).map(|(_, it)| it)
+    names()
+        .map(|name| (edits(word, name), name))
+        .min()
+        .filter(|(n, _)| *n <= most)
+        .map(|(_, it)| it)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbors between two words.
@@ -183,7 +189,8 @@ fn edits(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut best = (rows[i][j] + usize::from(x != y)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            let mut best =
+                (rows[i][j] + usize::from(x != y)).min(rows[i][j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 best = best.min(rows[i - 1][j - 1] + 1);
             }
@@ -219,8 +226,14 @@ mod tests {
     #[test]
     fn wrong_arguments_print_format_and_range() {
         check("\\topp 2", expect![[r#"Mistake("Format: /topp F, a number, 0 < F <= 1.")"#]]);
-        check("/temperature 0", expect![[r#"Mistake("Format: /temperature F, a number, 0 < F <= 2.")"#]]);
-        check("/temperature NaN", expect![[r#"Mistake("Format: /temperature F, a number, 0 < F <= 2.")"#]]);
+        check(
+            "/temperature 0",
+            expect![[r#"Mistake("Format: /temperature F, a number, 0 < F <= 2.")"#]],
+        );
+        check(
+            "/temperature NaN",
+            expect![[r#"Mistake("Format: /temperature F, a number, 0 < F <= 2.")"#]],
+        );
         check("/topk 0", expect![[r#"Mistake("Format: /topk N, a whole number, N > 0.")"#]]);
         check("/topk -3", expect![[r#"Mistake("Format: /topk N, a whole number, N > 0.")"#]]);
         check("/save", expect![[r#"Mistake("Format: /save FILE.")"#]]);
@@ -229,10 +242,28 @@ mod tests {
 
     #[test]
     fn unknown_commands_suggest_the_nearest() {
-        check("/hlep", expect![[r#"Mistake("Unknown command /hlep: did you mean /help? /help lists them all.")"#]]);
-        check("/temp 1", expect![[r#"Mistake("Unknown command /temp: did you mean /temperature? /help lists them all.")"#]]);
-        check("\\undoo", expect![[r#"Mistake("Unknown command \\undoo: did you mean /undo? /help lists them all.")"#]]);
-        check("/zzzzzzzz", expect![[r#"Mistake("Unknown command /zzzzzzzz: /help lists them all.")"#]]);
+        check(
+            "/hlep",
+            expect![[
+                r#"Mistake("Unknown command /hlep: did you mean /help? /help lists them all.")"#
+            ]],
+        );
+        check(
+            "/temp 1",
+            expect![[
+                r#"Mistake("Unknown command /temp: did you mean /temperature? /help lists them all.")"#
+            ]],
+        );
+        check(
+            "\\undoo",
+            expect![[
+                r#"Mistake("Unknown command \\undoo: did you mean /undo? /help lists them all.")"#
+            ]],
+        );
+        check(
+            "/zzzzzzzz",
+            expect![[r#"Mistake("Unknown command /zzzzzzzz: /help lists them all.")"#]],
+        );
         check("/", expect![[r#"Mistake("Unknown command /: /help lists them all.")"#]]);
     }
 
@@ -250,7 +281,9 @@ mod tests {
     fn every_command_in_the_help_is_known() {
         for row in COMMANDS {
             assert!(help().contains(&format!("/{}", row.name)));
-            assert!(!matches!(parse(&format!("/{}", row.name)), Input::Mistake(it) if it.contains("Unknown")));
+            assert!(
+                !matches!(parse(&format!("/{}", row.name)), Input::Mistake(it) if it.contains("Unknown"))
+            );
         }
     }
 }

@@ -125,7 +125,11 @@ impl Dialog {
 
     /// The figures of the answer in the making, else of the last one.
     pub fn figures(&self) -> Option<Figures> {
-        self.answer.as_ref().filter(|answer| answer.first.is_some()).map(|it| it.figures.clone()).or(self.last.clone())
+        self.answer
+            .as_ref()
+            .filter(|answer| answer.first.is_some())
+            .map(|it| it.figures.clone())
+            .or(self.last.clone())
     }
 
     /// Tokens the conversation takes so far.
@@ -390,7 +394,12 @@ mod tests {
     }
 
     fn prompt(prompt_tokens: usize) -> News {
-        News::Delta(Delta::Prompt { prompt_tokens, cached_tokens: 0, truncated_tokens: 0, logprobs: Vec::new() })
+        News::Delta(Delta::Prompt {
+            prompt_tokens,
+            cached_tokens: 0,
+            truncated_tokens: 0,
+            logprobs: Vec::new(),
+        })
     }
 
     fn finished(reason: FinishReason, prompt_tokens: usize, completion_tokens: usize) -> News {
@@ -421,7 +430,10 @@ mod tests {
         assert_eq!(dialog.news(News::Closed, at(162)), Progress::Nothing, "late news are nothing");
         assert_eq!(said(&dialog), ["user", "assistant"]);
         let statistics = dialog.statistics().unwrap();
-        assert!(statistics.contains("Prompt: 5 tokens") && statistics.contains("Context: 9 of 20"), "{statistics}");
+        assert!(
+            statistics.contains("Prompt: 5 tokens") && statistics.contains("Context: 9 of 20"),
+            "{statistics}"
+        );
     }
 
     #[test]
@@ -445,7 +457,9 @@ mod tests {
         dialog.news(finished(FinishReason::Length, 5, 15), Instant::now());
         let Progress::Ended(ending) = dialog.news(News::Closed, Instant::now()) else { panic!() };
         assert!(ending.cut_off && ending.problem.unwrap().contains("/undo"));
-        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Problem(it) if it.contains("full")));
+        assert!(
+            matches!(dialog.enter("b", Instant::now()), Outcome::Problem(it) if it.contains("full"))
+        );
         assert_eq!(said(&dialog), ["user", "assistant"]);
         assert!(matches!(dialog.enter("/undo", Instant::now()), Outcome::Notice(_)));
         assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(_)));
@@ -466,13 +480,17 @@ mod tests {
         let mut dialog = dialog();
         dialog.enter("a", Instant::now());
         let error = RequestError::TooLong { prompt_tokens: 30, limit: 20 };
-        let Progress::Ended(ending) = dialog.news(News::Failed(error), Instant::now()) else { panic!() };
+        let Progress::Ended(ending) = dialog.news(News::Failed(error), Instant::now()) else {
+            panic!()
+        };
         assert_eq!(ending.taken_back.as_deref(), Some("a"));
         assert!(ending.problem.unwrap().contains("/clear"));
         assert!(said(&dialog).is_empty());
         dialog.enter("b", Instant::now());
         dialog.news(text("x"), Instant::now());
-        let Progress::Ended(ending) = dialog.news(News::Failed(RequestError::Shutdown), Instant::now()) else {
+        let Progress::Ended(ending) =
+            dialog.news(News::Failed(RequestError::Shutdown), Instant::now())
+        else {
             panic!()
         };
         assert!(ending.taken_back.is_none() && ending.cut_off);
@@ -487,7 +505,10 @@ mod tests {
         }
         let Outcome::Ask(Ask::Chat(request)) = dialog.enter("x", Instant::now()) else { panic!() };
         let sampling = &request.options.sampling;
-        assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p), (Some(0.5), Some(7), Some(0.9)));
+        assert_eq!(
+            (sampling.temperature, sampling.top_k, sampling.top_p),
+            (Some(0.5), Some(7), Some(0.9))
+        );
         assert_eq!(request.messages[0].role.as_str(), "system");
         assert!(matches!(dialog.enter("/exit", Instant::now()), Outcome::Exit));
     }

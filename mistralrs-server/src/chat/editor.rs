@@ -337,11 +337,22 @@ mod tests {
     #[test]
     fn every_motion_stays_on_borders() {
         let mut editor = typed("e\u{301}👍🏽 \u{200d}漢\n\u{301}x");
-        let motions =
-            [Motion::Left, Motion::WordLeft, Motion::LineStart, Motion::Right, Motion::WordRight, Motion::LineEnd];
+        let motions = [
+            Motion::Left,
+            Motion::WordLeft,
+            Motion::LineStart,
+            Motion::Right,
+            Motion::WordRight,
+            Motion::LineEnd,
+        ];
         for step in 0..600_usize {
             editor.go(motions[(step * 7 + step / 5) % motions.len()]);
-            assert_eq!(editor.border_at_or_after(editor.cursor), editor.cursor, "{}", show(&editor));
+            assert_eq!(
+                editor.border_at_or_after(editor.cursor),
+                editor.cursor,
+                "{}",
+                show(&editor)
+            );
             editor.layout(3);
         }
     }

@@ -42,13 +42,17 @@ impl History {
         match read(&path) {
             Ok(text) => {
                 let skip = text.lines().count().saturating_sub(MAX_ENTRIES);
-                history.entries = text.lines().skip(skip).filter(|it| !it.is_empty()).map(unescape).collect();
+                history.entries =
+                    text.lines().skip(skip).filter(|it| !it.is_empty()).map(unescape).collect();
                 (history, None)
             }
             Err(error) => {
                 // Appending to what cannot be read would help nobody.
                 history.file = None;
-                (history, Some(format!("The input history {} cannot be read: {error}.", path.display())))
+                (
+                    history,
+                    Some(format!("The input history {} cannot be read: {error}.", path.display())),
+                )
             }
         }
     }
@@ -220,12 +224,20 @@ mod tests {
     #[cfg(all(unix, not(target_os = "macos")))]
     fn follows_the_platform() {
         let path = |pairs: &'static [(&str, &str)]| {
-            history_path(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned()))
+            history_path(|name| {
+                pairs.iter().find(|(key, _)| *key == name).map(|(_, it)| (*it).to_owned())
+            })
         };
         let there = |it: &str| Some(PathBuf::from(it));
         assert_eq!(path(&[("HOME", "/h")]), there("/h/.config/mistral.rs/history.txt"));
-        assert_eq!(path(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c")]), there("/c/mistral.rs/history.txt"));
-        assert_eq!(path(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "rel")]), there("/h/.config/mistral.rs/history.txt"));
+        assert_eq!(
+            path(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c")]),
+            there("/c/mistral.rs/history.txt")
+        );
+        assert_eq!(
+            path(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "rel")]),
+            there("/h/.config/mistral.rs/history.txt")
+        );
         assert_eq!(path(&[("HOME", "")]), None);
     }
 }

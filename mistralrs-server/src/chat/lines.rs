@@ -217,14 +217,23 @@ mod tests {
                 return Err(RequestError::Overloaded { queued: 3 });
             }
             let mut deltas = vec![
-                Ok(Delta::Prompt { prompt_tokens: 3, cached_tokens: 1, truncated_tokens: 0, logprobs: vec![] }),
+                Ok(Delta::Prompt {
+                    prompt_tokens: 3,
+                    cached_tokens: 1,
+                    truncated_tokens: 0,
+                    logprobs: vec![],
+                }),
                 Ok(Delta::Text { text, token_ids: vec![1, 2], logprobs: vec![] }),
             ];
             if matches!(&deltas[1], Ok(Delta::Text { text, .. }) if text.contains("HANG")) {
                 return Ok(futures::stream::iter(deltas).chain(futures::stream::pending()).boxed());
             }
             let usage = Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() };
-            deltas.push(Ok(Delta::Finished { reason: FinishReason::Stop, stop_string: None, usage }));
+            deltas.push(Ok(Delta::Finished {
+                reason: FinishReason::Stop,
+                stop_string: None,
+                usage,
+            }));
             Ok(futures::stream::iter(deltas).boxed())
         }
     }
@@ -243,7 +252,9 @@ mod tests {
 
     #[test]
     fn a_script() {
-        check("\nhello\\\nyou\n/topp 2\nfail\nlast", expect![[r#"
+        check(
+            "\nhello\\\nyou\n/topp 2\nfail\nlast",
+            expect![[r#"
             shouter · context 100 tokens · /help lists the commands
             > 
             > 
@@ -269,15 +280,19 @@ mod tests {
             Decode: 2 tokens, - T/s
             Context: 5 of 100 tokens
             > 
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn exit_ends_before_the_rest() {
-        check("\\exit\nhello\n", expect![[r#"
+        check(
+            "\\exit\nhello\n",
+            expect![[r#"
             shouter · context 100 tokens · /help lists the commands
             > 
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -299,7 +314,8 @@ mod tests {
             }
         }
         let thread = std::thread::spawn(move || {
-            run(dialog(), Arc::new(Shouter), (sender, receiver), &mut Tee(out_sender), true).unwrap();
+            run(dialog(), Arc::new(Shouter), (sender, receiver), &mut Tee(out_sender), true)
+                .unwrap();
         });
         let mut seen = String::new();
         let mut wait_for = |what: &str| {

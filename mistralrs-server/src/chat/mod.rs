@@ -57,7 +57,12 @@ pub struct ChatOptions {
 pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
     let info = llm.info();
     let model = ModelFacts {
-        name: info.id.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(&info.id).to_owned(),
+        name: info
+            .id
+            .rsplit(['/', '\\'])
+            .find(|part| !part.is_empty())
+            .unwrap_or(&info.id)
+            .to_owned(),
         context_tokens: info.max_sequence_length,
         has_template: info.has_chat_template,
     };
@@ -76,14 +81,21 @@ pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
         let channels = lines::read_lines(|| Box::new(BufReader::new(std::io::stdin())))?;
         let sender = channels.0.clone();
         signals::listen(move |signal| {
-            sender.send(match signal {
-                Signal::Interrupt => lines::Event::Interrupt,
-                Signal::Terminate => lines::Event::Terminate,
-            })
-            .is_ok()
+            sender
+                .send(match signal {
+                    Signal::Interrupt => lines::Event::Interrupt,
+                    Signal::Terminate => lines::Event::Terminate,
+                })
+                .is_ok()
         })?;
         let quiet_input = !stdin.is_terminal();
-        return closed_is_fine(lines::run(dialog, responder, channels, &mut std::io::stdout(), quiet_input));
+        return closed_is_fine(lines::run(
+            dialog,
+            responder,
+            channels,
+            &mut std::io::stdout(),
+            quiet_input,
+        ));
     }
     let (history, warning) = History::open(options.history_file);
     let app = move |width| App::new(dialog, history, warning.as_deref(), width);
@@ -140,13 +152,22 @@ mod tests {
                 .0
                 .iter()
                 .cloned()
-                .map(|it| it.map(|text| Delta::Text { text: text.into(), token_ids: vec![1], logprobs: vec![] }))
+                .map(|it| {
+                    it.map(|text| Delta::Text {
+                        text: text.into(),
+                        token_ids: vec![1],
+                        logprobs: vec![],
+                    })
+                })
                 .collect();
             Ok(futures::stream::iter(deltas).boxed())
         }
     }
 
-    fn answer(pieces: Vec<Result<&'static str, RequestError>>, safe: bool) -> anyhow::Result<String> {
+    fn answer(
+        pieces: Vec<Result<&'static str, RequestError>>,
+        safe: bool,
+    ) -> anyhow::Result<String> {
         let model = ModelFacts { name: "x".into(), context_tokens: 9, has_template: true };
         let mut dialog = Dialog::new(model, Session::new(true, None, SamplingParams::default()));
         let mut out = Vec::new();

@@ -2,7 +2,8 @@
 //! Pure but for `/save` and `/load`; knows neither terminal nor engine.
 
 use mistralrs_core::{
-    ChatRequest, CompletionRequest, Content, GenerateOptions, Message, Part, Prompt, Role, SamplingParams,
+    ChatRequest, CompletionRequest, Content, GenerateOptions, Message, Part, Prompt, Role,
+    SamplingParams,
 };
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -48,7 +49,8 @@ pub fn fallback_sampling() -> SamplingParams {
 /// What a chat starts with: the user's fields first; below them the model's own defaults if it
 /// brought any, else [`fallback_sampling`].
 pub fn start_sampling(asked: &SamplingParams, model: &SamplingParams) -> SamplingParams {
-    let base = if *model == SamplingParams::default() { fallback_sampling() } else { model.clone() };
+    let base =
+        if *model == SamplingParams::default() { fallback_sampling() } else { model.clone() };
     SamplingParams {
         temperature: asked.temperature.or(base.temperature),
         top_k: asked.top_k.or(base.top_k),
@@ -63,7 +65,11 @@ pub fn start_sampling(asked: &SamplingParams, model: &SamplingParams) -> Samplin
         presence_penalty: asked.presence_penalty.or(base.presence_penalty),
         penalty_last_n: asked.penalty_last_n.or(base.penalty_last_n),
         dry: asked.dry.clone().or(base.dry),
-        logit_bias: if asked.logit_bias.is_empty() { base.logit_bias } else { asked.logit_bias.clone() },
+        logit_bias: if asked.logit_bias.is_empty() {
+            base.logit_bias
+        } else {
+            asked.logit_bias.clone()
+        },
         seed: asked.seed.or(base.seed),
     }
 }
@@ -86,7 +92,11 @@ impl Session {
 
     /// The same with a limit per answer and variables for the template.
     #[must_use]
-    pub fn with_limits(mut self, max_tokens: Option<usize>, template_kwargs: Map<String, Value>) -> Self {
+    pub fn with_limits(
+        mut self,
+        max_tokens: Option<usize>,
+        template_kwargs: Map<String, Value>,
+    ) -> Self {
         self.max_tokens = max_tokens;
         self.template_kwargs = template_kwargs;
         self
@@ -153,11 +163,6 @@ impl Session {
         }
     }
 
-    /// How many questions were asked.
-    pub fn turns(&self) -> usize {
-        self.messages.iter().filter(|message| message.role == Role::User).count()
-    }
-
     /// What was said, in order.
     pub fn messages(&self) -> &[Message] {
         &self.messages
@@ -171,7 +176,8 @@ impl Session {
         let list: Vec<Value> = self.messages.iter().map(to_json).collect();
         let mut text = serde_json::to_string_pretty(&list).map_err(|error| error.to_string())?;
         text.push('\n');
-        std::fs::write(file, text).map_err(|error| format!("Cannot write {}: {error}.", file.display()))
+        std::fs::write(file, text)
+            .map_err(|error| format!("Cannot write {}: {error}.", file.display()))
     }
 
     /// Replaces the conversation by one from a file; on an error nothing changes.
@@ -185,7 +191,8 @@ impl Session {
             return Err(failed(format!("it is no file of at most {MAX_FILE_BYTES} bytes")));
         }
         let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
         self.messages = messages_of(&value).map_err(failed)?;
         self.attempt = 0;
         Ok(())
@@ -194,7 +201,8 @@ impl Session {
     fn ask(&self) -> Ask {
         let mut sampling = self.sampling.clone();
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(self.attempt));
-        let options = GenerateOptions { max_tokens: self.max_tokens, sampling, ..GenerateOptions::default() };
+        let options =
+            GenerateOptions { max_tokens: self.max_tokens, sampling, ..GenerateOptions::default() };
         if self.has_template {
             return Ask::Chat(ChatRequest {
                 messages: self.messages.clone(),
@@ -252,7 +260,8 @@ fn messages_of(value: &Value) -> Result<Vec<Message>, String> {
 }
 
 fn message_of(value: &Value) -> Result<Message, &'static str> {
-    const ROLES: [Role; 5] = [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool];
+    const ROLES: [Role; 5] =
+        [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool];
     let mut object = value.as_object().cloned().ok_or("it should be an object")?;
     let role = object.shift_remove("role");
     let role = ROLES
@@ -263,7 +272,9 @@ fn message_of(value: &Value) -> Result<Message, &'static str> {
         Some(Value::String(text)) => Content::Text(text),
         Some(Value::Array(parts)) => parts
             .iter()
-            .map(|part| part.get("text").and_then(Value::as_str).map(|it| Part::Text(it.to_owned())))
+            .map(|part| {
+                part.get("text").and_then(Value::as_str).map(|it| Part::Text(it.to_owned()))
+            })
             .collect::<Option<_>>()
             .map(Content::Parts)
             .ok_or("every part of `content` should be text")?,
@@ -291,6 +302,10 @@ mod tests {
         expected.assert_eq(&lines.join("\n"));
     }
 
+    fn turns(session: &Session) -> usize {
+        session.messages().iter().filter(|message| message.role == Role::User).count()
+    }
+
     fn prompt_of(ask: Ask) -> String {
         match ask {
             Ask::Complete(CompletionRequest { prompt: Prompt::Text(text), .. }) => text,
@@ -301,18 +316,23 @@ mod tests {
     #[test]
     fn turns_undo_retry() {
         let mut session = new(true);
-        assert!(session.undo().is_none() && session.retry().is_none() && session.take_back().is_none());
+        assert!(
+            session.undo().is_none() && session.retry().is_none() && session.take_back().is_none()
+        );
         session.say("one");
         session.answered("1");
         session.say("two");
         session.answered("2");
-        assert_eq!(session.turns(), 2);
+        assert_eq!(turns(&session), 2);
         let Some(Ask::Chat(request)) = session.retry() else { panic!() };
         assert_eq!(request.messages.len(), 3);
-        check(&session, expect![[r#"
+        check(
+            &session,
+            expect![[r#"
             user: one
             assistant: 1
-            user: two"#]]);
+            user: two"#]],
+        );
         assert_eq!(session.take_back().as_deref(), Some("two"));
         assert!(session.take_back().is_none(), "an answered question stays");
         assert_eq!(session.undo().as_deref(), Some("one"));
@@ -324,17 +344,23 @@ mod tests {
         let mut session = Session::new(true, Some("start".into()), SamplingParams::default());
         session.say("hi");
         session.set_system("be brief".into());
-        check(&session, expect![[r#"
+        check(
+            &session,
+            expect![[r#"
             system: be brief
-            user: hi"#]]);
+            user: hi"#]],
+        );
         session.clear();
         check(&session, expect!["system: start"]);
         let mut bare = new(true);
         bare.say("hi");
         bare.set_system("late".into());
-        check(&bare, expect![[r#"
+        check(
+            &bare,
+            expect![[r#"
             system: late
-            user: hi"#]]);
+            user: hi"#]],
+        );
         bare.clear();
         assert_eq!(bare.system(), None);
     }
@@ -399,10 +425,11 @@ mod tests {
         let mut refused = |text: &str| {
             std::fs::write(&file, text).unwrap();
             let message = session.load(&file).unwrap_err();
-            assert_eq!(session.turns(), 1);
+            assert_eq!(turns(&session), 1);
             message.replace(&file.display().to_string(), "FILE")
         };
-        expect!["Cannot load FILE: it should be a JSON list of messages."].assert_eq(&refused("{}"));
+        expect!["Cannot load FILE: it should be a JSON list of messages."]
+            .assert_eq(&refused("{}"));
         expect!["Cannot load FILE: message 1: it should be an object."].assert_eq(&refused("[1]"));
         expect!["Cannot load FILE: message 1: `role` should be system, developer, user, assistant or tool."]
             .assert_eq(&refused(r#"[{"role":"root","content":""}]"#));
@@ -410,7 +437,11 @@ mod tests {
             .assert_eq(&refused(r#"[{"role":"user","content":""},{"role":"user"}]"#));
         assert!(refused("[").contains("EOF"));
         assert!(session.load(folder.path()).is_err());
-        std::fs::write(&file, r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]}"#).unwrap();
+        std::fs::write(
+            &file,
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]}"#,
+        )
+        .unwrap();
         session.load(&file).unwrap();
         check(&session, expect!["user: a"]);
     }

@@ -75,7 +75,13 @@ impl<W: Write> Surface<W> {
         }
         let last = live.len().saturating_sub(1);
         if self.live.len() > last + 1 {
-            queue!(self.out, MoveDown(1), Print("\r"), Clear(ClearType::FromCursorDown), MoveUp(1))?;
+            queue!(
+                self.out,
+                MoveDown(1),
+                Print("\r"),
+                Clear(ClearType::FromCursorDown),
+                MoveUp(1)
+            )?;
         }
         let (column, row) = cursor.unwrap_or((0, surplus));
         let row = row.saturating_sub(surplus).min(last);

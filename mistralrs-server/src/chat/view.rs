@@ -56,7 +56,11 @@ fn paragraph(text: &str, width: usize, prefix: &str, style: Style) -> Vec<Line<'
 }
 
 /// The rows that change: the growing answer, the input box, the status line; and where the cursor stands.
-pub(super) fn live(app: &mut App, width: usize, height: usize) -> (Vec<Line<'static>>, (usize, usize)) {
+pub(super) fn live(
+    app: &mut App,
+    width: usize,
+    height: usize,
+) -> (Vec<Line<'static>>, (usize, usize)) {
     let mut rows = Vec::new();
     if app.answering {
         if app.answer_begun {
@@ -74,7 +78,10 @@ pub(super) fn live(app: &mut App, width: usize, height: usize) -> (Vec<Line<'sta
     let cursor = (width::of(PROMPT) + cursor_column, rows.len() + cursor_row - first);
     for (i, text) in layout.rows.into_iter().enumerate().skip(first).take(shown) {
         let start = if i == 0 { PROMPT } else { "  " };
-        rows.push(Line::from(vec![Span::styled(start, Style::new().fg(Color::Cyan)), Span::raw(text)]));
+        rows.push(Line::from(vec![
+            Span::styled(start, Style::new().fg(Color::Cyan)),
+            Span::raw(text),
+        ]));
     }
     rows.push(Line::styled("─".repeat(width), dim()));
     rows.push(Line::styled(status(app, width), dim()));

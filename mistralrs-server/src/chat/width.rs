@@ -31,7 +31,8 @@ pub fn harmless(text: &str) -> String {
 /// Cuts styled text into rows of at most `width` cells: at line feeds, else between words, and
 /// inside a word only if it is longer than a row. Spaces at a cut are dropped.
 pub fn wrap(spans: &[Span<'static>], width: usize) -> Vec<Vec<Span<'static>>> {
-    let mut wrap = Wrap { width: width.max(2), rows: Vec::new(), row: Row::default(), word: Row::default() };
+    let mut wrap =
+        Wrap { width: width.max(2), rows: Vec::new(), row: Row::default(), word: Row::default() };
     for span in spans {
         for grapheme in graphemes(&span.content) {
             wrap.push(grapheme, span);
@@ -205,7 +206,8 @@ mod tests {
         for width in 2..40 {
             for rows in [wrapped(text, width), texts(&chop(&[Span::raw(text)], width))] {
                 assert!(rows.iter().all(|row| of(row) <= width), "{width} {rows:?}");
-                let letters = |it: &str| it.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+                let letters =
+                    |it: &str| it.chars().filter(|c| !c.is_whitespace()).collect::<String>();
                 assert_eq!(letters(&rows.concat()), letters(text));
             }
         }

@@ -56,7 +56,11 @@ fn check(app: &mut App, width: usize, height: usize, expected: Expect) {
 #[test]
 fn a_conversation_on_the_screen() {
     let mut app = app();
-    check(&mut app, 40, 12, expect![[r#"
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
         |tiny · context 100 tokens · /help lists
         |the commands
         |
@@ -64,9 +68,14 @@ fn a_conversation_on_the_screen() {
         ❯ █
         ────────────────────────────────────────
         tiny · context 0/100
-    "#]]);
+    "#]],
+    );
     assert!(matches!(enter(&mut app, "hello"), Action::Ask(_)));
-    check(&mut app, 40, 12, expect![[r#"
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
         |❯ hello
         |
         …
@@ -75,10 +84,15 @@ fn a_conversation_on_the_screen() {
         ❯ █
         ────────────────────────────────────────
         tiny · context 0/100
-    "#]]);
+    "#]],
+    );
     let start = Instant::now();
     app.news(text("# Hi\n\nfirst *par"), start);
-    check(&mut app, 40, 12, expect![[r#"
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
         Hi
 
         first *par
@@ -87,9 +101,14 @@ fn a_conversation_on_the_screen() {
         ❯ █
         ────────────────────────────────────────
         tiny · context 1/100
-    "#]]);
+    "#]],
+    );
     app.news(text("agraph*\n\n1. one\n2. t"), start);
-    check(&mut app, 40, 12, expect![[r#"
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
         |Hi
         |
         |first paragraph
@@ -101,11 +120,19 @@ fn a_conversation_on_the_screen() {
         ❯ █
         ────────────────────────────────────────
         tiny · context 2/100
-    "#]]);
+    "#]],
+    );
     let usage = Usage { prompt_tokens: 5, completion_tokens: 9, ..Usage::default() };
-    app.news(News::Delta(Delta::Finished { reason: FinishReason::Stop, stop_string: None, usage }), start);
+    app.news(
+        News::Delta(Delta::Finished { reason: FinishReason::Stop, stop_string: None, usage }),
+        start,
+    );
     assert!(matches!(app.news(News::Closed, start), Action::Stop));
-    check(&mut app, 40, 12, expect![[r#"
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
         |
         |1. one
         |2. t
@@ -114,7 +141,8 @@ fn a_conversation_on_the_screen() {
         ❯ █
         ────────────────────────────────────────
         tiny · context 14/100
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -149,7 +177,11 @@ fn several_lines_and_history() {
     control(&mut app, 'j');
     app.paste("x\r\ny");
     assert_eq!(app.editor.text(), "one\n2\n\nx\ny");
-    check(&mut app, 30, 12, expect![[r#"
+    check(
+        &mut app,
+        30,
+        12,
+        expect![[r#"
         ──────────────────────────────
           2
 
@@ -157,7 +189,8 @@ fn several_lines_and_history() {
           y█
         ──────────────────────────────
         tiny · context 0/100
-    "#]]);
+    "#]],
+    );
     assert!(matches!(enter(&mut app, ""), Action::Ask(_)));
     assert!(matches!(enter(&mut app, "early"), Action::Draw), "not while an answer is coming");
     control(&mut app, 'c');
@@ -183,16 +216,25 @@ fn commands_complete_and_show_their_answer() {
     assert_eq!(app.editor.text(), "/temperature ");
     app.editor.set("/s");
     press(&mut app, KeyCode::Tab, KeyModifiers::NONE);
-    check(&mut app, 30, 12, expect![[r#"
+    check(
+        &mut app,
+        30,
+        12,
+        expect![[r#"
         ──────────────────────────────
         ❯ /s█
         ──────────────────────────────
         tiny · context 0/100
         system save stats
-    "#]]);
+    "#]],
+    );
     app.editor.take();
     enter(&mut app, "/topp 2");
-    check(&mut app, 30, 12, expect![[r#"
+    check(
+        &mut app,
+        30,
+        12,
+        expect![[r#"
         |❯ /topp 2
         |Format: /topp F, a number, 0 <
         |F <= 1.
@@ -201,7 +243,8 @@ fn commands_complete_and_show_their_answer() {
         ❯ █
         ──────────────────────────────
         tiny · context 0/100
-    "#]]);
+    "#]],
+    );
     assert!(matches!(enter(&mut app, "\\exit"), Action::Leave));
 }
 

@@ -178,7 +178,9 @@ impl Renderer {
             }
             TagEnd::Link | TagEnd::Image => {
                 self.styles.pop();
-                if let Some((url, text)) = self.link.take().filter(|(url, text)| url != text && !url.is_empty()) {
+                if let Some((url, text)) =
+                    self.link.take().filter(|(url, text)| url != text && !url.is_empty())
+                {
                     let style = self.style().patch(dim());
                     let space = if text.is_empty() { "" } else { " " };
                     self.span(&format!("{space}({url})"), style);
@@ -228,7 +230,8 @@ impl Renderer {
             CodeBlockKind::Indented => "",
         };
         let language = harmless(language);
-        let head = if language.is_empty() { "╭─".to_owned() } else { format!("╭─ {language}") };
+        let head =
+            if language.is_empty() { "╭─".to_owned() } else { format!("╭─ {language}") };
         let room = self.room();
         for row in chop(&[Span::styled(head, dim())], room).into_iter().take(1) {
             self.row(row);

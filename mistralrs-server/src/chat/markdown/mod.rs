@@ -110,7 +110,10 @@ fn presentable(source: &str) -> String {
 
 fn opens_bold(line: &str) -> bool {
     let open = line.matches("**").count() % 2 == 1;
-    open && line.rsplit("**").next().is_some_and(|rest| rest.starts_with(|c: char| !c.is_whitespace()))
+    open && line
+        .rsplit("**")
+        .next()
+        .is_some_and(|rest| rest.starts_with(|c: char| !c.is_whitespace()))
 }
 
 /// Byte offset of the line on which the last top-level block begins: what stands before it is final.

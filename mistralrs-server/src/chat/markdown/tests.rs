@@ -148,7 +148,10 @@ fn a_whole_answer() {
 
 #[test]
 fn narrow() {
-    check("> - a quoted list item that wraps\n\n| wide column | another |\n|-|-|\n| some words here | x |\n", 16, expect![[r#"
+    check(
+        "> - a quoted list item that wraps\n\n| wide column | another |\n|-|-|\n| some words here | x |\n",
+        16,
+        expect![[r#"
         ▌ • a quoted
         ▌   list item
         ▌   that wraps
@@ -159,37 +162,56 @@ fn narrow() {
         some    │ x
         words   │
         here    │
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn styles() {
-    expect!["[a ]*[b ]*/[c][ ]-[d][ ]Yellow[e][ ]_Blue[f][ (g)]*_Magenta[H]"].assert_eq(&styled("a **b *c*** ~~d~~ `e` [f](g)\n# H\n"));
-    expect!["_Blue[http://x.y][ ][(p.png)][ ]_Blue[alt][ (p.png)]"].assert_eq(&styled("<http://x.y> ![](p.png) ![alt](p.png)"));
+    expect!["[a ]*[b ]*/[c][ ]-[d][ ]Yellow[e][ ]_Blue[f][ (g)]*_Magenta[H]"]
+        .assert_eq(&styled("a **b *c*** ~~d~~ `e` [f](g)\n# H\n"));
+    expect!["_Blue[http://x.y][ ][(p.png)][ ]_Blue[alt][ (p.png)]"]
+        .assert_eq(&styled("<http://x.y> ![](p.png) ![alt](p.png)"));
 }
 
 #[test]
 fn odd_ones() {
     check("", 20, expect![[""]]);
-    check("- \n- x\n-", 20, expect![[r#"
+    check(
+        "- \n- x\n-",
+        20,
+        expect![[r#"
         •
         • x
         •
-    "#]]);
-    check("```\nunclosed", 20, expect![[r#"
+    "#]],
+    );
+    check(
+        "```\nunclosed",
+        20,
+        expect![[r#"
         ╭─
         │ unclosed
         ╰─
-    "#]]);
-    check("a\u{1b}[31mb `\u{7}`", 20, expect![[r#"
+    "#]],
+    );
+    check(
+        "a\u{1b}[31mb `\u{7}`",
+        20,
+        expect![[r#"
         a�[31mb �
-    "#]]);
-    check("```py\n0123456789012345678901234567890\n```", 20, expect![[r#"
+    "#]],
+    );
+    check(
+        "```py\n0123456789012345678901234567890\n```",
+        20,
+        expect![[r#"
         ╭─ py
         │ 012345678901234567
         │ 8901234567890
         ╰─
-    "#]]);
+    "#]],
+    );
 }
 
 fn streamed(source: &str, cuts: &[usize], width: usize, room: usize) -> String {
@@ -197,7 +219,8 @@ fn streamed(source: &str, cuts: &[usize], width: usize, room: usize) -> String {
     let mut out = Vec::new();
     let mut from = 0;
     for cut in cuts.iter().copied().chain([source.len()]) {
-        let cut = (from..=source.len()).find(|at| *at >= cut && source.is_char_boundary(*at)).unwrap();
+        let cut =
+            (from..=source.len()).find(|at| *at >= cut && source.is_char_boundary(*at)).unwrap();
         stream.push(&source[from..cut]);
         out.extend(stream.take_finished(width, room));
         from = cut;

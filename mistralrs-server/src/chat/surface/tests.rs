@@ -15,7 +15,13 @@ struct Screen {
 
 impl Screen {
     fn new(width: usize, height: usize) -> Self {
-        Self { width, height, rows: vec![vec![' '; width]; height], visible: true, ..Self::default() }
+        Self {
+            width,
+            height,
+            rows: vec![vec![' '; width]; height],
+            visible: true,
+            ..Self::default()
+        }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -104,7 +110,9 @@ impl Both {
     }
 
     fn draw(&mut self, finished: &[&str], live: &[&str], cursor: Option<(usize, usize)>) {
-        let lines = |rows: &[&str]| rows.iter().map(|row| Line::from((*row).to_owned())).collect::<Vec<_>>();
+        let lines = |rows: &[&str]| {
+            rows.iter().map(|row| Line::from((*row).to_owned())).collect::<Vec<_>>()
+        };
         self.surface.draw(&lines(finished), lines(live), cursor).unwrap();
         self.screen.feed(&std::mem::take(&mut self.surface.out));
     }
@@ -157,14 +165,17 @@ fn nothing_is_lost_or_left_behind_however_the_heights_change() {
         let finished: Vec<String> = (0..random(8)).map(|i| format!("f{step}.{i}")).collect();
         let live: Vec<String> = (0..1 + random(5)).map(|i| format!("l{}.{i}", random(3))).collect();
         let row = random(live.len() as u32) as usize;
-        let refs = |rows: &'_ [String]| rows.iter().map(|row| row.clone().leak() as &str).collect::<Vec<_>>();
+        let refs = |rows: &'_ [String]| {
+            rows.iter().map(|row| row.clone().leak() as &str).collect::<Vec<_>>()
+        };
         both.draw(&refs(&finished), &refs(&live), Some((1, row)));
         wanted.extend(finished);
         let all: Vec<String> = wanted.iter().chain(&live).cloned().collect();
         assert_eq!(both.screen.all(), all, "step {step}");
         assert!(both.screen.visible);
         let from_end = all.len() - 1 - (wanted.len() + row);
-        let bottom = both.screen.rows.iter().rposition(|row| row.iter().any(|c| *c != ' ')).unwrap();
+        let bottom =
+            both.screen.rows.iter().rposition(|row| row.iter().any(|c| *c != ' ')).unwrap();
         assert_eq!(both.screen.at, (1, bottom - from_end));
     }
 }
