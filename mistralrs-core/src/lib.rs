@@ -26,8 +26,8 @@ pub use llm::{Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
 pub use mistralrs_quant::QuantType;
 pub use request::{
-    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
-    Prompt, Role, TokenLogprobs, Usage,
+    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
+    Message, Part, Prompt, Role, TokenLogprobs, Usage,
 };
 pub use sampling::SamplingParams;
 

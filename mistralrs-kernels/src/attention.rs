@@ -10,7 +10,7 @@ mod check;
 use crate::dispatch::{self, Kernels};
 use crate::elementwise::body::{max, sum};
 use crate::math::{exp, tanh};
-use crate::shared::{SharedSlice, with_scratch};
+use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Simd;
 use crate::tile::accumulate;
 use rayon::prelude::*;
@@ -54,10 +54,7 @@ impl AttentionSpan<'_> {
     #[inline(always)]
     fn visible(&self, row: usize, window: Option<usize>) -> Range<usize> {
         // A row whose position would be negative sees nothing.
-        let end = self
-            .context_len
-            .saturating_add(row + 1)
-            .saturating_sub(self.query_len);
+        let end = self.context_len.saturating_add(row + 1).saturating_sub(self.query_len);
         window.map_or(0, |window| end.saturating_sub(window))..end
     }
 }
@@ -155,17 +152,11 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
             let rows = first..span.query_len.min(first + per_task);
-            let positions: usize = rows
-                .clone()
-                .map(|row| span.visible(row, job.shape.window).len())
-                .sum();
+            let positions: usize =
+                rows.clone().map(|row| span.visible(row, job.shape.window).len()).sum();
             let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
             for kv_head in 0..job.shape.kv_heads {
-                let task = Task {
-                    span: index,
-                    kv_head,
-                    rows: rows.clone(),
-                };
+                let task = Task { span: index, kv_head, rows: rows.clone() };
                 tasks.push((cost, task));
             }
         }
@@ -195,39 +186,33 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
     let span = &job.spans[task.span];
     let dim = job.shape.head_dim;
     let rows = task.rows.len() * job.group;
-    with_scratch(rows * (TILE + dim + 2), |scratch| {
-        let (scores, scratch) = scratch.split_at_mut(rows * TILE);
-        let (values, scratch) = scratch.split_at_mut(rows * dim);
-        let (largest, total) = scratch.split_at_mut(rows);
-        values.fill(0.0);
-        largest.fill(f32::NEG_INFINITY);
-        total.fill(0.0);
-        let mut running = Running {
-            scores,
-            values,
-            largest,
-            total,
-        };
-        let seen = span.visible(task.rows.start, job.shape.window).start
-            ..span.visible(task.rows.end - 1, job.shape.window).end;
-        for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
-            let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
-            let places = Places::of(job, span, task.kv_head, tile, &keys);
-            // SAFETY: `places` of `keys` lie in the caches.
-            unsafe {
-                score::<S, WIDE>(job, task, &places, running.scores);
-                for (i, row) in task.rows.clone().enumerate() {
-                    let visible = span.visible(row, job.shape.window);
-                    let mine = visible.start.max(tile)..visible.end.min(tile + TILE);
-                    if !mine.is_empty() {
-                        let mine = mine.start - tile..mine.end - tile;
-                        add_tile::<S, WIDE>(job, i * job.group, &mine, &places, &mut running);
-                    }
+    let mut scratch = Scratch::take(rows * (TILE + dim + 2));
+    let (scores, scratch) = scratch.numbers().split_at_mut(rows * TILE);
+    let (values, scratch) = scratch.split_at_mut(rows * dim);
+    let (largest, total) = scratch.split_at_mut(rows);
+    values.fill(0.0);
+    largest.fill(f32::NEG_INFINITY);
+    total.fill(0.0);
+    let mut running = Running { scores, values, largest, total };
+    let seen = span.visible(task.rows.start, job.shape.window).start
+        ..span.visible(task.rows.end - 1, job.shape.window).end;
+    for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
+        let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
+        let places = Places::of(job, span, task.kv_head, tile, &keys);
+        // SAFETY: `places` of `keys` lie in the caches.
+        unsafe {
+            score::<S, WIDE>(job, task, &places, running.scores);
+            for (i, row) in task.rows.clone().enumerate() {
+                let visible = span.visible(row, job.shape.window);
+                let mine = visible.start.max(tile)..visible.end.min(tile + TILE);
+                if !mine.is_empty() {
+                    let mine = mine.start - tile..mine.end - tile;
+                    add_tile::<S, WIDE>(job, i * job.group, &mine, &places, &mut running);
                 }
             }
         }
-        write_out(job, task, &running);
-    });
+    }
+    write_out(job, task, &running);
 }
 
 /// Where a tile's keys and values lie.
@@ -254,10 +239,7 @@ impl Places {
             let slot = block * shape.block_size + position % shape.block_size;
             offsets[position - tile] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
         }
-        Self {
-            keys: keys.start - tile..keys.end - tile,
-            offsets,
-        }
+        Self { keys: keys.start - tile..keys.end - tile, offsets }
     }
 }
 

@@ -111,16 +111,11 @@ pub fn force_instruction_set(name: &str) -> Result<(), InstructionSetError> {
     };
     if !isa.is_present() {
         let have: Vec<_> = Isa::available().map(Isa::name).collect();
-        return Err(InstructionSetError::Missing {
-            name: isa.name(),
-            have: have.join(", "),
-        });
+        return Err(InstructionSetError::Missing { name: isa.name(), have: have.join(", ") });
     }
     let chosen = *CHOSEN.get_or_init(|| isa);
     if chosen != isa {
-        return Err(InstructionSetError::AlreadyChosen {
-            chosen: chosen.name(),
-        });
+        return Err(InstructionSetError::AlreadyChosen { chosen: chosen.name() });
     }
     Ok(())
 }
@@ -265,13 +260,7 @@ compile_kernels!(scalar, Scalar, Portable, 2, []);
 #[cfg(target_arch = "x86_64")]
 compile_kernels!(avx2, Avx2, Avx2, 2, ["avx2,fma,f16c"]);
 #[cfg(target_arch = "x86_64")]
-compile_kernels!(
-    avx512,
-    Avx512,
-    Avx512,
-    4,
-    ["avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"]
-);
+compile_kernels!(avx512, Avx512, Avx512, 4, ["avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"]);
 
 /// The row dequantizers of a format.
 pub(crate) const fn dequantize_clones<F: Format<B, L>, const B: usize, const L: usize>()

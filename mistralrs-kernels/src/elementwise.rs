@@ -113,9 +113,7 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
     if out.len() < PARALLEL {
         return work(0, out);
     }
-    out.par_chunks_mut(task)
-        .enumerate()
-        .for_each(|(i, part)| work(i * task, part));
+    out.par_chunks_mut(task).enumerate().for_each(|(i, part)| work(i * task, part));
 }
 
 /// The bodies, compiled per instruction set.

@@ -7,7 +7,7 @@
 
 use crate::QuantType;
 use crate::dispatch::{self, Dequantize, Kernels};
-use crate::shared::{SharedSlice, with_scratch};
+use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Simd;
 use crate::tile::accumulate;
 use rayon::prelude::*;
@@ -63,28 +63,13 @@ pub(crate) struct Job<'a> {
 pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
     let row_bytes = w.ty.row_bytes(w.cols);
     let stored = row_bytes.and_then(|bytes| bytes.checked_mul(w.rows));
-    assert_eq!(
-        stored,
-        Some(w.bytes.len()),
-        "bytes of {w:?}",
-        w = (w.ty, w.rows, w.cols)
-    );
+    assert_eq!(stored, Some(w.bytes.len()), "bytes of {w:?}", w = (w.ty, w.rows, w.cols));
     if w.rows == 0 || y.is_empty() {
         return;
     }
     let m = y.len() / w.rows;
-    assert_eq!(
-        Some(y.len()),
-        m.checked_mul(w.rows),
-        "y is not [m, {}]",
-        w.rows
-    );
-    assert_eq!(
-        Some(x.len()),
-        m.checked_mul(w.cols),
-        "x is not [{m}, {}]",
-        w.cols
-    );
+    assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [m, {}]", w.rows);
+    assert_eq!(Some(x.len()), m.checked_mul(w.cols), "x is not [{m}, {}]", w.cols);
     let threads = rayon::current_num_threads();
     let in_place = is_in_place(w.ty);
     let few = m <= FEW && !in_place;
@@ -138,44 +123,28 @@ fn is_in_place(ty: QuantType) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn multiply<S: Simd, const WIDE: usize>(job: &Job<'_>, rows: Range<usize>) {
     let in_place = is_in_place(job.w.ty);
-    let panel = if in_place {
-        0
-    } else {
-        job.panel_rows * job.panel_cols
-    };
+    let panel = if in_place { 0 } else { job.panel_rows * job.panel_cols };
     let is_split = job.panel_cols < job.w.cols;
-    let sums = if is_split {
-        job.panel_rows * job.m * S::LANES
-    } else {
-        0
-    };
-    with_scratch(panel + sums, |scratch| {
-        let (panel, sums) = scratch.split_at_mut(panel);
-        for first_row in rows.clone().step_by(job.panel_rows) {
-            let count = job.panel_rows.min(rows.end - first_row);
-            for first_col in (0..job.w.cols.max(1)).step_by(job.panel_cols.max(1)) {
-                let cols = job.panel_cols.min(job.w.cols - first_col);
-                let weights = if in_place {
-                    let numbers = job.w.bytes.as_ptr().cast::<f32>();
-                    // SAFETY: row `first_row` exists.
-                    unsafe { numbers.add(first_row * job.w.cols) }
-                } else {
-                    fill_panel(job, (first_row, count), (first_col, cols), panel);
-                    panel.as_ptr()
-                };
-                let step = Step {
-                    job,
-                    weights,
-                    first_row,
-                    first_col,
-                    cols,
-                    sums: sums.as_mut_ptr(),
-                };
-                // SAFETY: `weights` has `count` rows of `cols` numbers.
-                unsafe { multiply_panel::<S, WIDE>(&step, count) };
-            }
+    let sums = if is_split { job.panel_rows * job.m * S::LANES } else { 0 };
+    let mut scratch = Scratch::take(panel + sums);
+    let (panel, sums) = scratch.numbers().split_at_mut(panel);
+    for first_row in rows.clone().step_by(job.panel_rows) {
+        let count = job.panel_rows.min(rows.end - first_row);
+        for first_col in (0..job.w.cols.max(1)).step_by(job.panel_cols.max(1)) {
+            let cols = job.panel_cols.min(job.w.cols - first_col);
+            let weights = if in_place {
+                let numbers = job.w.bytes.as_ptr().cast::<f32>();
+                // SAFETY: row `first_row` exists.
+                unsafe { numbers.add(first_row * job.w.cols) }
+            } else {
+                fill_panel(job, (first_row, count), (first_col, cols), panel);
+                panel.as_ptr()
+            };
+            let step = Step { job, weights, first_row, first_col, cols, sums: sums.as_mut_ptr() };
+            // SAFETY: `weights` has `count` rows of `cols` numbers.
+            unsafe { multiply_panel::<S, WIDE>(&step, count) };
         }
-    });
+    }
 }
 
 /// Dequantizes a part of the weight rows.

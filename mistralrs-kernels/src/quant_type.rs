@@ -9,10 +9,7 @@ use crate::dispatch::{self, Clones, Dequantize, Isa, Quantize};
 /// How the numbers of a weight are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(non_camel_case_types, reason = "the field's names: Q4_K, not Q4K")]
-#[expect(
-    missing_docs,
-    reason = "each name is its own description; the table below has the facts"
-)]
+#[expect(missing_docs, reason = "each name is its own description; the table below has the facts")]
 pub enum QuantType {
     F32,
     F16,
@@ -105,16 +102,10 @@ impl QuantType {
     /// Finds a type by name, in any case and with or without the underscore (`Q4_K`, `q4k`).
     pub fn from_name(name: &str) -> Option<Self> {
         let letters = |name: &str| -> String {
-            name.chars()
-                .filter(|c| *c != '_')
-                .map(|c| c.to_ascii_uppercase())
-                .collect()
+            name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_uppercase()).collect()
         };
         let wanted = letters(name);
-        TABLE
-            .iter()
-            .find(|row| letters(row.name) == wanted)
-            .map(|row| row.ty)
+        TABLE.iter().find(|row| letters(row.name) == wanted).map(|row| row.ty)
     }
 
     /// The number that stands for this type in a GGUF file.

@@ -19,11 +19,7 @@ unsafe impl Sync for SharedSlice<'_> {}
 
 impl<'a> SharedSlice<'a> {
     pub(crate) fn new(slice: &'a mut [f32]) -> Self {
-        Self {
-            start: slice.as_mut_ptr(),
-            len: slice.len(),
-            slice: PhantomData,
-        }
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
     /// The `len` numbers from `start`.
@@ -53,14 +49,31 @@ thread_local! {
     static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Runs `work` with `len` numbers of this thread's own; what they hold at first is arbitrary.
-#[inline(always)]
-pub(crate) fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut scratch = SCRATCH.take();
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
+/// Numbers of this thread's own, handed back to it at the end. (A guard and not a closure: a
+/// closure would be compiled without the caller's instruction set.)
+pub(crate) struct Scratch {
+    memory: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    /// `len` numbers; what they hold at first is arbitrary.
+    pub(crate) fn take(len: usize) -> Self {
+        let mut memory = SCRATCH.take();
+        if memory.len() < len {
+            memory.resize(len, 0.0);
+        }
+        Self { memory, len }
     }
-    let result = work(&mut scratch[..len]);
-    SCRATCH.set(scratch);
-    result
+
+    #[inline(always)]
+    pub(crate) fn numbers(&mut self) -> &mut [f32] {
+        &mut self.memory[..self.len]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.memory));
+    }
 }

@@ -28,9 +28,7 @@ pub(crate) fn target(
         });
     }
     let mut candidates = std::iter::successors(Some(wanted), |&ty| with_shorter_blocks(ty));
-    Ok(candidates
-        .find(|ty| cols.is_multiple_of(ty.block_len()))
-        .unwrap_or(info.ty))
+    Ok(candidates.find(|ty| cols.is_multiple_of(ty.block_len())).unwrap_or(info.ty))
 }
 
 /// For rows that are no multiple of 256: the type with blocks of 32 that keeps at least as much.
@@ -55,15 +53,13 @@ pub(crate) fn requantize(
     let from_row = from.row_bytes(cols).filter(|&bytes| bytes > 0)?;
     let to_row = to.row_bytes(cols).filter(|_| to != from)?;
     Some(TensorBytes::build(bytes.len() / from_row * to_row, |out| {
-        out.par_chunks_mut(to_row)
-            .zip(bytes.par_chunks(from_row))
-            .for_each_init(
-                || vec![0.; cols],
-                |numbers, (out, row)| {
-                    from.dequantize_row(row, numbers);
-                    to.quantize_row(numbers, out);
-                },
-            );
+        out.par_chunks_mut(to_row).zip(bytes.par_chunks(from_row)).for_each_init(
+            || vec![0.; cols],
+            |numbers, (out, row)| {
+                from.dequantize_row(row, numbers);
+                to.quantize_row(numbers, out);
+            },
+        );
     }))
 }
 

@@ -76,21 +76,13 @@ impl InplaceOp2 for AddBias {
         let (CpuStorage::F32(y), CpuStorage::F32(bias)) = (y, bias) else {
             bail!("a linear layer and its bias are f32");
         };
-        let y = y_layout
-            .contiguous_offsets()
-            .and_then(|(start, end)| y.get_mut(start..end));
-        let bias = bias_layout
-            .contiguous_offsets()
-            .and_then(|(start, end)| bias.get(start..end));
+        let y = y_layout.contiguous_offsets().and_then(|(start, end)| y.get_mut(start..end));
+        let bias = bias_layout.contiguous_offsets().and_then(|(start, end)| bias.get(start..end));
         let (Some(y), Some(bias)) = (y, bias) else {
             bail!("a linear layer's output or bias is not contiguous");
         };
         if bias_layout.dims().len() != 1 || y_layout.dims().last() != Some(&bias.len()) {
-            bail!(
-                "a bias {:?} for an output {:?}",
-                bias_layout.dims(),
-                y_layout.dims()
-            );
+            bail!("a bias {:?} for an output {:?}", bias_layout.dims(), y_layout.dims());
         }
         for row in y.chunks_exact_mut(bias.len().max(1)) {
             for (y, bias) in row.iter_mut().zip(bias) {

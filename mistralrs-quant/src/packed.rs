@@ -35,14 +35,7 @@ pub fn weight(
     check_length(info, &bytes)?;
     let ty = isq::target(info, isq, cols)?;
     let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
-    let info = WeightInfo {
-        ty,
-        rows,
-        cols,
-        bytes: bytes.len(),
-        stored: info.ty,
-        requested: isq,
-    };
+    let info = WeightInfo { ty, rows, cols, bytes: bytes.len(), stored: info.ty, requested: isq };
     Ok(Arc::new(Packed { bytes, info }))
 }
 
@@ -142,11 +135,7 @@ impl QuantMethod for Packed {
     fn dequantize(&self) -> candle_core::Result<Tensor> {
         let WeightInfo { ty, rows, cols, .. } = self.info;
         let row_bytes = self.bytes.len().checked_div(rows).unwrap_or(0);
-        Tensor::from_vec(
-            dequantized(ty, &self.bytes, row_bytes, cols),
-            (rows, cols),
-            &Device::Cpu,
-        )
+        Tensor::from_vec(dequantized(ty, &self.bytes, row_bytes, cols), (rows, cols), &Device::Cpu)
     }
 
     fn info(&self) -> WeightInfo {
@@ -169,15 +158,9 @@ impl CustomOp1 for Product<'_> {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let Packed { bytes, info } = self.0;
         let CpuStorage::F32(x) = storage else {
-            bail!(
-                "a linear layer computes in f32, its input is {:?}",
-                storage.dtype()
-            );
+            bail!("a linear layer computes in f32, its input is {:?}", storage.dtype());
         };
-        let Some(x) = layout
-            .contiguous_offsets()
-            .and_then(|(start, end)| x.get(start..end))
-        else {
+        let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| x.get(start..end)) else {
             bail!("the input of a linear layer is not contiguous: {layout:?}");
         };
         let mut shape = layout.dims().to_vec();
@@ -193,12 +176,7 @@ impl CustomOp1 for Product<'_> {
         let shape = Shape::from(shape);
         let mut y = vec![0.; shape.elem_count()];
         if !y.is_empty() {
-            let weight = WeightRows {
-                ty: info.ty,
-                bytes,
-                rows: info.rows,
-                cols: info.cols,
-            };
+            let weight = WeightRows { ty: info.ty, bytes, rows: info.rows, cols: info.cols };
             matmul(&weight, x, &mut y);
         }
         Ok((CpuStorage::F32(y), shape))

@@ -126,7 +126,10 @@ fn dropping_the_handle_ends_the_thread() {
     let (engine, _) = engine(64);
     let events = engine.submit(request(&[1], usize::MAX)).unwrap();
     drop(engine);
-    assert!(matches!(drain(events).1, TokenEvent::Failed(FailureKind::Shutdown) | TokenEvent::Finished { .. }));
+    assert!(matches!(
+        drain(events).1,
+        TokenEvent::Failed(FailureKind::Shutdown) | TokenEvent::Finished { .. }
+    ));
 }
 
 fn sequence(prompt_len: usize) -> (Sequence, UnboundedReceiver<TokenEvent>) {
@@ -185,10 +188,31 @@ fn when_blocks_run_out_the_newest_is_put_back() {
         let outcome = scheduler.schedule(&mut pool, &wide);
         preempted += outcome.preempted;
         compute(&mut scheduler, &mut pool, &outcome.plan);
-        assert_eq!(scheduler.running[0].generated() > 0, true);
+        assert!(scheduler.running[0].generated() > 0);
     }
     assert!(preempted > 0);
     // The oldest never lost a step; the newest waits in front or runs again.
     assert_eq!(scheduler.running[0].generated(), 10);
     assert_eq!(scheduler.waiting.len() + scheduler.running.len(), 2);
+}
+
+#[test]
+fn the_same_prompt_at_once_is_computed_once() {
+    let mut pool = BlockPool::new(64, 4, true);
+    let mut scheduler = Scheduler::default();
+    let mut receivers = Vec::new();
+    for _ in 0..4 {
+        let (sequence, receiver) = sequence(21);
+        scheduler.waiting.push_back(sequence);
+        receivers.push(receiver);
+    }
+    let mut computed = 0;
+    for _ in 0..12 {
+        let outcome = scheduler.schedule(&mut pool, &limits());
+        let prompts = outcome.plan.iter().filter(|s| scheduler.running[s.index].generated() == 0);
+        computed += prompts.map(|span| span.count).sum::<usize>();
+        compute(&mut scheduler, &mut pool, &outcome.plan);
+    }
+    assert!(scheduler.running.iter().all(|s| s.generated() > 0) && scheduler.running.len() == 4);
+    assert_eq!(computed, 21 + 3, "20 tokens are shared, the last is everybody's own");
 }

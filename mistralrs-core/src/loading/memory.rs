@@ -111,10 +111,7 @@ fn wanted_context(request: &MemoryRequest) -> Result<u64, LoadError> {
         return refuse("--max-seq-len", "0 tokens are no context".to_owned());
     }
     if request.kv_cache_tokens == Some(0) {
-        return refuse(
-            "--kv-cache-tokens",
-            "a cache of 0 tokens holds nothing".to_owned(),
-        );
+        return refuse("--kv-cache-tokens", "a cache of 0 tokens holds nothing".to_owned());
     }
     let wanted = request.max_seq_len.unwrap_or(request.model_context.max(1));
     if wanted > request.model_context.max(1) {
@@ -156,17 +153,10 @@ impl Room {
             .saturating_sub(request.weight_bytes)
             .max(beside_activations / EVICTABLE_SHARE);
         let tokens_in = |bytes: u64| {
-            let tokens = bytes
-                .checked_div(request.kv_bytes_per_token)
-                .unwrap_or(u64::MAX);
+            let tokens = bytes.checked_div(request.kv_bytes_per_token).unwrap_or(u64::MAX);
             tokens - tokens % block
         };
-        Self {
-            bytes,
-            tokens: tokens_in(bytes),
-            automatic_tokens: tokens_in(bytes / 2),
-            block,
-        }
+        Self { bytes, tokens: tokens_in(bytes), automatic_tokens: tokens_in(bytes / 2), block }
     }
 
     fn round_up(&self, tokens: u64) -> u64 {
@@ -174,23 +164,15 @@ impl Room {
     }
 
     fn refusal(&self, request: &MemoryRequest, kv_tokens: u64, kv_bytes: u64) -> LoadError {
-        let option = if request.kv_cache_tokens.is_some() {
-            "--kv-cache-tokens"
-        } else {
-            "--max-seq-len"
-        };
+        let option =
+            if request.kv_cache_tokens.is_some() { "--kv-cache-tokens" } else { "--max-seq-len" };
         let remedy = if self.tokens == 0 {
             "not even one block fits: free memory, or take a smaller or more quantized model"
                 .to_owned()
         } else if request.kv_cache_tokens.is_some()
-            && request
-                .max_seq_len
-                .is_some_and(|context| to_u64(context) > self.tokens)
+            && request.max_seq_len.is_some_and(|context| to_u64(context) > self.tokens)
         {
-            format!(
-                "`--max-seq-len {0} --kv-cache-tokens {0}` would fit",
-                self.tokens
-            )
+            format!("`--max-seq-len {0} --kv-cache-tokens {0}` would fit", self.tokens)
         } else {
             format!("`{option} {}` would fit", self.tokens)
         };
@@ -207,10 +189,8 @@ impl Room {
 }
 
 fn paging_warning(request: &MemoryRequest, kv_bytes: u64) -> Option<String> {
-    let needed = request
-        .weight_bytes
-        .saturating_add(request.activation_bytes)
-        .saturating_add(kv_bytes);
+    let needed =
+        request.weight_bytes.saturating_add(request.activation_bytes).saturating_add(kv_bytes);
     let short = needed.saturating_sub(request.free_bytes);
     (short > 0).then(|| {
         format!(
@@ -226,11 +206,7 @@ fn paging_warning(request: &MemoryRequest, kv_bytes: u64) -> Option<String> {
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |bytes| Bytes(bytes).to_string();
-        writeln!(
-            f,
-            "weights     {:>11}  memory-mapped",
-            size(self.weight_bytes)
-        )?;
+        writeln!(f, "weights     {:>11}  memory-mapped", size(self.weight_bytes))?;
         write!(
             f,
             "KV cache    {:>11}  {} tokens, context {}",
@@ -256,12 +232,7 @@ pub struct Bytes(
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps = [
-            (1u64 << 40, "TiB"),
-            (1 << 30, "GiB"),
-            (1 << 20, "MiB"),
-            (1 << 10, "KiB"),
-        ];
+        let steps = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match steps.into_iter().find(|(unit, _)| self.0 >= *unit) {
             Some((unit, name)) => write!(f, "{:.1} {name}", self.0 as f64 / unit as f64),
             None => write!(f, "{} B", self.0),
@@ -340,22 +311,14 @@ mod tests {
     fn contexts_and_caches_of_the_table() {
         let plan = |change: fn(&mut MemoryRequest)| {
             let plan = plan(change).unwrap();
-            (
-                plan.context,
-                plan.kv_tokens,
-                plan.shrunk_from,
-                plan.warning.is_some(),
-            )
+            (plan.context, plan.kv_tokens, plan.shrunk_from, plan.warning.is_some())
         };
         // One full context, and no more than asked for.
         assert_eq!(plan(|_| {}), (4096, 4096, None, false));
         // Sixteen would be 65536 tokens; half of 1000 MiB holds 8000.
         assert_eq!(plan(|r| r.max_seqs = 16), (4096, 8000, None, false));
         // One full context of 8192 does not fit in the half: it shrinks to it.
-        assert_eq!(
-            plan(|r| r.model_context = 8192),
-            (8000, 8000, Some(8192), false)
-        );
+        assert_eq!(plan(|r| r.model_context = 8192), (8000, 8000, Some(8192), false));
         // 40 MiB are left: half holds 320 tokens, the floor of 512 takes 32 MiB of all.
         let tight = |r: &mut MemoryRequest| {
             r.free_bytes = 340 * MIB;
@@ -365,9 +328,7 @@ mod tests {
             {
                 let mut r = request();
                 tight(&mut r);
-                MemoryPlan::compute(&r)
-                    .map(|p| (p.context, p.kv_tokens, p.shrunk_from))
-                    .unwrap()
+                MemoryPlan::compute(&r).map(|p| (p.context, p.kv_tokens, p.shrunk_from)).unwrap()
             },
             (512, 512, Some(4096))
         );
@@ -389,22 +350,13 @@ mod tests {
             (1000, 4096, None, false)
         );
         // A cache of fixed size caps the context.
-        assert_eq!(
-            plan(|r| r.kv_cache_tokens = Some(1000)),
-            (1000, 1024, Some(4096), false)
-        );
-        assert_eq!(
-            plan(|r| r.kv_cache_tokens = Some(9000)),
-            (4096, 9024, None, false)
-        );
+        assert_eq!(plan(|r| r.kv_cache_tokens = Some(1000)), (1000, 1024, Some(4096), false));
+        assert_eq!(plan(|r| r.kv_cache_tokens = Some(9000)), (4096, 9024, None, false));
         // A small operator's context is no floor's business.
         assert_eq!(plan(|r| r.max_seq_len = Some(16)), (16, 32, None, false));
         // Weights larger than memory: 1500 MiB are left beside activations, an eighth may be taken,
         // half of that unasked: 93.75 MiB, 1500 tokens, 46 blocks.
-        assert_eq!(
-            plan(|r| r.weight_bytes = 9000 * MIB),
-            (1472, 1472, Some(4096), true)
-        );
+        assert_eq!(plan(|r| r.weight_bytes = 9000 * MIB), (1472, 1472, Some(4096), true));
     }
 
     #[test]
@@ -471,12 +423,7 @@ mod tests {
     fn any_request() -> impl Strategy<Value = MemoryRequest> {
         let bytes = prop_oneof![0..1u64 << 34, any::<u64>()];
         let tokens = prop_oneof![0..1usize << 17, any::<usize>()];
-        let sizes = (
-            bytes.clone(),
-            bytes.clone(),
-            prop_oneof![0..1u64 << 20, any::<u64>()],
-            bytes,
-        );
+        let sizes = (bytes.clone(), bytes.clone(), prop_oneof![0..1u64 << 20, any::<u64>()], bytes);
         let limits = (
             tokens.clone(),
             proptest::option::of(tokens.clone()),

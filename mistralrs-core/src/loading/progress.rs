@@ -47,9 +47,7 @@ impl std::fmt::Debug for Progress {
 impl Progress {
     /// Nothing is reported.
     pub fn silent() -> Self {
-        Self {
-            sink: Arc::new(|_| {}),
-        }
+        Self { sink: Arc::new(|_| {}) }
     }
 
     /// Bars on standard error if it is a terminal, else nothing.
@@ -63,9 +61,7 @@ impl Progress {
 
     /// Every report goes to `sink`.
     pub fn callback(sink: impl Fn(&ProgressEvent) + Send + Sync + 'static) -> Self {
-        Self {
-            sink: Arc::new(sink),
-        }
+        Self { sink: Arc::new(sink) }
     }
 
     /// Both this and the other are told.
@@ -88,12 +84,7 @@ impl Progress {
     }
 
     fn send(&self, stage: &str, done: u64, total: u64, unit: Unit) {
-        (self.sink)(&ProgressEvent {
-            stage: stage.to_owned(),
-            done,
-            total,
-            unit,
-        });
+        (self.sink)(&ProgressEvent { stage: stage.to_owned(), done, total, unit });
     }
 
     fn bars(target: ProgressDrawTarget) -> Self {
@@ -111,18 +102,14 @@ struct Bars {
 
 impl Bars {
     fn new(target: ProgressDrawTarget) -> Self {
-        Self {
-            screen: MultiProgress::with_draw_target(target),
-            running: Mutex::default(),
-        }
+        Self { screen: MultiProgress::with_draw_target(target), running: Mutex::default() }
     }
 
     fn show(&self, event: &ProgressEvent) {
         // A panic between two statements below leaves the map a valid map: go on with it.
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let bar = running
-            .entry(event.stage.clone())
-            .or_insert_with(|| self.screen.add(begin(event)));
+        let bar =
+            running.entry(event.stage.clone()).or_insert_with(|| self.screen.add(begin(event)));
         if event.total > 0 && bar.length() != Some(event.total) {
             bar.set_length(event.total);
             bar.set_style(style(event));
@@ -210,19 +197,10 @@ mod tests {
     fn every_template_parses() {
         for unit in [Unit::Items, Unit::Bytes] {
             for total in [0, 10] {
-                let event = ProgressEvent {
-                    stage: "s".into(),
-                    done: 1,
-                    total,
-                    unit,
-                };
+                let event = ProgressEvent { stage: "s".into(), done: 1, total, unit };
                 let paper = Paper::default();
                 paper.progress().send("stage name", 1, total, unit);
-                assert!(
-                    paper.text().contains("stage name"),
-                    "{event:?}: {}",
-                    paper.text()
-                );
+                assert!(paper.text().contains("stage name"), "{event:?}: {}", paper.text());
                 // The fallback style shows neither unit nor message first.
                 assert_eq!(paper.text().contains("[="), total > 0, "{}", paper.text());
             }
@@ -235,23 +213,14 @@ mod tests {
         let progress = paper.progress();
         progress.report_bytes("download a", 1024, 4096);
         progress.report("load weights", 3, 7);
-        assert!(
-            paper.text().contains("1.00 KiB/4.00 KiB"),
-            "{}",
-            paper.text()
-        );
+        assert!(paper.text().contains("1.00 KiB/4.00 KiB"), "{}", paper.text());
         assert!(paper.text().contains("3/7"), "{}", paper.text());
     }
 
     #[test]
     fn a_finished_stage_is_forgotten_and_can_begin_again() {
         let bars = Bars::new(ProgressDrawTarget::hidden());
-        let event = |done| ProgressEvent {
-            stage: "s".into(),
-            done,
-            total: 2,
-            unit: Unit::Items,
-        };
+        let event = |done| ProgressEvent { stage: "s".into(), done, total: 2, unit: Unit::Items };
         bars.show(&event(1));
         assert_eq!(bars.running.lock().unwrap().len(), 1);
         bars.show(&event(2));
@@ -263,12 +232,7 @@ mod tests {
     #[test]
     fn an_unknown_total_may_become_known() {
         let bars = Bars::new(ProgressDrawTarget::hidden());
-        let mut event = ProgressEvent {
-            stage: "s".into(),
-            done: 1,
-            total: 0,
-            unit: Unit::Bytes,
-        };
+        let mut event = ProgressEvent { stage: "s".into(), done: 1, total: 0, unit: Unit::Bytes };
         bars.show(&event);
         assert_eq!(bars.running.lock().unwrap()["s"].length(), None);
         event.total = 9;
@@ -318,17 +282,9 @@ mod tests {
             }
         });
         for worker in 0..4 {
-            assert!(
-                paper.text().contains(&format!("stage {worker} ")),
-                "{}",
-                paper.text()
-            );
+            assert!(paper.text().contains(&format!("stage {worker} ")), "{}", paper.text());
         }
-        assert!(
-            !paper.text().contains("load weights"),
-            "a silent load drew: {}",
-            paper.text()
-        );
+        assert!(!paper.text().contains("load weights"), "a silent load drew: {}", paper.text());
     }
 
     #[test]

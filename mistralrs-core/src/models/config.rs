@@ -104,10 +104,7 @@ impl TextConfig {
     /// # Errors
     /// [`LoadError::BadFile`] naming the key.
     pub fn parse(file: &Path, json: &Value) -> Result<Self, LoadError> {
-        let bad = |reason: String| LoadError::BadFile {
-            file: file.to_owned(),
-            reason,
-        };
+        let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
         let raw = RawConfig::deserialize(json).map_err(|error| bad(error.to_string()))?;
         raw.check().map_err(bad)
     }
@@ -132,12 +129,7 @@ impl RopeScaling {
             Self::None => frequency,
             Self::Linear { factor } => frequency / factor,
             Self::Factors(factors) => frequency / factors.get(pair).copied().unwrap_or(1.0),
-            Self::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_context,
-            } => {
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 let turns = *original_context as f64 * frequency / std::f64::consts::TAU;
                 // How many turns the original context makes decides how much of the plain
                 // frequency is kept: all from `high` turns on, nothing up to `low` turns.
@@ -242,10 +234,8 @@ struct RawRope {
 impl RawConfig {
     fn check(self) -> Result<TextConfig, String> {
         if let Some(quantization) = &self.quantization_config {
-            let method = quantization
-                .get("quant_method")
-                .and_then(Value::as_str)
-                .unwrap_or("unknown");
+            let method =
+                quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
             return Err(format!(
                 "the weights are quantized by `{method}` (quantization_config), which is not supported; \
                  take the plain weights or a GGUF file"
@@ -253,16 +243,11 @@ impl RawConfig {
         }
         let dimension = |key: &str, value: usize| match value {
             1..=LARGEST_DIMENSION => Ok(value),
-            _ => Err(format!(
-                "`{key}` is {value}, outside 1..={LARGEST_DIMENSION}"
-            )),
+            _ => Err(format!("`{key}` is {value}, outside 1..={LARGEST_DIMENSION}")),
         };
         let hidden_size = dimension("hidden_size", self.hidden_size)?;
         let heads = dimension("num_attention_heads", self.num_attention_heads)?;
-        let kv_heads = dimension(
-            "num_key_value_heads",
-            self.num_key_value_heads.unwrap_or(heads),
-        )?;
+        let kv_heads = dimension("num_key_value_heads", self.num_key_value_heads.unwrap_or(heads))?;
         if heads % kv_heads != 0 {
             return Err(format!(
                 "`num_attention_heads` is {heads}, no multiple of `num_key_value_heads` {kv_heads}"
@@ -310,32 +295,18 @@ impl RawConfig {
     /// The newer spelling wins where a file has both.
     fn rope(&self, head_dim: usize) -> Result<RopeConfig, String> {
         let raw = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        let theta = raw
-            .and_then(|raw| raw.rope_theta)
-            .or(self.rope_theta)
-            .unwrap_or(10_000.0);
+        let theta = raw.and_then(|raw| raw.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
         let theta = positive("rope_theta", Some(theta))?;
-        let partial = raw
-            .and_then(|raw| raw.partial_rotary_factor)
-            .or(self.partial_rotary_factor);
+        let partial = raw.and_then(|raw| raw.partial_rotary_factor).or(self.partial_rotary_factor);
         if let Some(partial) = partial.filter(|partial| *partial != 1.0) {
-            return Err(format!(
-                "`partial_rotary_factor` {partial} is not supported"
-            ));
+            return Err(format!("`partial_rotary_factor` {partial} is not supported"));
         }
         let Some(raw) = raw else {
-            return Ok(RopeConfig {
-                theta,
-                scaling: RopeScaling::None,
-            });
+            return Ok(RopeConfig { theta, scaling: RopeScaling::None });
         };
-        let original = raw
-            .original_max_position_embeddings
-            .or(self.original_max_position_embeddings);
-        Ok(RopeConfig {
-            theta,
-            scaling: raw.scaling(original, head_dim)?,
-        })
+        let original =
+            raw.original_max_position_embeddings.or(self.original_max_position_embeddings);
+        Ok(RopeConfig { theta, scaling: raw.scaling(original, head_dim)? })
     }
 }
 
@@ -344,16 +315,9 @@ impl RawRope {
         if self.full_attention.is_some() || self.sliding_attention.is_some() {
             return Err("rope parameters per kind of layer are not supported".to_owned());
         }
-        match self
-            .rope_type
-            .as_deref()
-            .or(self.kind.as_deref())
-            .unwrap_or("default")
-        {
+        match self.rope_type.as_deref().or(self.kind.as_deref()).unwrap_or("default") {
             "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear {
-                factor: positive("factor", self.factor)?,
-            }),
+            "linear" => Ok(RopeScaling::Linear { factor: positive("factor", self.factor)? }),
             "llama3" => {
                 let low = positive("low_freq_factor", self.low_freq_factor)?;
                 let high = positive("high_freq_factor", self.high_freq_factor)?;
@@ -385,9 +349,9 @@ impl RawRope {
                     .try_for_each(|factor| positive("factors", Some(*factor)).map(drop))?;
                 Ok(RopeScaling::Factors(factors))
             }
-            other => Err(format!(
-                "rope scaling `{other}` is not supported; supported: linear, llama3"
-            )),
+            other => {
+                Err(format!("rope scaling `{other}` is not supported; supported: linear, llama3"))
+            }
         }
     }
 }
@@ -414,9 +378,7 @@ mod tests {
 
     fn parse(extra: Value) -> Result<TextConfig, String> {
         let mut json = base();
-        json.as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         TextConfig::parse(Path::new("config.json"), &json).map_err(|error| error.to_string())
     }
 
@@ -428,25 +390,10 @@ mod tests {
     fn silent_keys_get_their_defaults() {
         let config = parse(json!({})).unwrap();
         assert_eq!((config.num_key_value_heads, config.head_dim), (8, 8));
-        assert_eq!(
-            config.rope,
-            RopeConfig {
-                theta: 10_000.0,
-                scaling: RopeScaling::None
-            }
-        );
-        assert_eq!(
-            (config.rms_norm_eps, config.hidden_act.as_str()),
-            (1e-6, "silu")
-        );
-        assert_eq!(
-            (config.max_position_embeddings, config.tie_word_embeddings),
-            (2048, false)
-        );
-        assert_eq!(
-            (config.bos_token_id, config.eos_token_ids, config.dtype),
-            (None, vec![], None)
-        );
+        assert_eq!(config.rope, RopeConfig { theta: 10_000.0, scaling: RopeScaling::None });
+        assert_eq!((config.rms_norm_eps, config.hidden_act.as_str()), (1e-6, "silu"));
+        assert_eq!((config.max_position_embeddings, config.tie_word_embeddings), (2048, false));
+        assert_eq!((config.bos_token_id, config.eos_token_ids, config.dtype), (None, vec![], None));
         let nulls = parse(json!({
             "head_dim": null, "num_key_value_heads": null, "rope_scaling": null,
             "eos_token_id": null, "bos_token_id": null, "sliding_window": null,
@@ -498,19 +445,10 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named() {
         let table = [
-            (
-                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
-                "`yarn`",
-            ),
+            (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), "`yarn`"),
             (json!({"rope_scaling": {"type": "mrope"}}), "`mrope`"),
-            (
-                json!({"rope_scaling": {"type": "linear"}}),
-                "`factor` is missing",
-            ),
-            (
-                json!({"rope_scaling": {"type": "linear", "factor": 0}}),
-                "must be positive",
-            ),
+            (json!({"rope_scaling": {"type": "linear"}}), "`factor` is missing"),
+            (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "must be positive"),
             (
                 json!({"rope_scaling": {"type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}),
                 "original_max_position_embeddings",
@@ -523,15 +461,9 @@ mod tests {
                 json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}),
                 "per kind of layer",
             ),
-            (
-                json!({"rope_scaling": {"type": "factors", "factors": [1.0]}}),
-                "1 factors for 4",
-            ),
+            (json!({"rope_scaling": {"type": "factors", "factors": [1.0]}}), "1 factors for 4"),
             (json!({"rope_theta": -1.0}), "rope_theta"),
-            (
-                json!({"partial_rotary_factor": 0.5}),
-                "partial_rotary_factor",
-            ),
+            (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
             (json!({"hidden_size": 0}), "`hidden_size` is 0"),
             (json!({"hidden_size": 1u64 << 40}), "`hidden_size`"),
             (json!({"hidden_size": -1}), "-1"),
@@ -542,23 +474,15 @@ mod tests {
             (json!({"vocab_size": "many"}), "many"),
             (json!({"eos_token_id": "</s>"}), "token id"),
             (json!({"rms_norm_eps": -1.0}), "rms_norm_eps"),
-            (
-                json!({"quantization_config": {"quant_method": "gptq"}}),
-                "`gptq`",
-            ),
+            (json!({"quantization_config": {"quant_method": "gptq"}}), "`gptq`"),
         ];
         for (extra, word) in table {
             let error = parse(extra.clone()).unwrap_err();
-            assert!(
-                error.starts_with("config.json: ") && error.contains(word),
-                "{extra}: {error}"
-            );
+            assert!(error.starts_with("config.json: ") && error.contains(word), "{extra}: {error}");
         }
         let mut json = base();
         json.as_object_mut().unwrap().remove("vocab_size");
-        let error = TextConfig::parse(Path::new("config.json"), &json)
-            .unwrap_err()
-            .to_string();
+        let error = TextConfig::parse(Path::new("config.json"), &json).unwrap_err().to_string();
         assert!(error.contains("vocab_size"), "{error}");
         assert!(TextConfig::parse(Path::new("config.json"), &json!([1])).is_err());
     }
@@ -584,56 +508,32 @@ mod tests {
 
     #[test]
     fn frequencies_of_every_scaling() {
-        let rope = |scaling| {
-            RopeConfig {
-                theta: 500_000.0,
-                scaling,
-            }
-            .inverse_frequencies(64)
-        };
-        let plain: Vec<f64> = (0..32)
-            .map(|pair| 1.0 / 500_000f64.powf(pair as f64 / 32.0))
-            .collect();
+        let rope = |scaling| RopeConfig { theta: 500_000.0, scaling }.inverse_frequencies(64);
+        let plain: Vec<f64> =
+            (0..32).map(|pair| 1.0 / 500_000f64.powf(pair as f64 / 32.0)).collect();
         let close = |found: Vec<f32>, wanted: Vec<f64>| {
             assert_eq!(found.len(), wanted.len());
             for (found, wanted) in found.into_iter().zip(wanted) {
-                assert!(
-                    (f64::from(found) / wanted - 1.0).abs() < 1e-6,
-                    "{found} {wanted}"
-                );
+                assert!((f64::from(found) / wanted - 1.0).abs() < 1e-6, "{found} {wanted}");
             }
         };
         close(rope(RopeScaling::None), plain.clone());
-        close(
-            rope(RopeScaling::Linear { factor: 4.0 }),
-            plain.iter().map(|f| f / 4.0).collect(),
-        );
+        close(rope(RopeScaling::Linear { factor: 4.0 }), plain.iter().map(|f| f / 4.0).collect());
         let llama3 = RopeScaling::Llama3 {
             factor: 32.0,
             low_freq_factor: 1.0,
             high_freq_factor: 4.0,
             original_context: 8192,
         };
-        let wanted: Vec<f64> = plain
-            .iter()
-            .map(|f| llama3_by_wavelength(*f, 32.0, 1.0, 4.0, 8192.0))
-            .collect();
+        let wanted: Vec<f64> =
+            plain.iter().map(|f| llama3_by_wavelength(*f, 32.0, 1.0, 4.0, 8192.0)).collect();
         // All three cases are met.
         assert_eq!(wanted[0], plain[0]);
         assert_eq!(wanted[31], plain[31] / 32.0);
-        assert!(
-            wanted
-                .iter()
-                .zip(&plain)
-                .any(|(w, p)| w < p && *w > p / 31.0)
-        );
+        assert!(wanted.iter().zip(&plain).any(|(w, p)| w < p && *w > p / 31.0));
         close(rope(llama3), wanted.clone());
         // The factors a GGUF file would hold give the same.
-        let factors = plain
-            .iter()
-            .zip(&wanted)
-            .map(|(plain, scaled)| plain / scaled)
-            .collect();
+        let factors = plain.iter().zip(&wanted).map(|(plain, scaled)| plain / scaled).collect();
         close(rope(RopeScaling::Factors(factors)), wanted);
     }
 }

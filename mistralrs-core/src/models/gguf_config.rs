@@ -22,24 +22,14 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     let found = metadata
         .get_str("general.architecture")
         .ok_or_else(|| bad("`general.architecture` is missing"))?;
-    let Some((prefix, name)) = ARCHITECTURES
-        .into_iter()
-        .find(|(prefix, _)| *prefix == found)
+    let Some((prefix, name)) = ARCHITECTURES.into_iter().find(|(prefix, _)| *prefix == found)
     else {
         let supported = ARCHITECTURES.map(|(prefix, _)| prefix).join(", ");
-        return Err(LoadError::UnknownArchitecture {
-            found: found.to_owned(),
-            supported,
-        });
+        return Err(LoadError::UnknownArchitecture { found: found.to_owned(), supported });
     };
     let keys = Keys { metadata, prefix };
-    if keys
-        .number("expert_count")?
-        .is_some_and(|experts| experts > 0)
-    {
-        return Err(bad(format!(
-            "`{prefix}.expert_count`: mixtures of experts are not supported"
-        )));
+    if keys.number("expert_count")?.is_some_and(|experts| experts > 0) {
+        return Err(bad(format!("`{prefix}.expert_count`: mixtures of experts are not supported")));
     }
     let mut config = Map::new();
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
@@ -47,14 +37,8 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     set("model_type", json!(prefix));
     set("num_hidden_layers", json!(keys.needed("block_count")?));
     set("hidden_size", json!(keys.needed("embedding_length")?));
-    set(
-        "intermediate_size",
-        json!(keys.needed("feed_forward_length")?),
-    );
-    set(
-        "num_attention_heads",
-        json!(keys.needed("attention.head_count")?),
-    );
+    set("intermediate_size", json!(keys.needed("feed_forward_length")?));
+    set("num_attention_heads", json!(keys.needed("attention.head_count")?));
     if let Some(heads) = keys.number("attention.head_count_kv")? {
         set("num_key_value_heads", json!(heads));
     }
@@ -63,9 +47,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     let epsilon = "attention.layer_norm_rms_epsilon";
     let value = keys.float(epsilon).ok_or_else(|| keys.missing(epsilon))?;
     set("rms_norm_eps", json!(value));
-    let context = keys
-        .number("context_length")?
-        .unwrap_or(DEFAULT_CONTEXT_TOKENS);
+    let context = keys.number("context_length")?.unwrap_or(DEFAULT_CONTEXT_TOKENS);
     set("max_position_embeddings", json!(context));
     set("vocab_size", json!(keys.vocab_size()?));
     set("hidden_act", json!("silu"));
@@ -91,10 +73,7 @@ fn eos_token_ids(metadata: &Metadata) -> Vec<u64> {
 }
 
 fn bad(reason: impl Into<String>) -> LoadError {
-    LoadError::BadFile {
-        file: "GGUF metadata".into(),
-        reason: reason.into(),
-    }
+    LoadError::BadFile { file: "GGUF metadata".into(), reason: reason.into() }
 }
 
 /// The keys of one architecture: `llama.block_count` is `block_count` here.
@@ -120,13 +99,9 @@ impl Keys<'_> {
         };
         match layers.split_first() {
             Some((first, rest)) if rest.iter().all(|number| number == first) => {
-                u64::try_from(*first)
-                    .map(Some)
-                    .map_err(|_| bad(format!("`{key}` is negative")))
+                u64::try_from(*first).map(Some).map_err(|_| bad(format!("`{key}` is negative")))
             }
-            _ => Err(bad(format!(
-                "`{key}` differs from layer to layer, which is not supported"
-            ))),
+            _ => Err(bad(format!("`{key}` differs from layer to layer, which is not supported"))),
         }
     }
 
@@ -136,11 +111,7 @@ impl Keys<'_> {
 
     /// A fraction, as the decimal number that was meant: 1e-5 and not the nearest f32's digits.
     fn float(&self, name: &str) -> Option<f64> {
-        self.metadata
-            .get_f32(&self.key(name))?
-            .to_string()
-            .parse()
-            .ok()
+        self.metadata.get_f32(&self.key(name))?.to_string().parse().ok()
     }
 
     fn head_dim(&self) -> Result<u64, LoadError> {
@@ -154,20 +125,15 @@ impl Keys<'_> {
             ))),
             (Some(width), _) | (None, Some(width)) => Ok(width),
             (None, None) => {
-                let (hidden, heads) = (
-                    self.needed("embedding_length")?,
-                    self.needed("attention.head_count")?,
-                );
-                hidden
-                    .checked_div(heads)
-                    .filter(|width| width * heads == hidden)
-                    .ok_or_else(|| {
-                        bad(format!(
-                            "`{}` is {hidden}, no multiple of `{}` {heads}",
-                            self.key("embedding_length"),
-                            self.key("attention.head_count")
-                        ))
-                    })
+                let (hidden, heads) =
+                    (self.needed("embedding_length")?, self.needed("attention.head_count")?);
+                hidden.checked_div(heads).filter(|width| width * heads == hidden).ok_or_else(|| {
+                    bad(format!(
+                        "`{}` is {hidden}, no multiple of `{}` {heads}",
+                        self.key("embedding_length"),
+                        self.key("attention.head_count")
+                    ))
+                })
             }
         }
     }
@@ -183,14 +149,9 @@ impl Keys<'_> {
 
     fn rope(&self, head_dim: u64) -> Result<Value, LoadError> {
         let mut rope = Map::new();
-        rope.insert(
-            "rope_theta".into(),
-            json!(self.float("rope.freq_base").unwrap_or(10_000.0)),
-        );
+        rope.insert("rope_theta".into(), json!(self.float("rope.freq_base").unwrap_or(10_000.0)));
         // The oldest files have one factor and no kind.
-        let oldest = self
-            .float("rope.scale_linear")
-            .filter(|factor| *factor != 1.0);
+        let oldest = self.float("rope.scale_linear").filter(|factor| *factor != 1.0);
         let kind = match self.metadata.get_str(&self.key("rope.scaling.type")) {
             None if oldest.is_some() => "linear",
             None | Some("none") => "default",
@@ -237,15 +198,9 @@ mod tests {
         }
         let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
         metadata.insert(epsilon, gguf::Value::F32(1e-5));
-        metadata.insert(
-            format!("{architecture}.rope.freq_base"),
-            gguf::Value::F32(1e6),
-        );
+        metadata.insert(format!("{architecture}.rope.freq_base"), gguf::Value::F32(1e6));
         let tokens: Strings = (0..512).map(|id| id.to_string()).collect();
-        metadata.insert(
-            "tokenizer.ggml.tokens",
-            gguf::Value::Array(Array::String(tokens)),
-        );
+        metadata.insert("tokenizer.ggml.tokens", gguf::Value::Array(Array::String(tokens)));
         metadata.insert("tokenizer.ggml.bos_token_id", gguf::Value::U32(1));
         metadata.insert("tokenizer.ggml.eos_token_id", gguf::Value::U32(2));
         change(&mut metadata);
@@ -288,10 +243,7 @@ mod tests {
             }
         }
         let config = config(&bare).unwrap();
-        assert_eq!(
-            (config.max_position_embeddings, config.rope.theta),
-            (4096, 10_000.0)
-        );
+        assert_eq!((config.max_position_embeddings, config.rope.theta), (4096, 10_000.0));
         assert_eq!((config.num_key_value_heads, config.head_dim), (8, 8));
         assert_eq!((config.bos_token_id, config.eos_token_ids), (None, vec![]));
     }
@@ -311,10 +263,7 @@ mod tests {
             |change: fn(&mut Metadata)| config(&metadata("llama", change)).map(|c| c.rope.scaling);
         let text = |text: &str| gguf::Value::String(text.to_owned());
         assert_eq!(
-            rope(|m| drop(m.insert(
-                "llama.rope.scaling.type",
-                gguf::Value::String("none".into())
-            ))),
+            rope(|m| drop(m.insert("llama.rope.scaling.type", gguf::Value::String("none".into())))),
             Ok(RopeScaling::None)
         );
         let linear = Ok(RopeScaling::Linear { factor: 2.5 });
@@ -327,9 +276,7 @@ mod tests {
             m.insert("llama.rope.scaling.factor", gguf::Value::F32(2.5));
         });
         assert_eq!(config(&newer).map(|c| c.rope.scaling), linear);
-        let yarn = metadata("llama", |m| {
-            drop(m.insert("llama.rope.scaling.type", text("yarn")))
-        });
+        let yarn = metadata("llama", |m| drop(m.insert("llama.rope.scaling.type", text("yarn"))));
         assert!(config(&yarn).unwrap_err().contains("`yarn`"));
     }
 
@@ -337,18 +284,11 @@ mod tests {
     fn one_number_per_layer_must_be_one_number() {
         let heads = |heads: Vec<i32>| {
             config(&metadata("llama", |m| {
-                m.insert(
-                    "llama.attention.head_count_kv",
-                    gguf::Value::Array(Array::I32(heads)),
-                );
+                m.insert("llama.attention.head_count_kv", gguf::Value::Array(Array::I32(heads)));
             }))
         };
         assert_eq!(heads(vec![2; 5]).unwrap().num_key_value_heads, 2);
-        assert!(
-            heads(vec![2, 2, 4, 2, 2])
-                .unwrap_err()
-                .contains("differs from layer to layer")
-        );
+        assert!(heads(vec![2, 2, 4, 2, 2]).unwrap_err().contains("differs from layer to layer"));
         assert!(heads(vec![-2; 5]).unwrap_err().contains("negative"));
         assert!(heads(vec![]).is_err());
     }
@@ -362,41 +302,25 @@ mod tests {
                 .iter()
                 .filter(|(held, _)| *held != key)
                 .for_each(|(held, value)| drop(less.insert(held, value.clone())));
-            let optional = [
-                "kv",
-                "context_length",
-                "dimension_count",
-                "freq_base",
-                "_token_id",
-            ];
+            let optional = ["kv", "context_length", "dimension_count", "freq_base", "_token_id"];
             match config(&less) {
                 Ok(_) => assert!(optional.iter().any(|ending| key.ends_with(ending)), "{key}"),
-                Err(error) => assert!(
-                    error.contains(key) && error.contains("missing"),
-                    "{key}: {error}"
-                ),
+                Err(error) => {
+                    assert!(error.contains(key) && error.contains("missing"), "{key}: {error}")
+                }
             }
         }
         let unknown = config_from_gguf(&metadata("mamba", |_| {})).unwrap_err();
         assert!(matches!(unknown, LoadError::UnknownArchitecture { .. }));
         type Change = fn(&mut Metadata);
         let table: [(Change, &str); 5] = [
-            (
-                |m| drop(m.insert("llama.expert_count", gguf::Value::U32(8))),
-                "expert",
-            ),
+            (|m| drop(m.insert("llama.expert_count", gguf::Value::U32(8))), "expert"),
             (
                 |m| drop(m.insert("llama.rope.dimension_count", gguf::Value::U32(4))),
                 "partial_rotary_factor",
             ),
-            (
-                |m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(7))),
-                "no multiple",
-            ),
-            (
-                |m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(0))),
-                "no multiple",
-            ),
+            (|m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(7))), "no multiple"),
+            (|m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(0))), "no multiple"),
             (
                 |m| {
                     m.insert("llama.attention.key_length", gguf::Value::U32(8));
@@ -422,11 +346,7 @@ mod tests {
         let json = std::fs::read_to_string(shared.join("stories260K/config.json")).unwrap();
         let json = serde_json::from_str(&json).unwrap();
         let mut wanted = TextConfig::parse(Path::new("config.json"), &json).unwrap();
-        for name in [
-            "stories260K-f32.gguf",
-            "stories260K-q4_0.gguf",
-            "stories260K-q8_0.gguf",
-        ] {
+        for name in ["stories260K-f32.gguf", "stories260K-q4_0.gguf", "stories260K-q8_0.gguf"] {
             let found = config(&Metadata::read(&shared.join(name)).unwrap()).unwrap();
             // What metadata does not tell.
             wanted.tie_word_embeddings = found.tie_word_embeddings;

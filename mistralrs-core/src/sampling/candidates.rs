@@ -38,12 +38,7 @@ impl<'a> Candidates<'a> {
     /// All tokens above -inf. `logits` hold no NaN and their best is 0.
     pub(super) fn new(logits: &'a mut [f32], pool: &'a mut Pool, rng: &'a mut ChaCha8Rng) -> Self {
         pool.kept.clear();
-        Self {
-            logits,
-            pool,
-            rng,
-            gathered: false,
-        }
+        Self { logits, pool, rng, gathered: false }
     }
 
     /// A random number in [0, 1).
@@ -162,11 +157,7 @@ impl<'a> Candidates<'a> {
         let survivors = (0..)
             .zip(self.logits.iter())
             .filter(|&(_, &logit)| logit >= floor && logit > f32::NEG_INFINITY)
-            .map(|(id, &logit)| Candidate {
-                id,
-                logit,
-                weight: exp(logit),
-            });
+            .map(|(id, &logit)| Candidate { id, logit, weight: exp(logit) });
         self.pool.kept.clear();
         self.pool.kept.extend(survivors);
         self.gathered = true;

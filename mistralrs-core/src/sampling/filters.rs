@@ -132,11 +132,7 @@ impl SurpriseLimit {
     /// Starts with a limit of twice the target, as published.
     pub(super) fn new(tau: f32, eta: f32) -> Self {
         let (tau, eta) = (f64::from(tau), f64::from(eta));
-        Self {
-            tau,
-            eta,
-            limit: 2.0 * tau,
-        }
+        Self { tau, eta, limit: 2.0 * tau }
     }
 }
 

@@ -51,15 +51,9 @@ impl Sampler {
         for stage in &mut self.chain.processors {
             stage.process(logits, history);
         }
-        let chosen = if self.chain.greedy {
-            ranking::argmax(logits)
-        } else {
-            self.draw(logits)
-        };
+        let chosen = if self.chain.greedy { ranking::argmax(logits) } else { self.draw(logits) };
         let mut ids = (0..).take(logits.len());
-        chosen
-            .or_else(|| ids.find(|id| !suppressed.contains(id)))
-            .unwrap_or(0)
+        chosen.or_else(|| ids.find(|id| !suppressed.contains(id))).unwrap_or(0)
     }
 
     fn draw(&mut self, logits: &mut [f32]) -> Option<u32> {
@@ -97,10 +91,7 @@ pub fn logprobs(logits: &[f32], chosen: u32, top: usize) -> (f32, Vec<(u32, f32)
     let chosen = usize::try_from(chosen).ok().and_then(|id| logits.get(id));
     let chosen = chosen.map_or(f32::NEG_INFINITY, |&logit| logprob(logit));
     let best = ranking::best(logits, top).into_iter();
-    (
-        chosen,
-        best.map(|(id, logit)| (id, logprob(logit))).collect(),
-    )
+    (chosen, best.map(|(id, logit)| (id, logprob(logit))).collect())
 }
 
 /// The tokens that no DRY match crosses (row B1): each breaker is encoded behind a letter, which

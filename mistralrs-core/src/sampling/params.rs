@@ -102,21 +102,11 @@ struct Limits {
 
 impl Limits {
     const fn closed(param: &'static str, low: f32, high: f32) -> Self {
-        Self {
-            param,
-            low,
-            high,
-            with_low: true,
-        }
+        Self { param, low, high, with_low: true }
     }
 
     const fn above(param: &'static str, low: f32, high: f32) -> Self {
-        Self {
-            param,
-            low,
-            high,
-            with_low: false,
-        }
+        Self { param, low, high, with_low: false }
     }
 
     fn hold(&self, value: f32) -> bool {
@@ -135,12 +125,7 @@ impl Limits {
     }
 
     fn complaint(&self, value: f32) -> String {
-        let Self {
-            param,
-            low,
-            high,
-            with_low,
-        } = self;
+        let Self { param, low, high, with_low } = self;
         let from = if *with_low { "at least" } else { "above" };
         if *high == f32::MAX {
             format!("`{param}` must be a finite number {from} {low}, but it is {value}")
@@ -264,20 +249,14 @@ impl SamplingParams {
         if !greedy {
             processors.push(Box::new(Temperature { temperature }));
         }
-        Chain {
-            processors,
-            filters,
-            greedy,
-        }
+        Chain { processors, filters, greedy }
     }
 
     /// The stages before temperature that are switched on.
     fn processors(&self, breakers: HashSet<u32>) -> Vec<Box<dyn LogitsProcessor>> {
         let mut stages: Vec<Box<dyn LogitsProcessor>> = Vec::new();
         if !self.logit_bias.is_empty() {
-            stages.push(Box::new(Bias {
-                biases: self.logit_bias.clone(),
-            }));
+            stages.push(Box::new(Bias { biases: self.logit_bias.clone() }));
         }
         if let Some(dry) = self.dry.as_ref().filter(|dry| dry.multiplier > 0.0) {
             stages.push(Box::new(Dry::new(dry, breakers)));
@@ -315,15 +294,8 @@ impl SamplingParams {
         if let Some(p) = self.min_p.filter(|&p| p > 0.0) {
             stages.push(Box::new(MinP { p }));
         }
-        if let Some(Xtc {
-            probability,
-            threshold,
-        }) = self.xtc.filter(|xtc| xtc.probability > 0.0)
-        {
-            stages.push(Box::new(ExcludeTopChoices {
-                probability,
-                threshold,
-            }));
+        if let Some(Xtc { probability, threshold }) = self.xtc.filter(|xtc| xtc.probability > 0.0) {
+            stages.push(Box::new(ExcludeTopChoices { probability, threshold }));
         }
         stages
     }
@@ -354,10 +326,7 @@ impl GenerationDefaults {
 
 fn number(json: &Value, limits: &Limits) -> Option<f32> {
     let value = json.get(limits.param).filter(|value| !value.is_null())?;
-    let number = value
-        .as_f64()
-        .map(|number| number as f32)
-        .filter(|&number| limits.hold(number));
+    let number = value.as_f64().map(|number| number as f32).filter(|&number| limits.hold(number));
     if number.is_none() {
         tracing::warn!(field = limits.param, %value, "ignoring a value of generation_config.json that is impossible");
     }
@@ -367,9 +336,7 @@ fn number(json: &Value, limits: &Limits) -> Option<f32> {
 /// Negative numbers mean off, as 0 does.
 fn whole_number(json: &Value, field: &'static str) -> Option<usize> {
     let value = json.get(field).filter(|value| !value.is_null())?;
-    let number = value
-        .as_i64()
-        .map(|number| usize::try_from(number).unwrap_or(0));
+    let number = value.as_i64().map(|number| usize::try_from(number).unwrap_or(0));
     if number.is_none() {
         tracing::warn!(field, %value, "ignoring a value of generation_config.json that is impossible");
     }

@@ -161,11 +161,7 @@ impl LogitsProcessor for Temperature {
         for logit in logits {
             let finite = if *logit > f32::MAX { f32::MAX } else { *logit };
             let scaled = (finite - best) / self.temperature;
-            *logit = if scaled.is_nan() {
-                f32::NEG_INFINITY
-            } else {
-                scaled
-            };
+            *logit = if scaled.is_nan() { f32::NEG_INFINITY } else { scaled };
         }
     }
 }

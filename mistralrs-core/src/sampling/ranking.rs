@@ -18,10 +18,7 @@ pub(super) fn maximum(values: &[f32]) -> f32 {
             *lane = larger(*lane, value);
         }
     }
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |best, &value| larger(best, value))
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |best, &value| larger(best, value))
 }
 
 /// Sum of [`exp`] of all entries, none of which is above 0.

@@ -9,9 +9,7 @@ use super::*;
 
 /// Probabilities 0.4, 0.25, 0.15, 0.1, 0.06, 0.04 as logits that are not normalized.
 fn six() -> Vec<f32> {
-    [0.4f32, 0.25, 0.15, 0.1, 0.06, 0.04]
-        .map(|p| p.ln() + 3.0)
-        .to_vec()
+    [0.4f32, 0.25, 0.15, 0.1, 0.06, 0.04].map(|p| p.ln() + 3.0).to_vec()
 }
 
 /// The tokens that may be drawn, after all stages.
@@ -42,10 +40,7 @@ fn with(set: impl FnOnce(&mut SamplingParams)) -> SamplingParams {
 }
 
 fn xtc(probability: f32, threshold: f32) -> Option<Xtc> {
-    Some(Xtc {
-        probability,
-        threshold,
-    })
+    Some(Xtc { probability, threshold })
 }
 
 fn mirostat(tau: f32, eta: f32) -> Option<Mirostat> {
@@ -78,10 +73,7 @@ fn each_filter_keeps_what_the_hand_computes() {
     // sigma 0.7909: ln p from -0.9163 down to -1.7072, and to -2.1026
     expect(&|p| p.top_n_sigma = Some(1.0), &[0, 1]);
     expect(&|p| p.top_n_sigma = Some(1.5), &[0, 1, 2]);
-    expect(
-        &|p| (p.top_n_sigma, p.temperature) = (Some(1.5), Some(3.0)),
-        &[0, 1, 2],
-    );
+    expect(&|p| (p.top_n_sigma, p.temperature) = (Some(1.5), Some(3.0)), &[0, 1, 2]);
     expect(&|p| p.top_n_sigma = Some(0.0), ALL);
     expect(&|p| p.xtc = xtc(1.0, 0.12), &[2, 3, 4, 5]);
     // one token above the threshold is no choice to exclude
@@ -90,46 +82,25 @@ fn each_filter_keeps_what_the_hand_computes() {
     // 2 · 0.9 bits: from 0.287
     expect(&|p| p.mirostat = mirostat(0.9, 0.5), &[0]);
     // it replaces the other filters
-    expect(
-        &|p| (p.mirostat, p.top_k) = (mirostat(9.0, 0.5), Some(1)),
-        ALL,
-    );
-    expect(
-        &|p| (p.mirostat, p.top_p) = (mirostat(9.0, 0.5), Some(0.1)),
-        ALL,
-    );
+    expect(&|p| (p.mirostat, p.top_k) = (mirostat(9.0, 0.5), Some(1)), ALL);
+    expect(&|p| (p.mirostat, p.top_p) = (mirostat(9.0, 0.5), Some(0.1)), ALL);
 }
 
 #[test]
 fn the_order_of_the_stages_shows() {
     // Three kept and renormalized: 0.5, 0.3125, 0.1875. Without that, 0.75 would take all three.
-    let both = SamplingParams {
-        top_k: Some(3),
-        top_p: Some(0.75),
-        ..params()
-    };
+    let both = SamplingParams { top_k: Some(3), top_p: Some(0.75), ..params() };
     assert_eq!(support(&both, six()), [0, 1]);
     // Temperature first: squares, 0.615 of the mass on token 0.
-    let cold = SamplingParams {
-        temperature: Some(0.5),
-        top_p: Some(0.6),
-        ..params()
-    };
+    let cold = SamplingParams { temperature: Some(0.5), top_p: Some(0.6), ..params() };
     assert_eq!(support(&cold, six()), [0]);
     // Typical drops token 0, so that min-p measures by token 1: 0.15 ≥ 0.55 · 0.25.
-    let typical = SamplingParams {
-        typical_p: Some(0.35),
-        min_p: Some(0.55),
-        ..params()
-    };
+    let typical = SamplingParams { typical_p: Some(0.35), min_p: Some(0.55), ..params() };
     assert_eq!(support(&typical, six()), [1, 2]);
     // XTC last: of 0.5, 0.3125, 0.1875 two reach 0.3.
     let xtc = SamplingParams {
         top_k: Some(3),
-        xtc: Some(Xtc {
-            probability: 1.0,
-            threshold: 0.3,
-        }),
+        xtc: Some(Xtc { probability: 1.0, threshold: 0.3 }),
         ..params()
     };
     assert_eq!(support(&xtc, six()), [1, 2]);
@@ -156,11 +127,8 @@ fn greedy_takes_the_first_of_the_best_after_penalties() {
         assert_eq!(sampler.sample(&mut [1.0, 5.0, f32::NAN, 5.0], &[], &[]), 1);
         assert_eq!(sampler.sample(&mut [1.0, 5.0, f32::NAN, 5.0], &[], &[1]), 3);
     }
-    let penalized = SamplingParams {
-        temperature: Some(0.0),
-        frequency_penalty: Some(2.0),
-        ..params()
-    };
+    let penalized =
+        SamplingParams { temperature: Some(0.0), frequency_penalty: Some(2.0), ..params() };
     let mut sampler = Sampler::new(&penalized, HashSet::new(), 0);
     assert_eq!(sampler.sample(&mut [1.0, 5.0, 4.0], &[1, 1], &[]), 2);
     let single = with(|p| p.top_k = Some(1));

@@ -144,7 +144,17 @@ impl ChatTemplate {
         let arguments_text = || [json!(""), Value::Null].into_iter().any(|c| called(c, text()));
         let argument_objects = argument_objects || !arguments_text();
         let arguments = if argument_objects { object() } else { text() };
-        let null_content = called(Value::Null, arguments.clone()) || !called(json!(""), arguments);
+        let silent = || {
+            let messages = json!([
+                {"role": "user", "content": "probe text"},
+                {"role": "assistant", "content": null},
+                {"role": "user", "content": "probe text"},
+            ]);
+            let text = render(messages, Value::Null);
+            text.contains("probe text") && !text.contains("None")
+        };
+        let null_content =
+            called(Value::Null, arguments.clone()) || (!called(json!(""), arguments) && silent());
         Wishes {
             text: said(json!("probe text")),
             parts: said(json!([{"type": "text", "text": "probe text"}])),
@@ -209,8 +219,12 @@ impl Wishes {
 fn with_argument_objects(calls: &Value) -> Value {
     let mut calls = calls.clone();
     for call in calls.as_array_mut().into_iter().flatten() {
-        let Some(arguments) = call.pointer_mut("/function/arguments") else { continue };
-        let Some(text) = arguments.as_str() else { continue };
+        let Some(arguments) = call.pointer_mut("/function/arguments") else {
+            continue;
+        };
+        let Some(text) = arguments.as_str() else {
+            continue;
+        };
         match serde_json::from_str::<Value>(text) {
             Ok(object @ Value::Object(_)) => *arguments = object,
             _ if text.trim().is_empty() => *arguments = json!({}),

@@ -255,10 +255,7 @@ fn splits(row: &PreTokenizer) -> Result<PreTokenizerSequence, String> {
 
 /// Without the merges that lead out of the vocabulary: files have been seen that keep the
 /// merges of tokens they dropped, and those can never apply.
-fn usable_merges(
-    merges: Vec<(String, String)>,
-    ids: &Vocab,
-) -> Vec<(String, String)> {
+fn usable_merges(merges: Vec<(String, String)>, ids: &Vocab) -> Vec<(String, String)> {
     let known = |(left, right): &(String, String)| {
         ids.contains_key(left)
             && ids.contains_key(right)
@@ -281,10 +278,8 @@ fn sentence_piece(
     let ids = vocabulary.ids();
     let byte_fallback = vocabulary.tokens.iter().any(|token| byte_token(token).is_some());
     let merges = merges_by_score(vocabulary, &ids);
-    let mut builder = BPE::builder()
-        .vocab_and_merges(ids, merges)
-        .byte_fallback(byte_fallback)
-        .fuse_unk(true);
+    let mut builder =
+        BPE::builder().vocab_and_merges(ids, merges).byte_fallback(byte_fallback).fuse_unk(true);
     if let Some(unk) = vocabulary.name(vocabulary.special.unk) {
         builder = builder.unk_token(unk.to_owned());
     }
@@ -295,9 +290,7 @@ fn sentence_piece(
         normalizers.push(Prepend::new(SPACE.to_owned()).into());
     }
     normalizers.push(Replace::new(" ", SPACE).map_err(|e| e.to_string())?.into());
-    model
-        .with_normalizer(Some(NormalizerSequence::new(normalizers)))
-        .map_err(|e| e.to_string())?;
+    model.with_normalizer(Some(NormalizerSequence::new(normalizers))).map_err(|e| e.to_string())?;
     let mut decoders = vec![
         Replace::new(SPACE, " ").map_err(|e| e.to_string())?.into(),
         ByteFallback::new().into(),
@@ -312,10 +305,7 @@ fn sentence_piece(
 
 /// Every way to put a piece together from two others, best score of the result first; of equal
 /// scores the longer parts first, then in the order of the vocabulary.
-fn merges_by_score(
-    vocabulary: &Vocabulary<'_>,
-    ids: &Vocab,
-) -> Vec<(String, String)> {
+fn merges_by_score(vocabulary: &Vocabulary<'_>, ids: &Vocab) -> Vec<(String, String)> {
     let unmergeable: HashSet<&str> = (vocabulary.tokens.iter().enumerate())
         .filter(|(index, _)| {
             let kind = vocabulary.token_type(*index);
@@ -368,12 +358,15 @@ fn finish(
     }
     // The template knows tokens by name; any two different names do.
     let piece = |id: Option<u32>, name: &str| id.map(|_| name.to_owned());
-    let single: Vec<String> =
-        [piece(bos, "bos"), Some("$A".to_owned()), piece(eos, "eos")].into_iter().flatten().collect();
-    let special: Vec<(String, u32)> = [bos.map(|id| ("bos".to_owned(), id)), eos.map(|id| ("eos".to_owned(), id))]
+    let single: Vec<String> = [piece(bos, "bos"), Some("$A".to_owned()), piece(eos, "eos")]
         .into_iter()
         .flatten()
         .collect();
+    let special: Vec<(String, u32)> =
+        [bos.map(|id| ("bos".to_owned(), id)), eos.map(|id| ("eos".to_owned(), id))]
+            .into_iter()
+            .flatten()
+            .collect();
     let template = TemplateProcessing::builder()
         .try_single(single)
         .map_err(|e| e.to_string())?

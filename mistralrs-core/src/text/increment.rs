@@ -163,6 +163,10 @@ impl PieceStream {
             Err(_) => {}
         }
         self.from_prompt = self.run.len();
+        if self.from_prompt > 0 {
+            // Whatever becomes of these bytes, the text does not start with the answer.
+            self.strip_left = 0;
+        }
         self
     }
 

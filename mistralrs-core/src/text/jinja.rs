@@ -55,7 +55,9 @@ pub(super) fn adapt(source: &str) -> String {
     let mut adapted = String::with_capacity(source.len());
     let mut rest = source.as_str();
     while let Some(start) = rest.find("{%") {
-        let Some(len) = rest.get(start..).and_then(|tag| tag.find("%}")) else { break };
+        let Some(len) = rest.get(start..).and_then(|tag| tag.find("%}")) else {
+            break;
+        };
         let (before, tag) = (rest.get(..start), rest.get(start..start + len + 2));
         adapted.push_str(before.unwrap_or_default());
         let tag = tag.unwrap_or_default();
@@ -135,7 +137,9 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
     };
     let separators: Option<Value> = options.get("separators")?;
     let (item, key) = match separators.filter(|separators| !separators.is_none()) {
-        Some(pair) => (pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string()),
+        Some(pair) => {
+            (pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string())
+        }
         None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
         None => (", ".to_owned(), ": ".to_owned()),
     };
@@ -169,7 +173,9 @@ impl PythonJson {
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = value.try_iter()?.checked().collect::<Result<Vec<_>, _>>()?;
-                self.container(('[', ']'), &items, depth, |json, item| json.value(item, depth + 1))?;
+                self.container(('[', ']'), &items, depth, |json, item| {
+                    json.value(item, depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut keys = value.try_iter()?.checked().collect::<Result<Vec<_>, _>>()?;
@@ -315,8 +321,11 @@ mod tests {
             "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}"
         );
         assert_eq!(
-            render("{{ x | tojson(separators=(',', ':'), sort_keys=true, ensure_ascii=True) }}", json!({"x": {"b": "é🦙", "a": 1}}))
-                .unwrap(),
+            render(
+                "{{ x | tojson(separators=(',', ':'), sort_keys=true, ensure_ascii=True) }}",
+                json!({"x": {"b": "é🦙", "a": 1}})
+            )
+            .unwrap(),
             "{\"a\":1,\"b\":\"\\u00e9\\ud83e\\udd99\"}"
         );
         assert!(render("{{ x | tojson(nonsense=1) }}", json!({"x": 1})).is_err());
@@ -326,7 +335,8 @@ mod tests {
     #[test]
     fn values_print_as_in_python() {
         let template = "{{ a }} {{ b }} {{ c }} {{ d }} {{ e }}";
-        let context = json!({"a": null, "b": true, "c": false, "d": ["x", 1, null], "e": {"k": "v"}});
+        let context =
+            json!({"a": null, "b": true, "c": false, "d": ["x", 1, null], "e": {"k": "v"}});
         assert_eq!(render(template, context).unwrap(), "None True False ['x', 1, None] {'k': 'v'}");
     }
 
@@ -341,7 +351,10 @@ mod tests {
 
     #[test]
     fn strftime_now_reads_the_clock() {
-        assert_eq!(render("{{ strftime_now('%d %b %Y, %-d %B %H:%M') }}", json!({})).unwrap(), "26 Jul 2024, 26 July 13:05");
+        assert_eq!(
+            render("{{ strftime_now('%d %b %Y, %-d %B %H:%M') }}", json!({})).unwrap(),
+            "26 Jul 2024, 26 July 13:05"
+        );
         assert!(render("{{ strftime_now('%!') }}", json!({})).is_err());
     }
 

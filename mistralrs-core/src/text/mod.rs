@@ -68,8 +68,7 @@ impl TextPipeline {
             file.map_or_else(|| Ok(Map::new()), |file| template_source::read_json(file))
         };
         let tokenizer_config = read(tokenizer_config.as_ref())?;
-        let tokenizer =
-            Tokenizer::from_file(options.tokenizer_json.as_ref().unwrap_or(tokenizer))?;
+        let tokenizer = Tokenizer::from_file(options.tokenizer_json.as_ref().unwrap_or(tokenizer))?;
         let special_tokens = template_source::special_tokens(&tokenizer_config);
 
         let mut eos_token_ids = Vec::new();

@@ -19,16 +19,10 @@ pub(super) struct PreTokenizer {
     pub(super) nfc: bool,
 }
 
-const PLAIN: PreTokenizer = PreTokenizer {
-    names: &[],
-    patterns: &[],
-    ignore_merges: false,
-    add_bos: false,
-    nfc: false,
-};
+const PLAIN: PreTokenizer =
+    PreTokenizer { names: &[], patterns: &[], ignore_merges: false, add_bos: false, nfc: false };
 
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Letters of the scripts that DeepSeek's first tokenizer names one by one.
@@ -47,8 +41,21 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
     },
     PreTokenizer {
         names: &[
-            "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "trillion", "gigachat", "a.x-4.0",
-            "mellum", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "granite-docling",
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "granite-docling",
         ],
         patterns: &[GPT2],
         ..PLAIN

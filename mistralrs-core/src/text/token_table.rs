@@ -172,7 +172,8 @@ impl Reading {
                 (Option::unwrap_or(bytes, name.into_bytes()), false)
             }
             DecodeRule::SentencePiece { .. } => {
-                let text = self.replace.iter().fold(name, |text, (from, to)| text.replace(from, to));
+                let text =
+                    self.replace.iter().fold(name, |text, (from, to)| text.replace(from, to));
                 match byte_token(&text).filter(|_| self.byte_fallback) {
                     Some(byte) => (vec![byte], true),
                     None => (text.into_bytes(), false),

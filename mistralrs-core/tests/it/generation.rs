@@ -94,7 +94,12 @@ fn seeds_repeat_and_differ() {
     let llm = tiny();
     let with = |seed| {
         let sampling = SamplingParams { temperature: Some(1.), seed, ..SamplingParams::default() };
-        let options = GenerateOptions { sampling, max_tokens: Some(20), ignore_eos: true, ..GenerateOptions::default() };
+        let options = GenerateOptions {
+            sampling,
+            max_tokens: Some(20),
+            ignore_eos: true,
+            ..GenerateOptions::default()
+        };
         ask(&llm, &prompt(), options).token_ids
     };
     assert_eq!(with(Some(7)), with(Some(7)));

@@ -5,8 +5,8 @@ use crate::answers::{Answer, ask, greedy, load};
 use mistralrs_core::models::ARCHITECTURES;
 use mistralrs_core::{GenerateOptions, Llm, TokenLogprobs};
 use mistralrs_testkit::{
-    GGUF_MODELS, GoldenCase, GoldenStep, HF_MODELS, VOCAB_SIZE, fixture, golden, shared, stories260k,
-    stories260k_reference,
+    GGUF_MODELS, GoldenCase, GoldenStep, HF_MODELS, VOCAB_SIZE, fixture, golden, shared,
+    stories260k, stories260k_reference,
 };
 
 /// What f32 arithmetic in another order may differ by.
@@ -36,9 +36,8 @@ fn distance(answer: &Answer, case: &GoldenCase) -> f32 {
 
 fn one(ours: &TokenLogprobs, theirs: &GoldenStep) -> f32 {
     assert_eq!(ours.chosen.token_id, theirs.token);
-    let find = |token: u32| {
-        ours.top.iter().find(|c| c.token_id == token).map_or(f32::NAN, |c| c.logprob)
-    };
+    let find =
+        |token: u32| ours.top.iter().find(|c| c.token_id == token).map_or(f32::NAN, |c| c.logprob);
     theirs.distance(find).max((ours.chosen.logprob - theirs.logprob).abs())
 }
 

@@ -21,10 +21,7 @@ pub(super) fn fits(
         .fold(1, usize::saturating_mul);
     assert!(row > 0 && block > 0, "nothing to attend to in {shape:?}");
     assert!(q_len.is_multiple_of(row), "q is not [tokens, {row}]");
-    assert!(
-        cache_len.is_multiple_of(block),
-        "the cache is not [blocks, {block}]"
-    );
+    assert!(cache_len.is_multiple_of(block), "the cache is not [blocks, {block}]");
     for span in spans {
         check_span(shape, q_len / row, cache_len / block, span);
     }
@@ -34,19 +31,11 @@ pub(super) fn fits(
         .map(|span| (span.query_start, span.query_start + span.query_len))
         .collect();
     starts.sort_unstable();
-    assert!(
-        starts.windows(2).all(|pair| pair[0].1 <= pair[1].0),
-        "two spans share rows"
-    );
+    assert!(starts.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two spans share rows");
 }
 
 fn check_span(shape: &AttentionShape, tokens: usize, blocks: usize, span: &AttentionSpan<'_>) {
-    let AttentionSpan {
-        query_start,
-        query_len,
-        context_len,
-        block_table,
-    } = *span;
+    let AttentionSpan { query_start, query_len, context_len, block_table } = *span;
     let end = query_start.checked_add(query_len);
     assert!(
         end.is_some_and(|end| end <= tokens),

@@ -65,12 +65,8 @@ fn blocks_dequantize_to_the_reference_bits() {
         let blocks = file.len() / (ty.block_bytes() + 4 * ty.block_len());
         let (stored, numbers) = file.split_at(blocks * ty.block_bytes());
         assert!(blocks > 0 && numbers.len() == blocks * ty.block_len() * 4);
-        let wanted: Vec<u32> = numbers
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| u32::from_le_bytes(*bytes))
-            .collect();
+        let wanted: Vec<u32> =
+            numbers.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         for isa in isas() {
             let found = dequantize_on(isa, *ty, stored);
             let found: Vec<u32> = found.iter().map(|x| x.to_bits()).collect();
@@ -84,14 +80,11 @@ fn bell(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed;
     let mut uniform = || {
         // Knuth's 64-bit linear congruential generator
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
-    (0..len)
-        .map(|_| (0..6).map(|_| uniform()).sum::<f32>() * 0.03)
-        .collect()
+    (0..len).map(|_| (0..6).map(|_| uniform()).sum::<f32>() * 0.03).collect()
 }
 
 /// Root of the mean squared error relative to that of the numbers.
@@ -130,11 +123,7 @@ fn round_trips_stay_within_each_types_error() {
         println!("{} {error:.5}", ty.name());
         assert!(error <= bound, "{}: {error} above {bound}", ty.name());
         if bound > 0.0 {
-            assert!(
-                error > bound * 0.5,
-                "{}: {error} leaves {bound} loose",
-                ty.name()
-            );
+            assert!(error > bound * 0.5, "{}: {error} leaves {bound} loose", ty.name());
         }
     }
 }

@@ -34,11 +34,7 @@ impl Simd for Avx2 {
     unsafe fn load(from: *const f32, count: usize) -> __m256 {
         // SAFETY: see above; masked-out lanes are not read.
         unsafe {
-            if count == 8 {
-                _mm256_loadu_ps(from)
-            } else {
-                _mm256_maskload_ps(from, first(count))
-            }
+            if count == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, first(count)) }
         }
     }
 

@@ -28,11 +28,7 @@ struct Place {
 
 impl Catalog {
     pub(super) fn new(first_file: &Path) -> Self {
-        Self {
-            tensors: Vec::new(),
-            by_name: HashMap::new(),
-            file: first_file.to_owned(),
-        }
+        Self { tensors: Vec::new(), by_name: HashMap::new(), file: first_file.to_owned() }
     }
 
     /// Adds a tensor whose bytes are `range` of its file.
@@ -56,27 +52,18 @@ impl Catalog {
                 });
             }
         };
-        self.tensors.push(Place {
-            info,
-            map: Arc::clone(map),
-            range,
-        });
+        self.tensors.push(Place { info, map: Arc::clone(map), range });
         Ok(())
     }
 
     fn find(&self, name: &str) -> Option<&Place> {
-        self.by_name
-            .get(name)
-            .and_then(|&index| self.tensors.get(index))
+        self.by_name.get(name).and_then(|&index| self.tensors.get(index))
     }
 }
 
 impl Checkpoint for Catalog {
     fn names(&self) -> Vec<&str> {
-        self.tensors
-            .iter()
-            .map(|place| place.info.name.as_str())
-            .collect()
+        self.tensors.iter().map(|place| place.info.name.as_str()).collect()
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
@@ -84,10 +71,9 @@ impl Checkpoint for Catalog {
     }
 
     fn read(&self, name: &str) -> Result<TensorBytes> {
-        let place = self.find(name).ok_or_else(|| Error::Missing {
-            tensor: name.to_owned(),
-            file: self.file.clone(),
-        })?;
+        let place = self
+            .find(name)
+            .ok_or_else(|| Error::Missing { tensor: name.to_owned(), file: self.file.clone() })?;
         let bytes = TensorBytes::mapped(Arc::clone(&place.map), place.range.clone());
         Ok(bytes.aligned_for(place.info.ty))
     }
@@ -97,9 +83,6 @@ impl Checkpoint for Catalog {
 pub(super) fn map(file: &Path) -> Result<Arc<MappedFile>> {
     match MappedFile::open(file) {
         Ok(map) => Ok(Arc::new(map)),
-        Err(source) => Err(Error::Io {
-            file: file.to_owned(),
-            source,
-        }),
+        Err(source) => Err(Error::Io { file: file.to_owned(), source }),
     }
 }

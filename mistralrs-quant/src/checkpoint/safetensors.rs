@@ -43,10 +43,7 @@ fn parse(bytes: &[u8], file: &Path) -> Result<Vec<(TensorInfo, Range<usize>)>> {
         reason,
     };
     let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>().ok_or_else(|| {
-        corrupt(
-            0,
-            format!("{} bytes are too few for a safetensors file", bytes.len()),
-        )
+        corrupt(0, format!("{} bytes are too few for a safetensors file", bytes.len()))
     })?;
     let length = u64::from_le_bytes(*length);
     let header = usize::try_from(length)
@@ -66,10 +63,7 @@ fn parse(bytes: &[u8], file: &Path) -> Result<Vec<(TensorInfo, Range<usize>)>> {
     for (name, line) in lines {
         let (start, end) = line.data_offsets;
         let ty = line.ty(&name, file)?;
-        let wanted = line
-            .shape
-            .iter()
-            .try_fold(ty.block_bytes(), |all, &n| all.checked_mul(n));
+        let wanted = line.shape.iter().try_fold(ty.block_bytes(), |all, &n| all.checked_mul(n));
         let fits = wanted.is_some_and(|wanted| end.checked_sub(start) == Some(wanted));
         // From the first byte to the last without holes.
         if !fits || start != expected || end > data.len() {
@@ -84,19 +78,11 @@ fn parse(bytes: &[u8], file: &Path) -> Result<Vec<(TensorInfo, Range<usize>)>> {
             ));
         }
         expected = end;
-        let info = TensorInfo {
-            name,
-            shape: line.shape,
-            ty,
-            file: file.to_owned(),
-        };
+        let info = TensorInfo { name, shape: line.shape, ty, file: file.to_owned() };
         tensors.push((info, data_start + start..data_start + end));
     }
     if expected != data.len() {
-        let reason = format!(
-            "{} bytes of data belong to no tensor",
-            data.len() - expected
-        );
+        let reason = format!("{} bytes of data belong to no tensor", data.len() - expected);
         return Err(corrupt(data_start + expected, reason));
     }
     Ok(tensors)

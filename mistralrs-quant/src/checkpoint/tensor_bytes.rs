@@ -18,7 +18,10 @@ enum Source {
         range: Range<usize>,
     },
     /// Words, so that the first byte is aligned for every number type.
-    Owned { words: Arc<Vec<u64>>, len: usize },
+    Owned {
+        words: Arc<Vec<u64>>,
+        len: usize,
+    },
 }
 
 impl TensorBytes {
@@ -33,10 +36,7 @@ impl TensorBytes {
         if let Some(bytes) = bytemuck::cast_slice_mut(&mut words).get_mut(..len) {
             fill(bytes);
         }
-        Self(Source::Owned {
-            words: Arc::new(words),
-            len,
-        })
+        Self(Source::Owned { words: Arc::new(words), len })
     }
 
     /// These bytes where numbers of `ty` may be read as numbers: themselves if they already lie at
@@ -47,11 +47,7 @@ impl TensorBytes {
             // Halves, and the half-precision scales inside blocks.
             _ => align_of::<u16>(),
         };
-        if self.as_ptr().addr().is_multiple_of(alignment) {
-            self
-        } else {
-            Self::from(&*self)
-        }
+        if self.as_ptr().addr().is_multiple_of(alignment) { self } else { Self::from(&*self) }
     }
 
     /// Whether the bytes lie in a memory map and so cost no memory of their own.

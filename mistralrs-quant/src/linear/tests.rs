@@ -27,22 +27,12 @@ fn a_bias_is_added_to_every_row() {
     let expected = without.broadcast_add(&vector(&bias)).unwrap();
     for _ in 0..2 {
         let y = with.forward(&x).unwrap();
-        assert_eq!(
-            y.to_vec2::<f32>().unwrap(),
-            expected.to_vec2::<f32>().unwrap()
-        );
+        assert_eq!(y.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
     }
     // A view of a longer tensor is a bias too.
-    let longer = vector(&[&[9.][..], &bias].concat())
-        .narrow(0, 1, 5)
-        .unwrap();
-    let y = layer(5, 32, QuantType::Q8_0, Some(longer))
-        .forward(&x)
-        .unwrap();
-    assert_eq!(
-        y.to_vec2::<f32>().unwrap(),
-        expected.to_vec2::<f32>().unwrap()
-    );
+    let longer = vector(&[&[9.][..], &bias].concat()).narrow(0, 1, 5).unwrap();
+    let y = layer(5, 32, QuantType::Q8_0, Some(longer)).forward(&x).unwrap();
+    assert_eq!(y.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
 }
 
 #[test]

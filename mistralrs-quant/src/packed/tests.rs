@@ -76,10 +76,7 @@ fn products_equal_dequantize_then_multiply() {
                     let exact: f64 = pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
                     let error = (f64::from(y) - exact).abs();
                     let bound = tolerance(ty) * norm(x) * norm(w);
-                    assert!(
-                        error <= bound,
-                        "{ty:?} [{tokens}, {rows}]: {error} > {bound}"
-                    );
+                    assert!(error <= bound, "{ty:?} [{tokens}, {rows}]: {error} > {bound}");
                 }
             }
         }
@@ -95,11 +92,7 @@ fn a_row_of_a_product_does_not_depend_on_its_neighbors() {
         let together = weight.forward(&x).unwrap();
         for token in [0, 7, 22] {
             let alone = weight.forward(&x.narrow(0, token, 1).unwrap()).unwrap();
-            assert_eq!(
-                bits(&alone),
-                bits(&together.narrow(0, token, 1).unwrap()),
-                "{ty:?}"
-            );
+            assert_eq!(bits(&alone), bits(&together.narrow(0, token, 1).unwrap()), "{ty:?}");
         }
     }
 }
@@ -113,11 +106,7 @@ fn rows_are_rows_of_the_whole() {
         let ids = Tensor::new(&[8_u32, 0, 3, 3], &Device::Cpu).unwrap();
         let found = weight.rows(&ids).unwrap();
         assert_eq!(found.dims(), [4, cols]);
-        assert_eq!(
-            bits(&found),
-            bits(&whole.index_select(&ids, 0).unwrap()),
-            "{ty:?}"
-        );
+        assert_eq!(bits(&found), bits(&whole.index_select(&ids, 0).unwrap()), "{ty:?}");
         let none = weight.rows(&ids.narrow(0, 0, 0).unwrap()).unwrap();
         assert_eq!(none.dims(), [0, cols]);
     }
@@ -125,11 +114,7 @@ fn rows_are_rows_of_the_whole() {
     let outside = Tensor::new(&[9_u32], &Device::Cpu).unwrap();
     let error = weight.rows(&outside).unwrap_err().to_string();
     assert!(error.contains("row 9 of a weight with 9 rows"), "{error}");
-    assert!(
-        weight
-            .rows(&Tensor::new(&[1_i64], &Device::Cpu).unwrap())
-            .is_err()
-    );
+    assert!(weight.rows(&Tensor::new(&[1_i64], &Device::Cpu).unwrap()).is_err());
 }
 
 #[test]
@@ -143,13 +128,7 @@ fn inputs_may_be_views_and_have_leading_dimensions() {
     assert_eq!(y.dims(), [2, 3, rows]);
     assert_eq!(bits(&y), bits(&expected));
     // The same numbers, stored column by column.
-    let turned = tensor(&x, cols)
-        .t()
-        .unwrap()
-        .contiguous()
-        .unwrap()
-        .t()
-        .unwrap();
+    let turned = tensor(&x, cols).t().unwrap().contiguous().unwrap().t().unwrap();
     assert!(!turned.is_contiguous());
     assert_eq!(bits(&weight.forward(&turned).unwrap()), bits(&expected));
     let later = tensor(&x, cols).narrow(0, 2, 3).unwrap();
@@ -165,17 +144,10 @@ fn inputs_that_do_not_fit_are_errors() {
     let refused = |x: Tensor| weight.forward(&x).unwrap_err().to_string();
     let narrow = Tensor::zeros((2, 63), DType::F32, &Device::Cpu).unwrap();
     let error = refused(narrow);
-    assert!(
-        error.contains("[2, 63]") && error.contains("[5, 64]"),
-        "{error}"
-    );
+    assert!(error.contains("[2, 63]") && error.contains("[5, 64]"), "{error}");
     let half = Tensor::zeros((2, 64), DType::F16, &Device::Cpu).unwrap();
     assert!(refused(half).contains("f32"));
-    assert!(
-        weight
-            .forward(&Tensor::new(1_f32, &Device::Cpu).unwrap())
-            .is_err()
-    );
+    assert!(weight.forward(&Tensor::new(1_f32, &Device::Cpu).unwrap()).is_err());
 }
 
 #[test]
@@ -186,10 +158,7 @@ fn weights_that_do_not_fit_are_errors() {
     let error = refused(&[3], QuantType::F32, 12);
     assert!(matches!(error, Error::NotAMatrix { .. }), "{error}");
     let error = refused(&[2, 48], QuantType::Q8_0, 102);
-    assert!(
-        matches!(error, Error::NotDivisible { cols: 48, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::NotDivisible { cols: 48, .. }), "{error}");
     let error = refused(&[2, 64], QuantType::Q8_0, 135).to_string();
     for part in ["`layer.weight`", "model.gguf", "135 bytes", "136"] {
         assert!(error.contains(part), "{error}");
@@ -197,12 +166,7 @@ fn weights_that_do_not_fit_are_errors() {
     let huge = dense(&info(&[usize::MAX, 3, 64], QuantType::F32), bytes(0));
     assert!(matches!(huge, Err(Error::WrongLength { .. })));
     // Nothing in nothing out.
-    let empty = weight(
-        &info(&[0, 64], QuantType::Q8_0),
-        bytes(0),
-        Some(QuantType::Q8_0),
-    )
-    .unwrap();
+    let empty = weight(&info(&[0, 64], QuantType::Q8_0), bytes(0), Some(QuantType::Q8_0)).unwrap();
     assert_eq!(empty.dequantize().unwrap().dims(), [0, 64]);
     assert_eq!(empty.info().bytes, 0);
 }
@@ -217,17 +181,11 @@ fn dense_tensors_have_any_shape() {
             assert_eq!((tensor.dims(), tensor.dtype()), (shape, DType::F32));
             let read = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for (read, number) in read.iter().zip(&numbers) {
-                assert!(
-                    (read - number).abs() <= 0.005,
-                    "{ty:?}: {read} for {number}"
-                );
+                assert!((read - number).abs() <= 0.005, "{ty:?}: {read} for {number}");
             }
         }
     }
-    let scalar = dense(
-        &info(&[], QuantType::F32),
-        TensorBytes::from(&1.5_f32.to_le_bytes()[..]),
-    );
+    let scalar = dense(&info(&[], QuantType::F32), TensorBytes::from(&1.5_f32.to_le_bytes()[..]));
     assert_eq!(scalar.unwrap().to_scalar::<f32>().unwrap(), 1.5);
 }
 
@@ -235,14 +193,7 @@ fn dense_tensors_have_any_shape() {
 fn a_weight_shares_the_bytes_it_was_given() {
     let bytes = stored(&noise(64, 6), 32, QuantType::Q4_0);
     let weight = weight(&info(&[2, 32], QuantType::Q4_0), bytes.clone(), None).unwrap();
-    let WeightInfo {
-        ty,
-        rows,
-        cols,
-        bytes: size,
-        stored,
-        requested,
-    } = weight.info();
+    let WeightInfo { ty, rows, cols, bytes: size, stored, requested } = weight.info();
     assert_eq!(
         (ty, rows, cols, stored, requested),
         (QuantType::Q4_0, 2, 32, QuantType::Q4_0, None)

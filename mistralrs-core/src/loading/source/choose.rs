@@ -52,31 +52,21 @@ pub(super) fn choose(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice
     if !wanted.gguf_files.is_empty() {
         return named_gguf(names, &wanted.gguf_files);
     }
-    let mut safetensors: Vec<&str> = names
-        .iter()
-        .map(String::as_str)
-        .filter(|name| is_weights(name))
-        .collect();
+    let mut safetensors: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| is_weights(name)).collect();
     if names.contains(INDEX) || !safetensors.is_empty() {
         need(names, CONFIG, "it says how the weights are to be used")?;
         if wanted.tokenizer.is_none() {
             need(names, TOKENIZER, "name one with `--tokenizer-json`")?;
         }
         if names.contains(INDEX) {
-            return Ok(Choice::Sharded {
-                index: INDEX.to_owned(),
-            });
+            return Ok(Choice::Sharded { index: INDEX.to_owned() });
         }
         if names.contains(SINGLE) {
-            return Ok(Choice::Safetensors {
-                weights: vec![SINGLE.to_owned()],
-            });
+            return Ok(Choice::Safetensors { weights: vec![SINGLE.to_owned()] });
         }
         // Mistral's own format lies beside the one we read, with other tensor names.
-        if safetensors
-            .iter()
-            .any(|name| !name.starts_with("consolidated"))
-        {
+        if safetensors.iter().any(|name| !name.starts_with("consolidated")) {
             safetensors.retain(|name| !name.starts_with("consolidated"));
         }
         let weights: Vec<String> = safetensors.into_iter().map(str::to_owned).collect();
@@ -117,17 +107,11 @@ pub(super) fn indexed_weights(index: &str) -> Result<Vec<String>, String> {
 pub(super) fn stays_inside(name: &str) -> bool {
     !name.is_empty()
         && !name.contains('\\')
-        && Path::new(name)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)))
+        && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn need(names: &BTreeSet<String>, name: &str, remedy: &str) -> Result<(), String> {
-    if names.contains(name) {
-        Ok(())
-    } else {
-        Err(format!("`{name}` is missing; {remedy}"))
-    }
+    if names.contains(name) { Ok(()) } else { Err(format!("`{name}` is missing; {remedy}")) }
 }
 
 /// Weights at the top of the folder; what lies deeper belongs to something else.
@@ -153,17 +137,13 @@ fn only_gguf(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice, String
             Some(part) => parts(names, part).map(|files| Choice::Gguf { files }),
             None => Err(nothing_to_load(names)),
         },
-        [one] => Ok(Choice::Gguf {
-            files: parts(names, one)?,
-        }),
+        [one] => Ok(Choice::Gguf { files: parts(names, one)? }),
         several => {
             let middle = several
                 .iter()
                 .find(|name| wanted.prefer_q4_k_m && name.to_ascii_uppercase().contains("Q4_K_M"));
             match middle {
-                Some(name) => Ok(Choice::Gguf {
-                    files: parts(names, name)?,
-                }),
+                Some(name) => Ok(Choice::Gguf { files: parts(names, name)? }),
                 None => Err(format!(
                     "there are {} GGUF files, name one of them: {}",
                     several.len(),
@@ -178,15 +158,9 @@ fn named_gguf(names: &BTreeSet<String>, asked: &[String]) -> Result<Choice, Stri
     let mut files = Vec::new();
     for name in asked {
         if !names.contains(name) {
-            let there: Vec<&str> = names
-                .iter()
-                .map(String::as_str)
-                .filter(|name| name.ends_with(".gguf"))
-                .collect();
-            return Err(format!(
-                "there is no `{name}`; GGUF files there: {}",
-                list(&there)
-            ));
+            let there: Vec<&str> =
+                names.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
+            return Err(format!("there is no `{name}`; GGUF files there: {}", list(&there)));
         }
         for part in parts(names, name)? {
             if !files.contains(&part) {
@@ -199,10 +173,7 @@ fn named_gguf(names: &BTreeSet<String>, asked: &[String]) -> Result<Choice, Stri
 
 fn nothing_to_load(names: &BTreeSet<String>) -> String {
     let old = [".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".onnx"];
-    match names
-        .iter()
-        .find(|name| old.iter().any(|ending| name.ends_with(ending)))
-    {
+    match names.iter().find(|name| old.iter().any(|ending| name.ends_with(ending))) {
         Some(name) => format!(
             "the weights are in a format that is not read (`{name}`); safetensors or GGUF is needed"
         ),
@@ -228,12 +199,7 @@ fn split(name: &str) -> Option<Split<'_>> {
             .then(|| digits.parse().ok())?
     };
     let (part, of) = (number(part)?, number(of)?);
-    (1..=of).contains(&part).then_some(Split {
-        stem,
-        part,
-        of,
-        ending,
-    })
+    (1..=of).contains(&part).then_some(Split { stem, part, of, ending })
 }
 
 /// All parts of the file that `name` is a part of; itself if it is not split.
@@ -241,30 +207,18 @@ pub(super) fn parts(names: &BTreeSet<String>, name: &str) -> Result<Vec<String>,
     let Some(split) = split(name) else {
         return Ok(vec![name.to_owned()]);
     };
-    let all = (1..=split.of).map(|part| {
-        format!(
-            "{}-{part:05}-of-{:05}.{}",
-            split.stem, split.of, split.ending
-        )
-    });
+    let all = (1..=split.of)
+        .map(|part| format!("{}-{part:05}-of-{:05}.{}", split.stem, split.of, split.ending));
     let (there, missing): (Vec<String>, Vec<String>) = all.partition(|part| names.contains(part));
     if missing.is_empty() {
         return Ok(there);
     }
     let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
-    Err(format!(
-        "of the {} parts of `{name}` these are missing: {}",
-        split.of,
-        list(&missing)
-    ))
+    Err(format!("of the {} parts of `{name}` these are missing: {}", split.of, list(&missing)))
 }
 
 fn list(names: &[&str]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
     match names.len() - shown.len() {
         0 if shown.is_empty() => "none".to_owned(),
         0 => shown.join(", "),
@@ -288,15 +242,11 @@ mod tests {
     }
 
     fn safetensors(names: &[&str]) -> Result<Choice, String> {
-        Ok(Choice::Safetensors {
-            weights: names.iter().map(|n| (*n).to_owned()).collect(),
-        })
+        Ok(Choice::Safetensors { weights: names.iter().map(|n| (*n).to_owned()).collect() })
     }
 
     fn gguf(names: &[&str]) -> Result<Choice, String> {
-        Ok(Choice::Gguf {
-            files: names.iter().map(|n| (*n).to_owned()).collect(),
-        })
+        Ok(Choice::Gguf { files: names.iter().map(|n| (*n).to_owned()).collect() })
     }
 
     #[test]
@@ -311,43 +261,25 @@ mod tests {
             safetensors(&["a.safetensors", "b.safetensors"])
         );
         assert_eq!(
-            choose(&[
-                "a.safetensors",
-                "consolidated.safetensors",
-                "onnx/c.safetensors"
-            ]),
+            choose(&["a.safetensors", "consolidated.safetensors", "onnx/c.safetensors"]),
             safetensors(&["a.safetensors"])
         );
         assert_eq!(
             choose(&["consolidated.safetensors"]),
             safetensors(&["consolidated.safetensors"])
         );
-        let index = Choice::Sharded {
-            index: "model.safetensors.index.json".into(),
-        };
+        let index = Choice::Sharded { index: "model.safetensors.index.json".into() };
+        assert_eq!(choose(&["model.safetensors.index.json", "model.safetensors"]), Ok(index));
         assert_eq!(
-            choose(&["model.safetensors.index.json", "model.safetensors"]),
-            Ok(index)
-        );
-        assert_eq!(
-            choose(&[
-                "model-00002-of-00002.safetensors",
-                "model-00001-of-00002.safetensors"
-            ]),
-            safetensors(&[
-                "model-00001-of-00002.safetensors",
-                "model-00002-of-00002.safetensors"
-            ])
+            choose(&["model-00002-of-00002.safetensors", "model-00001-of-00002.safetensors"]),
+            safetensors(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"])
         );
     }
 
     #[test]
     fn gguf_files_of_a_folder() {
         let choose = |names: &[&str]| choose_from(&set(names), &Wanted::default());
-        assert_eq!(
-            choose(&["config.json", "a.gguf", "mmproj-a.gguf"]),
-            gguf(&["a.gguf"])
-        );
+        assert_eq!(choose(&["config.json", "a.gguf", "mmproj-a.gguf"]), gguf(&["a.gguf"]));
         let split = ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"];
         assert_eq!(choose(&split), gguf(&split));
         let error = choose(&["a-Q4_K_M.gguf", "b.gguf", split[0], split[1]]).unwrap_err();
@@ -356,25 +288,15 @@ mod tests {
             "there are 3 GGUF files, name one of them: `a-00001-of-00002.gguf`, `a-Q4_K_M.gguf`, `b.gguf`"
         );
         let error = choose(&[split[1]]).unwrap_err();
-        assert!(
-            error.contains("missing: `a-00001-of-00002.gguf`"),
-            "{error}"
-        );
+        assert!(error.contains("missing: `a-00001-of-00002.gguf`"), "{error}");
     }
 
     #[test]
     fn among_the_gguf_files_of_a_repository_the_middle_one_is_taken() {
-        let wanted = Wanted {
-            prefer_q4_k_m: true,
-            ..Wanted::default()
-        };
+        let wanted = Wanted { prefer_q4_k_m: true, ..Wanted::default() };
         let names = set(&["m-q8_0.gguf", "m-q4_k_m.gguf", "m-q2_k.gguf"]);
         assert_eq!(choose(&names, &wanted), gguf(&["m-q4_k_m.gguf"]));
-        assert!(
-            choose(&set(&["a.gguf", "b.gguf"]), &wanted)
-                .unwrap_err()
-                .contains("name one")
-        );
+        assert!(choose(&set(&["a.gguf", "b.gguf"]), &wanted).unwrap_err().contains("name one"));
     }
 
     #[test]
@@ -394,24 +316,14 @@ mod tests {
         assert_eq!(choose(&names, &named(&[both[1]])), gguf(&both));
         assert_eq!(choose(&names, &named(&both)), gguf(&both));
         let error = choose(&names, &named(&["c.gguf"])).unwrap_err();
-        assert!(
-            error.starts_with("there is no `c.gguf`; GGUF files there: `a.gguf`, "),
-            "{error}"
-        );
-        assert!(
-            choose(&hf(&[]), &named(&["c.gguf"]))
-                .unwrap_err()
-                .ends_with("there: none")
-        );
+        assert!(error.starts_with("there is no `c.gguf`; GGUF files there: `a.gguf`, "), "{error}");
+        assert!(choose(&hf(&[]), &named(&["c.gguf"])).unwrap_err().ends_with("there: none"));
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let table: [(&[&str], &str); 6] = [
-            (
-                &["model.safetensors", "tokenizer.json"],
-                "`config.json` is missing",
-            ),
+            (&["model.safetensors", "tokenizer.json"], "`config.json` is missing"),
             (
                 &["model.safetensors", "config.json"],
                 "`tokenizer.json` is missing; name one with `--tokenizer-json`",
@@ -422,11 +334,7 @@ mod tests {
             ),
             (&["config.json", "tokenizer.json"], "there are no weights"),
             (
-                &[
-                    "config.json",
-                    "tokenizer.json",
-                    "model-00001-of-00002.safetensors",
-                ],
+                &["config.json", "tokenizer.json", "model-00001-of-00002.safetensors"],
                 "missing: `model-00002-of-00002.safetensors`",
             ),
             (&[], "empty"),
@@ -435,26 +343,17 @@ mod tests {
             let error = choose(&set(names), &Wanted::default()).unwrap_err();
             assert!(error.contains(text), "{names:?}: {error}");
         }
-        let own_tokenizer = Wanted {
-            tokenizer: Some("t.json".into()),
-            ..Wanted::default()
-        };
+        let own_tokenizer = Wanted { tokenizer: Some("t.json".into()), ..Wanted::default() };
         assert!(choose(&set(&["model.safetensors", "config.json"]), &own_tokenizer).is_ok());
     }
 
     #[test]
     fn an_index_names_files_inside_the_folder() {
         let index = r#"{"metadata": {}, "weight_map": {"a": "2.safetensors", "b": "1.safetensors", "c": "2.safetensors"}}"#;
-        assert_eq!(
-            indexed_weights(index).unwrap(),
-            ["1.safetensors", "2.safetensors"]
-        );
+        assert_eq!(indexed_weights(index).unwrap(), ["1.safetensors", "2.safetensors"]);
         for name in ["../x", "/etc/x", "a/../../x", "", "..", "a\\\\..\\\\x"] {
             let index = format!(r#"{{"weight_map": {{"a": "{name}"}}}}"#);
-            assert!(
-                indexed_weights(&index).unwrap_err().contains("leads out"),
-                "{name}"
-            );
+            assert!(indexed_weights(&index).unwrap_err().contains("leads out"), "{name}");
         }
         assert!(indexed_weights(r#"{"weight_map": {}}"#).is_err());
         assert!(indexed_weights("{").is_err());
@@ -476,9 +375,6 @@ mod tests {
     #[test]
     fn a_huge_number_of_parts_makes_a_short_message() {
         let error = parts(&set(&[]), "a-00001-of-99999.gguf").unwrap_err();
-        assert!(
-            error.contains("and 99979 more") && error.len() < 1000,
-            "{error}"
-        );
+        assert!(error.contains("and 99979 more") && error.len() < 1000, "{error}");
     }
 }

@@ -44,19 +44,14 @@ impl Failure {
 
     /// The hub said nothing about the model.
     pub fn is_no_answer(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Interrupted { .. } | Self::Stalled(_)
-        ) || self.may_pass()
+        matches!(self, Self::Unreachable(_) | Self::Interrupted { .. } | Self::Stalled(_))
+            || self.may_pass()
     }
 
     /// Notes how many bytes came before it happened.
     pub fn after(self, bytes: u64) -> Self {
         match self {
-            Self::Interrupted { reason, .. } => Self::Interrupted {
-                reason,
-                gained: bytes,
-            },
+            Self::Interrupted { reason, .. } => Self::Interrupted { reason, gained: bytes },
             other => other,
         }
     }
@@ -77,8 +72,20 @@ impl Failure {
         }
     }
 
-    /// An error that may come from the disk or from the connection: hf-hub does not say which.
-    fn from_io(error: std::io::Error) -> Self {
+    /// An error before the answer's head was read: the disk has no part in it.
+    fn from_connection(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe => Self::Interrupted { reason: error.to_string(), gained: 0 },
+            // An unknown host has no kind of its own.
+            _ => Self::Unreachable(error.to_string()),
+        }
+    }
+
+    /// An error while the body was written to disk: hf-hub does not say which side failed.
+    fn from_copy(error: std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded
@@ -87,15 +94,7 @@ impl Failure {
             | ErrorKind::NotADirectory
             | ErrorKind::AlreadyExists
             | ErrorKind::NotFound => Self::from_disk(error),
-            ErrorKind::ConnectionRefused
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::AddrNotAvailable
-            | ErrorKind::NetworkDown => Self::Unreachable(error.to_string()),
-            _ => Self::Interrupted {
-                reason: error.to_string(),
-                gained: 0,
-            },
+            _ => Self::Interrupted { reason: error.to_string(), gained: 0 },
         }
     }
 }
@@ -104,7 +103,7 @@ impl From<ureq::Error> for Failure {
     fn from(error: ureq::Error) -> Self {
         match error {
             ureq::Error::StatusCode(status) => Self::Status { status, code: None },
-            ureq::Error::Io(error) => Self::from_io(error),
+            ureq::Error::Io(error) => Self::from_connection(error),
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Timeout(_)
@@ -119,7 +118,7 @@ impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::RequestError(error) => Self::from(*error),
-            ApiError::IoError(error) => Self::from_io(error),
+            ApiError::IoError(error) => Self::from_copy(error),
             ApiError::TooManyRetries(error) => Self::from(*error),
             ApiError::LockAcquisition(lock) => Self::Locked(lock),
             other => Self::Odd(other.to_string()),
@@ -214,10 +213,7 @@ impl Place<'_> {
                  licence at {hub}/{id} and give a token of that account with `--token-source`"
             ),
             (_, Some("RevisionNotFound")) => {
-                format!(
-                    "`{id}` has no revision `{}` at {hub} ({status})",
-                    self.id.revision
-                )
+                format!("`{id}` has no revision `{}` at {hub} ({status})", self.id.revision)
             }
             (401, _) => format!(
                 "{hub} refuses {what} ({status}): the id is misspelt, or the model is private or gated \
@@ -242,5 +238,49 @@ impl Place<'_> {
             ),
             _ => format!("{hub} answers {status} for {what}; check HF_ENDPOINT and the proxy"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be staged with a hub on the loopback.
+    #[test]
+    fn troubles_of_the_disk_and_of_others_are_sentences() {
+        let id = RepoId::parse("org/model@v2").unwrap();
+        let cache = Path::new("/the/cache");
+        let endpoint = "https://hub.example".to_owned();
+        let place = Place { id: &id, endpoint, file: Some("a.gguf"), has_token: false, cache };
+        let io = |kind: ErrorKind| Failure::from(ApiError::IoError(kind.into()));
+        let host = ureq::Error::Io(std::io::Error::other("failed to look up the host"));
+        let table = [
+            (io(ErrorKind::StorageFull), "the disk is full"),
+            (io(ErrorKind::QuotaExceeded), "the disk is full"),
+            (io(ErrorKind::PermissionDenied), "make it writable"),
+            (io(ErrorKind::ConnectionReset), "run again to go on"),
+            (Failure::from(host), "cannot be reached (failed to look up the host)"),
+            (Failure::from(ureq::Error::HostNotFound), "cannot be reached"),
+            (Failure::from(ApiError::LockAcquisition("/x.lock".into())), "another process"),
+            (Failure::from(ApiError::MissingHeader("etag")), "a hub does not give"),
+            (Failure::WrongSize { wanted: 2048, found: 1024 }, "1.0 KiB instead of 2.0 KiB"),
+            (Failure::Crashed("it panicked".into()), "run again"),
+        ];
+        for (failure, words) in table {
+            let sentence = place.sentence(&failure);
+            assert!(sentence.contains(words), "{failure:?}: {sentence}");
+            assert!(sentence.contains("`a.gguf` of `org/model` at revision `v2`"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let status = |status| Failure::Status { status, code: None }.may_pass();
+        assert_eq!(
+            [401, 403, 404, 416, 429, 500, 503].map(status),
+            [false, false, false, false, true, true, true]
+        );
+        assert!(!Failure::DiskFull.may_pass() && !Failure::Unreachable(String::new()).may_pass());
+        assert!(Failure::Interrupted { reason: String::new(), gained: 0 }.may_pass());
     }
 }

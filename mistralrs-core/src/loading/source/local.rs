@@ -22,9 +22,7 @@ pub(super) fn gguf_file(path: &Path) -> Result<ModelFiles, String> {
         _ => Path::new("."),
     };
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return Ok(ModelFiles::Gguf {
-            files: vec![path.to_owned()],
-        });
+        return Ok(ModelFiles::Gguf { files: vec![path.to_owned()] });
     };
     let parts = choose::parts(&list(parent)?.into_iter().collect(), name)?;
     let files = match parts.as_slice() {
@@ -42,9 +40,7 @@ pub(super) fn files(folder: &Path, choice: &Choice, wanted: &Wanted) -> Result<M
     };
     let weights: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     if let Some((_, name)) = weights.iter().zip(&names).find(|(path, _)| !path.is_file()) {
-        return Err(format!(
-            "`{name}` is missing; the download or copy may be incomplete"
-        ));
+        return Err(format!("`{name}` is missing; the download or copy may be incomplete"));
     }
     if let Choice::Gguf { .. } = choice {
         return Ok(ModelFiles::Gguf { files: weights });
@@ -53,10 +49,7 @@ pub(super) fn files(folder: &Path, choice: &Choice, wanted: &Wanted) -> Result<M
     Ok(ModelFiles::HuggingFace {
         config: folder.join(choose::CONFIG),
         weights,
-        tokenizer: wanted
-            .tokenizer
-            .clone()
-            .unwrap_or_else(|| folder.join(choose::TOKENIZER)),
+        tokenizer: wanted.tokenizer.clone().unwrap_or_else(|| folder.join(choose::TOKENIZER)),
         tokenizer_config: optional(choose::TOKENIZER_CONFIG),
         generation_config: optional(choose::GENERATION_CONFIG),
         chat_template: choose::CHAT_TEMPLATES.into_iter().find_map(optional),
@@ -66,9 +59,7 @@ pub(super) fn files(folder: &Path, choice: &Choice, wanted: &Wanted) -> Result<M
 /// The weight files that the index on disk names.
 pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
     let bad = |reason: String| format!("`{}`: {reason}", index.display());
-    let length = std::fs::metadata(index)
-        .map_err(|error| bad(error.to_string()))?
-        .len();
+    let length = std::fs::metadata(index).map_err(|error| bad(error.to_string()))?.len();
     if length > LARGEST_INDEX_BYTES {
         return Err(bad(format!("{length} bytes are too many for an index")));
     }

@@ -12,6 +12,7 @@ mod stub_hub;
 #[cfg(test)]
 mod tests;
 mod token;
+mod transfer;
 
 use crate::error::LoadError;
 use crate::loading::LoadOptions;
@@ -67,10 +68,7 @@ pub enum ModelFiles {
 /// # Errors
 /// [`LoadError::NotFound`] and [`LoadError::Hub`], in sentences.
 pub fn resolve(options: &LoadOptions) -> Result<ModelFiles, LoadError> {
-    let not_found = |reason: String| LoadError::NotFound {
-        model: options.model.clone(),
-        reason,
-    };
+    let not_found = |reason: String| LoadError::NotFound { model: options.model.clone(), reason };
     let path = Path::new(&options.model);
     let wanted = Wanted::of(options);
     match std::fs::metadata(path) {
@@ -92,8 +90,7 @@ pub fn resolve(options: &LoadOptions) -> Result<ModelFiles, LoadError> {
 }
 
 fn is_gguf(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// Says what is wrong with an argument that is neither an existing path nor a hub id.
@@ -106,11 +103,7 @@ fn why_no_id(model: &str) -> String {
         || model.starts_with(['.', '~'])
         || is_gguf(Path::new(model))
     {
-        let expand = if model.starts_with('~') {
-            " (`~` is expanded by shells only)"
-        } else {
-            ""
-        };
+        let expand = if model.starts_with('~') { " (`~` is expanded by shells only)" } else { "" };
         format!("there is no such file or folder{expand}")
     } else {
         "there is no such folder here, and a hub id has the form `org/name`".to_owned()

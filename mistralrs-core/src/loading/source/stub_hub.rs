@@ -27,6 +27,8 @@ pub enum Fault {
     Redirect,
     /// Answers with a redirect that leads nowhere.
     EmptyRedirect,
+    /// Announces half its length, as a server does that compresses.
+    Understate,
     /// Gives an etag that climbs out of the cache.
     EvilEtag,
 }
@@ -35,6 +37,7 @@ pub enum Fault {
 struct State {
     repos: HashMap<String, Vec<(String, Vec<u8>)>>,
     faults: HashMap<String, Fault>,
+    silent_about_sizes: bool,
     gated: Option<(u16, &'static str)>,
     commit: String,
     endpoint: String,
@@ -58,19 +61,12 @@ impl Request {
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
         let header = |name: &str| headers.get(name).cloned();
-        Some(Self {
-            path,
-            range: header("range"),
-            authorization: header("authorization"),
-        })
+        Some(Self { path, range: header("range"), authorization: header("authorization") })
     }
 
     /// The first byte asked for, and the last if it is given.
     fn bytes(&self) -> (usize, Option<usize>) {
-        let range = self
-            .range
-            .as_deref()
-            .and_then(|range| range.strip_prefix("bytes="));
+        let range = self.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
         let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
             return (0, None);
         };
@@ -107,12 +103,7 @@ impl StubHub {
                 }
             })
         };
-        Self {
-            address,
-            state,
-            stop,
-            server: Some(server),
-        }
+        Self { address, state, stop, server: Some(server) }
     }
 
     pub fn endpoint(&self) -> String {
@@ -127,16 +118,17 @@ impl StubHub {
     }
 
     pub fn fault(&self, name: &str, fault: Fault) {
-        self.state
-            .lock()
-            .unwrap()
-            .faults
-            .insert(name.to_owned(), fault);
+        self.state.lock().unwrap().faults.insert(name.to_owned(), fault);
     }
 
     /// The list of files is refused with this status and code of the hub.
     pub fn gate(&self, status: u16, code: &'static str) {
         self.state.lock().unwrap().gated = Some((status, code));
+    }
+
+    /// The list of files holds names only, as mirrors have it.
+    pub fn forget_sizes(&self) {
+        self.state.lock().unwrap().silent_about_sizes = true;
     }
 
     pub fn move_to_commit(&self, commit: &str) {
@@ -171,9 +163,7 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
 }
 
 fn serve(mut stream: TcpStream, state: &Mutex<State>, stop: &AtomicBool) {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let Some(request) = read_head(&mut stream).and_then(|head| Request::parse(&head)) else {
         return;
     };
@@ -207,13 +197,7 @@ struct Answer {
 
 impl Answer {
     fn new(status: u16, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            sent: body.len(),
-            body,
-            hang: false,
-        }
+        Self { status, headers: Vec::new(), sent: body.len(), body, hang: false }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -224,17 +208,14 @@ impl Answer {
 
 fn answer(request: &Request, state: &mut State) -> Answer {
     if let Some(rest) = request.path.strip_prefix("/api/models/") {
-        return listing(rest, state);
+        return listing(rest.trim_end_matches("?blobs=true"), state);
     }
     let path = request.path.strip_prefix("/cdn").unwrap_or(&request.path);
-    let found = path
-        .trim_start_matches('/')
-        .split_once("/resolve/")
-        .and_then(|(id, rest)| {
-            let (_, name) = rest.split_once('/')?;
-            let (_, body) = state.repos.get(id)?.iter().find(|(held, _)| held == name)?;
-            Some((name.to_owned(), body.clone()))
-        });
+    let found = path.trim_start_matches('/').split_once("/resolve/").and_then(|(id, rest)| {
+        let (_, name) = rest.split_once('/')?;
+        let (_, body) = state.repos.get(id)?.iter().find(|(held, _)| held == name)?;
+        Some((name.to_owned(), body.clone()))
+    });
     let Some((name, body)) = found else {
         return Answer::new(404, b"Entry not found".to_vec()).with("X-Error-Code", "EntryNotFound");
     };
@@ -245,19 +226,14 @@ fn answer(request: &Request, state: &mut State) -> Answer {
         Some(Fault::EmptyRedirect) => Answer::new(302, Vec::new()),
         Some(Fault::Redirect) if !request.path.starts_with("/cdn") => Answer::new(302, Vec::new())
             .with("X-Linked-Etag", format!("\"{hash}\""))
-            .with(
-                "Location",
-                format!("{}/cdn{}", state.endpoint, request.path),
-            ),
+            .with("Location", format!("{}/cdn{}", state.endpoint, request.path)),
         _ => part(request, &body, state.faults.entry(name)),
     };
     let etag = match fault {
         Some(Fault::EvilEtag) => "\"../../../evil\"".to_owned(),
         _ => format!("\"{hash}\""),
     };
-    answer
-        .with("ETag", etag)
-        .with("X-Repo-Commit", state.commit.clone())
+    answer.with("ETag", etag).with("X-Repo-Commit", state.commit.clone())
 }
 
 /// The bytes that were asked for, or what the fault makes of them. A question for the size (the
@@ -269,10 +245,8 @@ fn part(request: &Request, body: &[u8], fault: Entry<'_, String, Fault>) -> Answ
             .with("Content-Range", format!("bytes */{}", body.len()));
     }
     let end = last.map_or(body.len(), |last| (last + 1).min(body.len()));
-    let mut answer = Answer::new(206, body[first..end].to_vec()).with(
-        "Content-Range",
-        format!("bytes {first}-{}/{}", end - 1, body.len()),
-    );
+    let mut answer = Answer::new(206, body[first..end].to_vec())
+        .with("Content-Range", format!("bytes {first}-{}/{}", end - 1, body.len()));
     let Entry::Occupied(mut fault) = fault else {
         return answer;
     };
@@ -284,6 +258,10 @@ fn part(request: &Request, body: &[u8], fault: Entry<'_, String, Fault>) -> Answ
         Fault::IgnoreRange(times) if first > 0 && *times > 0 => {
             *times -= 1;
             answer = Answer::new(200, body.to_vec());
+        }
+        Fault::Understate if last.is_some() => {
+            answer.headers.clear();
+            answer = answer.with("Content-Range", format!("bytes 0-0/{}", body.len() / 2));
         }
         Fault::Hang if last.is_none() => {
             answer.sent = 0;
@@ -310,7 +288,10 @@ fn listing(rest: &str, state: &State) -> Answer {
     }
     let siblings: Vec<_> = files
         .iter()
-        .map(|(name, _)| serde_json::json!({"rfilename": name}))
+        .map(|(name, body)| match state.silent_about_sizes {
+            true => serde_json::json!({"rfilename": name}),
+            false => serde_json::json!({"rfilename": name, "size": body.len()}),
+        })
         .collect();
     let body = serde_json::json!({"sha": state.commit, "siblings": siblings, "private": false});
     Answer::new(200, body.to_string().into_bytes())

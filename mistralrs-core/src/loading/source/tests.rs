@@ -9,10 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const ID: &str = "org/model";
-const PACE: Pace = Pace {
-    patience: Duration::from_secs(20),
-    pause: Duration::from_millis(1),
-};
+const PACE: Pace = Pace { patience: Duration::from_secs(20), pause: Duration::from_millis(1) };
 
 fn write(folder: &Path, names: &[&str]) {
     for name in names {
@@ -30,10 +27,7 @@ fn load(model: &Path) -> Result<ModelFiles, String> {
 fn a_folder_with_everything() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    write(
-        folder.path(),
-        &["config.json", "tokenizer.json", "model.safetensors"],
-    );
+    write(folder.path(), &["config.json", "tokenizer.json", "model.safetensors"]);
     let bare = ModelFiles::HuggingFace {
         config: at("config.json"),
         weights: vec![at("model.safetensors")],
@@ -45,67 +39,33 @@ fn a_folder_with_everything() {
     assert_eq!(load(folder.path()), Ok(bare));
     write(
         folder.path(),
-        &[
-            "tokenizer_config.json",
-            "generation_config.json",
-            "chat_template.json",
-        ],
+        &["tokenizer_config.json", "generation_config.json", "chat_template.json"],
     );
     let template = |found: Result<ModelFiles, String>| match found.unwrap() {
-        ModelFiles::HuggingFace {
-            chat_template,
-            tokenizer_config,
-            generation_config,
-            ..
-        } => {
+        ModelFiles::HuggingFace { chat_template, tokenizer_config, generation_config, .. } => {
             assert_eq!(tokenizer_config, Some(at("tokenizer_config.json")));
             assert_eq!(generation_config, Some(at("generation_config.json")));
             chat_template
         }
         other => panic!("{other:?}"),
     };
-    assert_eq!(
-        template(load(folder.path())),
-        Some(at("chat_template.json"))
-    );
+    assert_eq!(template(load(folder.path())), Some(at("chat_template.json")));
     write(folder.path(), &["chat_template.jinja"]);
-    assert_eq!(
-        template(load(folder.path())),
-        Some(at("chat_template.jinja"))
-    );
+    assert_eq!(template(load(folder.path())), Some(at("chat_template.jinja")));
 }
 
 #[test]
 fn a_folder_with_an_index() {
     let folder = tempfile::tempdir().unwrap();
-    write(
-        folder.path(),
-        &[
-            "config.json",
-            "tokenizer.json",
-            "b.safetensors",
-            "unused.safetensors",
-        ],
-    );
+    write(folder.path(), &["config.json", "tokenizer.json", "b.safetensors", "unused.safetensors"]);
     let index = folder.path().join("model.safetensors.index.json");
-    std::fs::write(
-        &index,
-        r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors"}}"#,
-    )
-    .unwrap();
+    std::fs::write(&index, r#"{"weight_map": {"x": "b.safetensors", "y": "a.safetensors"}}"#)
+        .unwrap();
     let error = load(folder.path()).unwrap_err();
     assert!(error.contains("`a.safetensors` is missing"), "{error}");
     write(folder.path(), &["a.safetensors"]);
-    let ModelFiles::HuggingFace { weights, .. } = load(folder.path()).unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        weights,
-        [
-            folder.path().join("a.safetensors"),
-            folder.path().join("b.safetensors")
-        ]
-    );
+    let ModelFiles::HuggingFace { weights, .. } = load(folder.path()).unwrap() else { panic!() };
+    assert_eq!(weights, [folder.path().join("a.safetensors"), folder.path().join("b.safetensors")]);
     std::fs::write(&index, "not json").unwrap();
     let error = load(folder.path()).unwrap_err();
     assert!(error.contains("model.safetensors.index.json"), "{error}");
@@ -118,9 +78,7 @@ fn another_tokenizer_replaces_the_missing_one() {
     let mut options = LoadOptions::new(folder.path().to_str().unwrap());
     assert!(resolve(&options).is_err());
     options.tokenizer_json = Some("elsewhere/t.json".into());
-    let ModelFiles::HuggingFace { tokenizer, .. } = resolve(&options).unwrap() else {
-        panic!()
-    };
+    let ModelFiles::HuggingFace { tokenizer, .. } = resolve(&options).unwrap() else { panic!() };
     assert_eq!(tokenizer, Path::new("elsewhere/t.json"));
 }
 
@@ -128,15 +86,9 @@ fn another_tokenizer_replaces_the_missing_one() {
 fn gguf_by_path_by_folder_and_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let gguf = |names: &[&str]| {
-        Ok(ModelFiles::Gguf {
-            files: names.iter().map(|n| at(n)).collect(),
-        })
-    };
-    write(
-        folder.path(),
-        &["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"],
-    );
+    let gguf =
+        |names: &[&str]| Ok(ModelFiles::Gguf { files: names.iter().map(|n| at(n)).collect() });
+    write(folder.path(), &["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
     let both = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
     assert_eq!(load(folder.path()), gguf(&both));
     assert_eq!(load(&at(both[0])), gguf(&both));
@@ -145,10 +97,7 @@ fn gguf_by_path_by_folder_and_by_name() {
     assert_eq!(load(&at("a.GGUF")), gguf(&["a.GGUF"]));
     let mut options = LoadOptions::new(folder.path().to_str().unwrap());
     options.gguf_files = vec!["sub/b.gguf".into()];
-    assert_eq!(
-        resolve(&options).map_err(|error| error.to_string()),
-        gguf(&["sub/b.gguf"])
-    );
+    assert_eq!(resolve(&options).map_err(|error| error.to_string()), gguf(&["sub/b.gguf"]));
     options.gguf_files = vec!["c.gguf".into()];
     let error = resolve(&options).unwrap_err().to_string();
     assert!(error.contains("there is no `c.gguf`"), "{error}");
@@ -170,16 +119,10 @@ fn arguments_that_lead_nowhere_are_not_looked_up() {
         ("org/model.gguf".into(), "no such file or folder"),
         ("a/b/c".into(), "no such file or folder"),
         ("gpt2".into(), "`org/name`"),
-        (
-            "https://huggingface.co/org/model".into(),
-            "give the id alone",
-        ),
+        ("https://huggingface.co/org/model".into(), "give the id alone"),
     ] {
         let error = resolve(&LoadOptions::new(model.clone())).unwrap_err();
-        assert!(
-            matches!(error, LoadError::NotFound { .. }),
-            "{model}: {error:?}"
-        );
+        assert!(matches!(error, LoadError::NotFound { .. }), "{model}: {error:?}");
         assert!(error.to_string().contains(text), "{model}: {error}");
     }
 }
@@ -206,27 +149,15 @@ impl Scene {
         options.progress = Progress::callback(move |event| {
             assert_eq!(event.unit, Unit::Bytes);
             let mut seen = seen.lock().unwrap();
-            seen.entry(event.stage.clone())
-                .or_default()
-                .push((event.done, event.total));
+            seen.entry(event.stage.clone()).or_default().push((event.done, event.total));
         });
-        Self {
-            hub: Some(hub),
-            folder,
-            options,
-            reports,
-        }
+        Self { hub: Some(hub), folder, options, reports }
     }
 
     /// A hub that has a small complete model.
     fn with_model() -> Self {
         let scene = Self::new();
-        for name in [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "README.md",
-        ] {
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "README.md"] {
             scene.hub().put(ID, name, name);
         }
         scene.hub().put(ID, "model.safetensors", weights());
@@ -280,13 +211,8 @@ fn file_names(files: ModelFiles) -> Vec<String> {
 fn a_model_comes_from_the_hub_once_and_from_the_cache_ever_after() {
     let mut scene = Scene::with_model();
     let files = scene.load().unwrap();
-    let ModelFiles::HuggingFace {
-        config,
-        weights: found,
-        tokenizer_config,
-        chat_template,
-        ..
-    } = &files
+    let ModelFiles::HuggingFace { config, weights: found, tokenizer_config, chat_template, .. } =
+        &files
     else {
         panic!()
     };
@@ -295,21 +221,11 @@ fn a_model_comes_from_the_hub_once_and_from_the_cache_ever_after() {
     assert!(tokenizer_config.is_some() && chat_template.is_none());
     assert!(found[0].starts_with(scene.repo().join("snapshots").join(COMMIT)));
     let log = scene.hub().take_log();
-    assert!(
-        !log.iter().any(|request| request.path.contains("README")),
-        "{log:?}"
-    );
+    assert!(!log.iter().any(|request| request.path.contains("README")), "{log:?}");
     for (stage, reports) in &*scene.reports.lock().unwrap() {
         assert!(stage.starts_with("download "));
-        assert!(
-            reports.windows(2).all(|pair| pair[0].0 <= pair[1].0),
-            "{stage}: {reports:?}"
-        );
-        assert_eq!(
-            reports.last().unwrap().0,
-            reports.last().unwrap().1,
-            "{stage}"
-        );
+        assert!(reports.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{stage}: {reports:?}");
+        assert_eq!(reports.last().unwrap().0, reports.last().unwrap().1, "{stage}");
     }
     assert_eq!(
         scene.reports.lock().unwrap()["download model.safetensors"].last(),
@@ -338,32 +254,15 @@ fn shards_and_redirects() {
     let scene = Scene::with_model();
     let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
     scene.hub().put(ID, "model.safetensors.index.json", index);
-    scene
-        .hub()
-        .put(ID, "model-00001-of-00002.safetensors", "one");
-    scene.refused(&[
-        "org/model",
-        "`model-00002-of-00002.safetensors`, which it does not have",
-    ]);
-    scene
-        .hub()
-        .put(ID, "model-00002-of-00002.safetensors", "two");
-    scene
-        .hub()
-        .fault("model-00002-of-00002.safetensors", Fault::Redirect);
+    scene.hub().put(ID, "model-00001-of-00002.safetensors", "one");
+    scene.refused(&["org/model", "`model-00002-of-00002.safetensors`, which it does not have"]);
+    scene.hub().put(ID, "model-00002-of-00002.safetensors", "two");
+    scene.hub().fault("model-00002-of-00002.safetensors", Fault::Redirect);
     let found = only_weights(scene.load().unwrap());
-    let texts: Vec<String> = found
-        .iter()
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
+    let texts: Vec<String> =
+        found.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     assert_eq!(texts, ["one", "two"]);
-    assert!(
-        scene
-            .hub()
-            .take_log()
-            .iter()
-            .any(|request| request.path.starts_with("/cdn/"))
-    );
+    assert!(scene.hub().take_log().iter().any(|request| request.path.starts_with("/cdn/")));
 }
 
 #[test]
@@ -379,44 +278,21 @@ fn a_broken_connection_is_resumed_where_it_broke() {
         .filter(|request| request.path.ends_with("model.safetensors"))
         .filter_map(|request| request.range.filter(|range| range != "bytes=0-0"))
         .collect();
-    assert_eq!(
-        starts,
-        [
-            "bytes=0-",
-            "bytes=600000-",
-            "bytes=900000-",
-            "bytes=1050000-"
-        ]
-    );
+    assert_eq!(starts, ["bytes=0-", "bytes=600000-", "bytes=900000-", "bytes=1050000-"]);
 }
 
 #[test]
 fn an_endless_breaking_is_given_up_and_the_next_run_goes_on() {
     let scene = Scene::with_model();
     scene.hub().fault("model.safetensors", Fault::Drop(6));
-    scene.refused(&[
-        "`model.safetensors` of `org/model`",
-        "broke off",
-        "run again",
-    ]);
-    assert!(
-        !scene.repo().join("refs/main").exists(),
-        "an incomplete model counts as cached"
-    );
+    scene.refused(&["`model.safetensors` of `org/model`", "broke off", "run again"]);
+    assert!(!scene.repo().join("refs/main").exists(), "an incomplete model counts as cached");
     scene.hub().take_log();
     let found = only_weights(scene.load().unwrap());
     assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
     let log = scene.hub().take_log();
-    assert!(
-        !log.iter()
-            .any(|request| request.path.ends_with("/config.json")),
-        "{log:?}"
-    );
-    assert!(
-        !log.iter()
-            .any(|request| request.range.as_deref() == Some("bytes=0-")),
-        "{log:?}"
-    );
+    assert!(!log.iter().any(|request| request.path.ends_with("/config.json")), "{log:?}");
+    assert!(!log.iter().any(|request| request.range.as_deref() == Some("bytes=0-")), "{log:?}");
 }
 
 /// The partial file of the weights, as a broken download would leave it.
@@ -427,10 +303,7 @@ fn partial(scene: &Scene, body: &[u8]) -> PathBuf {
     let blobs = std::fs::read_dir(scene.repo().join("blobs")).unwrap();
     let part = blobs
         .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "part")
-        })
+        .find(|path| path.extension().is_some_and(|extension| extension == "part"))
         .unwrap();
     std::fs::write(&part, body).unwrap();
     part
@@ -451,13 +324,31 @@ fn partial_files_that_are_complete_or_too_long_do_no_harm() {
 
 #[test]
 fn a_server_that_starts_over_instead_of_resuming_does_no_harm() {
+    for silent in [false, true] {
+        let scene = Scene::with_model();
+        if silent {
+            scene.hub().forget_sizes();
+        }
+        partial(&scene, &weights()[..1000]);
+        scene.hub().fault("model.safetensors", Fault::IgnoreRange(1));
+        let found = only_weights(scene.load().unwrap());
+        assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
+    }
+}
+
+#[test]
+fn an_announced_length_that_is_wrong_matters_only_where_nothing_else_is_known() {
     let scene = Scene::with_model();
-    partial(&scene, &weights()[..1000]);
-    scene
-        .hub()
-        .fault("model.safetensors", Fault::IgnoreRange(1));
+    scene.hub().fault("model.safetensors", Fault::Understate);
+    partial(&scene, &weights()[..700_000]);
+    scene.hub().fault("model.safetensors", Fault::Understate);
     let found = only_weights(scene.load().unwrap());
     assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
+    let scene = Scene::with_model();
+    scene.hub().forget_sizes();
+    scene.hub().fault("model.safetensors", Fault::Understate);
+    scene.refused(&["`model.safetensors`", "(1200000 and 600000 bytes)"]);
+    assert!(!scene.repo().join("refs/main").exists());
 }
 
 #[test]
@@ -467,35 +358,19 @@ fn a_new_commit_is_fetched_when_asked_for_and_old_weights_are_not_fetched_again(
     let commit = "fedcba9876543210fedcba9876543210fedcba98";
     scene.hub().move_to_commit(commit);
     scene.hub().put(ID, "config.json", "a new configuration");
-    assert_eq!(
-        scene.load(),
-        Ok(first),
-        "what is cached stays until asked otherwise"
-    );
+    assert_eq!(scene.load(), Ok(first), "what is cached stays until asked otherwise");
     scene.hub().take_log();
     scene.options.model = format!("org/model@{commit}");
-    let ModelFiles::HuggingFace {
-        config,
-        weights: found,
-        ..
-    } = scene.load().unwrap()
-    else {
+    let ModelFiles::HuggingFace { config, weights: found, .. } = scene.load().unwrap() else {
         panic!()
     };
-    assert_eq!(
-        std::fs::read_to_string(config).unwrap(),
-        "a new configuration"
-    );
+    assert_eq!(std::fs::read_to_string(config).unwrap(), "a new configuration");
     assert_eq!(std::fs::read(&found[0]).unwrap(), weights());
     let log = scene.hub().take_log();
     let fetched = |name: &str| {
-        log.iter()
-            .any(|r| r.path.ends_with(name) && r.range.as_deref() == Some("bytes=0-"))
+        log.iter().any(|r| r.path.ends_with(name) && r.range.as_deref() == Some("bytes=0-"))
     };
-    assert!(
-        fetched("/config.json") && !fetched("/model.safetensors"),
-        "{log:?}"
-    );
+    assert!(fetched("/config.json") && !fetched("/model.safetensors"), "{log:?}");
 }
 
 #[test]
@@ -534,12 +409,7 @@ fn several_gguf_files_without_the_middle_one_are_listed() {
     let scene = Scene::new();
     scene.hub().put(ID, "a-Q8_0.gguf", "a");
     scene.hub().put(ID, "b-Q2_K.gguf", "b");
-    scene.refused(&[
-        "`org/model`",
-        "2 GGUF files",
-        "`a-Q8_0.gguf`",
-        "`b-Q2_K.gguf`",
-    ]);
+    scene.refused(&["`org/model`", "2 GGUF files", "`a-Q8_0.gguf`", "`b-Q2_K.gguf`"]);
 }
 
 #[test]
@@ -553,13 +423,7 @@ fn refusals_of_the_list_are_sentences() {
         "--token-source",
     ]);
     scene.hub().gate(401, "RepoNotFound");
-    scene.refused(&[
-        "`org/model`",
-        "(401)",
-        "misspelt",
-        "licence",
-        "--token-source",
-    ]);
+    scene.refused(&["`org/model`", "(401)", "misspelt", "licence", "--token-source"]);
     scene.hub().gate(403, "GatedRepo");
     scene.refused(&[
         "`org/model`",
@@ -589,9 +453,7 @@ fn refusals_of_a_file_are_sentences_that_name_it() {
         (500, ["(500)", "later"]),
     ] {
         let scene = Scene::with_model();
-        scene
-            .hub()
-            .fault("model.safetensors", Fault::Status(status));
+        scene.hub().fault("model.safetensors", Fault::Status(status));
         scene.refused(&["`model.safetensors` of `org/model`"]);
         scene.refused(&words);
     }
@@ -614,23 +476,15 @@ fn odd_answers_are_sentences_and_leave_the_cache_alone() {
 #[test]
 fn silence_and_an_unreachable_hub_are_sentences() {
     let mut scene = Scene::with_model();
+    // The small files come first and unhurried; then the weights are given little time.
+    scene.hub().fault("model.safetensors", Fault::Status(403));
+    scene.load().unwrap_err();
     scene.hub().fault("model.safetensors", Fault::Hang);
-    let pace = Pace {
-        patience: Duration::from_millis(300),
-        ..PACE
-    };
+    let pace = Pace { patience: Duration::from_secs(2), ..PACE };
     let error = scene.load_at(pace).unwrap_err();
-    assert!(
-        error.contains("sent nothing of `model.safetensors`"),
-        "{error}"
-    );
+    assert!(error.contains("sent nothing of `model.safetensors`"), "{error}");
     scene.hub = None;
-    scene.refused(&[
-        "`org/model`",
-        "not in the cache",
-        "cannot be reached",
-        "HF_ENDPOINT",
-    ]);
+    scene.refused(&["`org/model`", "not in the cache", "cannot be reached", "HF_ENDPOINT"]);
     scene.options.hub.endpoint = Some("ftp://somewhere".into());
     scene.refused(&["`ftp://somewhere`", "HF_ENDPOINT"]);
     scene.options.hub.endpoint = Some("http://".into());
@@ -652,36 +506,21 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     scene.options.hub.token_source = TokenSource::Literal("hf_secret".into());
     scene.hub().fault("model.safetensors", Fault::Status(403));
     let error = scene.load().unwrap_err();
-    assert!(
-        error.contains("the token that was given does not open it"),
-        "{error}"
-    );
+    assert!(error.contains("the token that was given does not open it"), "{error}");
     assert!(!error.contains("hf_secret"), "{error}");
     assert!(!format!("{:?}", scene.options).contains("hf_secret"));
     let log = scene.hub().take_log();
-    assert!(
-        log.iter()
-            .all(|request| request.authorization.as_deref() == Some("Bearer hf_secret"))
-    );
+    assert!(log.iter().all(|request| request.authorization.as_deref() == Some("Bearer hf_secret")));
     // The login's token lies beside the cache folder.
     std::fs::write(scene.folder.path().join("token"), "hf_cached\n").unwrap();
     scene.options.hub.token_source = TokenSource::Cache;
     scene.load().unwrap_err();
     let log = scene.hub().take_log();
     assert!(!log.is_empty());
-    assert!(
-        log.iter()
-            .all(|request| request.authorization.as_deref() == Some("Bearer hf_cached"))
-    );
+    assert!(log.iter().all(|request| request.authorization.as_deref() == Some("Bearer hf_cached")));
     scene.options.hub.token_source = TokenSource::None;
     scene.load().unwrap_err();
-    assert!(
-        scene
-            .hub()
-            .take_log()
-            .iter()
-            .all(|request| request.authorization.is_none())
-    );
+    assert!(scene.hub().take_log().iter().all(|request| request.authorization.is_none()));
 }
 
 #[test]

@@ -4,13 +4,12 @@ use crate::error::LoadError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a hub token comes from; the command line spells it `literal:V`, `env:V`, `path:V`, `cache`, `none`.
+/// Where a hub token comes from; the command line spells it `literal:V`, `path:V`, `cache`, `none`.
+/// Its `env:V` is a literal by the time it comes here: core reads no environment.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub enum TokenSource {
     /// The token itself.
     Literal(String),
-    /// An environment variable.
-    Env(String),
     /// A file.
     Path(PathBuf),
     /// The hub's own cache folder.
@@ -24,7 +23,6 @@ impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal(_) => f.write_str("Literal(…)"),
-            Self::Env(name) => write!(f, "Env({name:?})"),
             Self::Path(path) => write!(f, "Path({path:?})"),
             Self::Cache => f.write_str("Cache"),
             Self::None => f.write_str("None"),
@@ -35,16 +33,10 @@ impl fmt::Debug for TokenSource {
 impl TokenSource {
     /// The token; `cached` is where the hub's own login puts one.
     pub(super) fn read(&self, cached: &Path) -> Result<Option<String>, LoadError> {
-        let bad = |reason: String| LoadError::Option {
-            option: "--token-source",
-            reason,
-        };
+        let bad = |reason: String| LoadError::Option { option: "--token-source", reason };
         let text = match self {
             Self::None => return Ok(None),
             Self::Literal(token) => token.clone(),
-            // The one variable core reads: the caller named it, nothing is picked up unasked.
-            Self::Env(name) => std::env::var(name)
-                .map_err(|_| bad(format!("the environment variable `{name}` is not set")))?,
             Self::Path(path) => std::fs::read_to_string(path)
                 .map_err(|error| bad(format!("cannot read `{}`: {error}", path.display())))?,
             Self::Cache => match std::fs::read_to_string(cached) {
@@ -57,9 +49,7 @@ impl TokenSource {
             return Err(bad("the token is empty".to_owned()));
         }
         if !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(bad(
-                "the token holds characters that no token has".to_owned()
-            ));
+            return Err(bad("the token holds characters that no token has".to_owned()));
         }
         Ok(Some(token.to_owned()))
     }
@@ -80,33 +70,15 @@ mod tests {
         assert_eq!(read(TokenSource::None, &file), Ok(None));
         assert_eq!(read(TokenSource::Cache, &file), Ok(Some("hf_abc".into())));
         assert_eq!(read(TokenSource::Cache, &missing), Ok(None));
-        assert_eq!(
-            read(TokenSource::Path(file.clone()), &missing),
-            Ok(Some("hf_abc".into()))
-        );
-        assert_eq!(
-            read(TokenSource::Literal("t\n".into()), &missing),
-            Ok(Some("t".into()))
-        );
-        let path = std::env::var("PATH").unwrap();
-        assert_eq!(
-            read(TokenSource::Env("PATH".into()), &missing),
-            Ok(Some(path))
-        );
+        assert_eq!(read(TokenSource::Path(file.clone()), &missing), Ok(Some("hf_abc".into())));
+        assert_eq!(read(TokenSource::Literal("t\n".into()), &missing), Ok(Some("t".into())));
         for (source, word) in [
-            (
-                TokenSource::Env("NO_SUCH_VARIABLE_HERE".into()),
-                "NO_SUCH_VARIABLE_HERE",
-            ),
             (TokenSource::Path(missing.clone()), "missing"),
             (TokenSource::Literal(" ".into()), "empty"),
             (TokenSource::Literal("se\ncret".into()), "characters"),
         ] {
             let error = read(source, &missing).unwrap_err();
-            assert!(
-                error.contains("--token-source") && error.contains(word),
-                "{error}"
-            );
+            assert!(error.contains("--token-source") && error.contains(word), "{error}");
             assert!(!error.contains("cret"), "the token leaks: {error}");
         }
     }

@@ -27,11 +27,7 @@ fn draws_follow_the_distribution() {
     assert!(plain < 23.5, "{plain}");
 
     let cut = with(|p| p.top_k = Some(4));
-    let cut = chi_squared(
-        &cut,
-        &logits,
-        &[8.0 / 19.0, 6.0 / 19.0, 3.0 / 19.0, 2.0 / 19.0, 0.0],
-    );
+    let cut = chi_squared(&cut, &logits, &[8.0 / 19.0, 6.0 / 19.0, 3.0 / 19.0, 2.0 / 19.0, 0.0]);
     assert!(cut < 21.1, "{cut}");
 
     // sqrt p, normalized
@@ -42,12 +38,7 @@ fn draws_follow_the_distribution() {
     assert!(hot < 23.5, "{hot}");
 
     // Three times in ten, tokens 0 and 1 are excluded and the rest, 0.3 in all, is drawn from.
-    let xtc = with(|p| {
-        p.xtc = Some(Xtc {
-            probability: 0.3,
-            threshold: 0.12,
-        })
-    });
+    let xtc = with(|p| p.xtc = Some(Xtc { probability: 0.3, threshold: 0.12 }));
     let mixed = [0.28, 0.21, 0.0, 0.0, 0.0]
         .iter()
         .zip([0.0, 0.0, 0.15, 0.1, 0.05])
@@ -61,9 +52,7 @@ fn draws_follow_the_distribution() {
 fn a_seed_repeats_and_another_differs() {
     let draw = |seed| {
         let mut sampler = Sampler::new(&params(), HashSet::new(), seed);
-        (0..200)
-            .map(|_| sampler.sample(&mut six(), &[], &[]))
-            .collect::<Vec<u32>>()
+        (0..200).map(|_| sampler.sample(&mut six(), &[], &[])).collect::<Vec<u32>>()
     };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
@@ -90,12 +79,7 @@ fn nan_and_infinities_are_survived() {
         with(|p| p.min_p = Some(0.1)),
         with(|p| p.typical_p = Some(0.9)),
         with(|p| p.top_n_sigma = Some(1.0)),
-        with(|p| {
-            p.xtc = Some(Xtc {
-                probability: 1.0,
-                threshold: 0.1,
-            })
-        }),
+        with(|p| p.xtc = Some(Xtc { probability: 1.0, threshold: 0.1 })),
         with(|p| p.mirostat = Some(Mirostat { tau: 5.0, eta: 0.1 })),
         with(|p| p.repetition_penalty = Some(1.5)),
     ];
@@ -120,10 +104,7 @@ fn nan_and_infinities_are_survived() {
 
 #[test]
 fn suppressed_tokens_are_not_drawn_even_with_a_bias() {
-    let biased = SamplingParams {
-        logit_bias: vec![(0, 100.0)],
-        ..params()
-    };
+    let biased = SamplingParams { logit_bias: vec![(0, 100.0)], ..params() };
     let mut sampler = Sampler::new(&biased, HashSet::new(), 1);
     assert_eq!(sampler.sample(&mut six(), &[], &[]), 0);
     for _ in 0..500 {
@@ -135,10 +116,7 @@ fn suppressed_tokens_are_not_drawn_even_with_a_bias() {
 #[test]
 fn a_bias_shifts_and_minus_100_bans() {
     // ln 2 on token 5 doubles 0.04 against the rest: 0.08 of 1.04
-    let shifted = SamplingParams {
-        logit_bias: vec![(5, std::f32::consts::LN_2)],
-        ..params()
-    };
+    let shifted = SamplingParams { logit_bias: vec![(5, std::f32::consts::LN_2)], ..params() };
     let wanted = [0.4, 0.25, 0.15, 0.1, 0.06, 0.08].map(|p| p / 1.04);
     let found = chi_squared(&shifted, &six(), &wanted);
     assert!(found < 25.7, "{found}"); // five degrees of freedom

@@ -5,13 +5,7 @@ use crate::sampling::processors::{Dry, LONGEST_MATCH, LogitsProcessor, Penalties
 use proptest::prelude::*;
 
 fn dry(allowed_length: usize, last_n: Option<usize>) -> DryParams {
-    DryParams {
-        multiplier: 1.0,
-        base: 1.75,
-        allowed_length,
-        last_n,
-        sequence_breakers: Vec::new(),
-    }
+    DryParams { multiplier: 1.0, base: 1.75, allowed_length, last_n, sequence_breakers: Vec::new() }
 }
 
 fn after_dry(params: &DryParams, breakers: &[u32], history: &[u32]) -> Vec<f32> {
@@ -24,14 +18,8 @@ fn after_dry(params: &DryParams, breakers: &[u32], history: &[u32]) -> Vec<f32> 
 fn dry_follows_the_paragraph() {
     let untouched = [0.0; 6];
     let history = [1, 2, 3, 1, 2];
-    assert_eq!(
-        after_dry(&dry(2, None), &[], &history),
-        [0.0, 0.0, 0.0, -1.0, 0.0, 0.0]
-    );
-    assert_eq!(
-        after_dry(&dry(1, None), &[], &history),
-        [0.0, 0.0, 0.0, -1.75, 0.0, 0.0]
-    );
+    assert_eq!(after_dry(&dry(2, None), &[], &history), [0.0, 0.0, 0.0, -1.0, 0.0, 0.0]);
+    assert_eq!(after_dry(&dry(1, None), &[], &history), [0.0, 0.0, 0.0, -1.75, 0.0, 0.0]);
     assert_eq!(after_dry(&dry(3, None), &[], &history), untouched);
     assert_eq!(after_dry(&dry(2, None), &[1], &history), untouched);
     assert_eq!(after_dry(&dry(2, None), &[3], &history), untouched);
@@ -39,10 +27,7 @@ fn dry_follows_the_paragraph() {
     assert_eq!(after_dry(&dry(0, None), &[2], &history), untouched);
     // A window of four no longer sees the first 1.
     assert_eq!(after_dry(&dry(2, Some(4)), &[], &history), untouched);
-    assert_eq!(
-        after_dry(&dry(2, Some(5)), &[], &history),
-        after_dry(&dry(2, None), &[], &history)
-    );
+    assert_eq!(after_dry(&dry(2, Some(5)), &[], &history), after_dry(&dry(2, None), &[], &history));
     assert_eq!(after_dry(&dry(0, Some(0)), &[], &history), untouched);
     for short in [&[][..], &[1]] {
         assert_eq!(after_dry(&dry(0, None), &[], short), untouched);
@@ -54,13 +39,9 @@ fn dry_follows_the_paragraph() {
 #[test]
 fn dry_work_is_bounded_on_a_prompt_of_one_token() {
     let history = vec![3; 100_000];
-    let compared: usize = (0..history.len() - 1)
-        .map(|index| match_length(&history, index, LONGEST_MATCH) + 1)
-        .sum();
-    assert!(
-        compared <= (LONGEST_MATCH + 1) * history.len(),
-        "{compared}"
-    );
+    let compared: usize =
+        (0..history.len() - 1).map(|index| match_length(&history, index, LONGEST_MATCH) + 1).sum();
+    assert!(compared <= (LONGEST_MATCH + 1) * history.len(), "{compared}");
     let expected = -1.75f32.powi(LONGEST_MATCH as i32 - 2);
     assert_eq!(after_dry(&dry(2, None), &[], &history)[3], expected);
 }
@@ -191,8 +172,5 @@ fn a_breaker_is_the_last_token_behind_a_letter() {
     };
     assert_eq!(breaker_ids(&breakers, encode), Ok(HashSet::from([198, 25])));
     assert_eq!(breaker_ids(&breakers, |_| Err("broken")), Err("broken"));
-    assert_eq!(
-        DryParams::default().sequence_breakers,
-        ["\n", ":", "\"", "*"]
-    );
+    assert_eq!(DryParams::default().sequence_breakers, ["\n", ":", "\"", "*"]);
 }

@@ -8,10 +8,7 @@ use serde_json::json;
 fn refuse(param: &str, set: impl FnOnce(&mut SamplingParams)) {
     let params = with(set);
     match params.validate(100) {
-        Err(RequestError::Invalid {
-            param: found,
-            message,
-        }) => {
+        Err(RequestError::Invalid { param: found, message }) => {
             assert_eq!(found, param);
             assert!(message.contains(&format!("`{param}`")), "{message}");
         }
@@ -23,13 +20,7 @@ fn refuse(param: &str, set: impl FnOnce(&mut SamplingParams)) {
 fn impossible_values_are_refused_by_name() {
     const NAN: f32 = f32::NAN;
     const INF: f32 = f32::INFINITY;
-    let dry = |multiplier, base| {
-        Some(DryParams {
-            multiplier,
-            base,
-            ..DryParams::default()
-        })
-    };
+    let dry = |multiplier, base| Some(DryParams { multiplier, base, ..DryParams::default() });
     for bad in [NAN, INF, -INF, -0.1, 100.1] {
         refuse("temperature", |p| p.temperature = Some(bad));
         refuse("top_p", |p| p.top_p = Some(bad));
@@ -54,21 +45,12 @@ fn impossible_values_are_refused_by_name() {
     }
     refuse("typical_p", |p| p.typical_p = Some(0.0));
     refuse("dry_base", |p| p.dry = dry(1.0, 0.9));
-    for bad in [
-        (100, 1.0),
-        (u32::MAX, 1.0),
-        (5, 100.5),
-        (5, -101.0),
-        (5, NAN),
-    ] {
+    for bad in [(100, 1.0), (u32::MAX, 1.0), (5, 100.5), (5, -101.0), (5, NAN)] {
         refuse("logit_bias", |p| p.logit_bias = vec![(1, 1.0), bad]);
     }
     let sequence_breakers = vec![String::new()];
     refuse("dry_sequence_breakers", |p| {
-        p.dry = Some(DryParams {
-            sequence_breakers,
-            ..DryParams::default()
-        });
+        p.dry = Some(DryParams { sequence_breakers, ..DryParams::default() });
     });
 }
 
@@ -82,10 +64,7 @@ fn the_limits_themselves_are_possible() {
             min_p: Some(edge),
             typical_p: Some(1.0),
             top_n_sigma: Some(edge),
-            xtc: Some(Xtc {
-                probability: edge,
-                threshold: edge,
-            }),
+            xtc: Some(Xtc { probability: edge, threshold: edge }),
             mirostat: Some(Mirostat { tau: 0.1, eta: 0.1 }),
             repetition_penalty: Some(0.1),
             frequency_penalty: Some(edge * 4.0 - 2.0),
@@ -99,10 +78,7 @@ fn the_limits_themselves_are_possible() {
     }
     params().validate(0).unwrap();
     let error = with(|p| p.top_p = Some(1.5)).validate(100).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`top_p` must be at least 0 and at most 1, but it is 1.5"
-    );
+    assert_eq!(error.to_string(), "`top_p` must be at least 0 and at most 1, but it is 1.5");
 }
 
 #[test]
@@ -117,11 +93,7 @@ fn open_fields_take_the_defaults() {
         logit_bias: vec![(1, 1.0)],
         ..params()
     };
-    let asked = SamplingParams {
-        temperature: Some(0.0),
-        min_p: Some(0.1),
-        ..params()
-    };
+    let asked = SamplingParams { temperature: Some(0.0), min_p: Some(0.1), ..params() };
     let merged = asked.or(&defaults);
     let expected = SamplingParams {
         temperature: Some(0.0),
@@ -163,10 +135,7 @@ fn generation_config_is_read() {
         "temperature": "hot", "top_p": 7, "top_k": -1, "repetition_penalty": 1e300, "min_p": [],
         "typical_p": 0,
     });
-    let expected = SamplingParams {
-        top_k: Some(0),
-        ..params()
-    };
+    let expected = SamplingParams { top_k: Some(0), ..params() };
     assert_eq!(GenerationDefaults::from_json(&slips), expected);
     assert_eq!(GenerationDefaults::from_json(&json!([])), params());
 }

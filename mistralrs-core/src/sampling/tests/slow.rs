@@ -205,10 +205,7 @@ proptest! {
 #[test]
 fn exp_at_the_ends() {
     let exps = [0.0, -0.0, -87.0, f32::NEG_INFINITY, f32::MIN, f32::NAN].map(ranking::exp);
-    assert_eq!(
-        exps.map(|e| e == 1.0),
-        [true, true, false, false, false, false]
-    );
+    assert_eq!(exps.map(|e| e == 1.0), [true, true, false, false, false, false]);
     assert!(exps[2] > 1.6e-38 && exps[2] < 1.7e-38);
     assert_eq!(exps[3..], [0.0; 3]);
 }
@@ -219,9 +216,7 @@ fn a_real_vocabulary() {
     let mut state = 1u64;
     let logits: Vec<f32> = (0..20_011)
         .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(99);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
             let uniform = (state >> 40) as f32 / 16_777_216.0;
             (uniform.max(1e-6).ln() * -3.0 * 8.0).round() / 8.0 // steps of 1/8: many ties
         })
@@ -229,11 +224,7 @@ fn a_real_vocabulary() {
     for k in [1, 2, 40, 312, 313, 5000, 20_011] {
         let mut expected = sorted(&logits);
         expected.truncate(k);
-        assert_eq!(
-            kept(&mut TopK { k }, &logits, false),
-            ids(expected),
-            "k = {k}"
-        );
+        assert_eq!(kept(&mut TopK { k }, &logits, false), ids(expected), "k = {k}");
     }
     for temperature in [1.0, 20.0] {
         let logits: Vec<f32> = logits.iter().map(|l| l / temperature).collect();

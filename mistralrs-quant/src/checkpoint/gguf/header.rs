@@ -58,10 +58,9 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<Header> {
     }
     let alignment = alignment(&metadata, file)?;
     let data_start = (reader.position() as u64).checked_next_multiple_of(alignment);
-    let tensors =
-        unplaced.into_iter().map(|tensor| {
-            let range = data_start.and_then(|start| place(&tensor, start, alignment, bytes.len()));
-            match range {
+    let tensors = unplaced.into_iter().map(|tensor| {
+        let range = data_start.and_then(|start| place(&tensor, start, alignment, bytes.len()));
+        match range {
             Some(range) => {
                 Ok(TensorEntry { name: tensor.name, shape: tensor.shape, ty: tensor.ty, range })
             }
@@ -71,7 +70,7 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<Header> {
                 tensor.name, tensor.len, tensor.offset
             ))),
         }
-        });
+    });
     let tensors = tensors.collect::<Result<_>>()?;
     Ok(Header { metadata, tensors })
 }
@@ -106,11 +105,7 @@ fn parse_metadata(reader: &mut Reader<'_>, count: u64, file: &Path) -> Result<Me
         let value = reader.value()?;
         if metadata.insert(key, value).is_some() {
             let (file, key) = (file.to_owned(), key.to_owned());
-            return Err(Error::Metadata {
-                file,
-                key,
-                reason: "stands there twice".to_owned(),
-            });
+            return Err(Error::Metadata { file, key, reason: "stands there twice".to_owned() });
         }
     }
     Ok(metadata)
@@ -128,9 +123,7 @@ fn parse_tensor(reader: &mut Reader<'_>, file: &Path) -> Result<Unplaced> {
     for _ in 0..dimensions {
         let dimension = reader.u64()?;
         shape.push(usize::try_from(dimension).map_err(|_| {
-            reader.corrupt(format!(
-                "tensor `{name}` has an impossible dimension: {dimension}"
-            ))
+            reader.corrupt(format!("tensor `{name}` has an impossible dimension: {dimension}"))
         })?);
     }
     shape.reverse();
@@ -144,33 +137,13 @@ fn parse_tensor(reader: &mut Reader<'_>, file: &Path) -> Result<Unplaced> {
     let offset = reader.u64()?;
     let cols = shape.last().copied().unwrap_or(1);
     if !cols.is_multiple_of(ty.block_len()) {
-        return Err(Error::NotDivisible {
-            tensor: name,
-            file: file.to_owned(),
-            ty,
-            cols,
-        });
+        return Err(Error::NotDivisible { tensor: name, file: file.to_owned(), ty, cols });
     }
-    let rows = shape
-        .iter()
-        .rev()
-        .skip(1)
-        .try_fold(1_usize, |all, &n| all.checked_mul(n));
-    let len = ty
-        .row_bytes(cols)
-        .zip(rows)
-        .and_then(|(row, rows)| row.checked_mul(rows));
+    let rows = shape.iter().rev().skip(1).try_fold(1_usize, |all, &n| all.checked_mul(n));
+    let len = ty.row_bytes(cols).zip(rows).and_then(|(row, rows)| row.checked_mul(rows));
     match len {
-        Some(len) => Ok(Unplaced {
-            name,
-            shape,
-            ty,
-            offset,
-            len,
-        }),
-        None => Err(reader.corrupt(format!(
-            "tensor `{name}` has an impossible shape: {shape:?}"
-        ))),
+        Some(len) => Ok(Unplaced { name, shape, ty, offset, len }),
+        None => Err(reader.corrupt(format!("tensor `{name}` has an impossible shape: {shape:?}"))),
     }
 }
 
@@ -189,23 +162,18 @@ fn alignment(metadata: &Metadata, file: &Path) -> Result<u64> {
     if metadata.get(KEY).is_none() {
         return Ok(DEFAULT_ALIGNMENT);
     }
-    metadata
-        .get_u64(KEY)
-        .filter(|alignment| alignment.is_power_of_two())
-        .ok_or_else(|| Error::Metadata {
+    metadata.get_u64(KEY).filter(|alignment| alignment.is_power_of_two()).ok_or_else(|| {
+        Error::Metadata {
             file: file.to_owned(),
             key: KEY.to_owned(),
             reason: "must be a power of two".to_owned(),
-        })
+        }
+    })
 }
 
 /// The types of the table, comma-separated.
 fn supported_types() -> String {
-    QuantType::ALL
-        .iter()
-        .map(|ty| ty.name())
-        .collect::<Vec<_>>()
-        .join(", ")
+    QuantType::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// ggml's name of a type that is not in our table.

@@ -12,10 +12,7 @@ pub struct Metadata {
 
 /// One metadata value.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "each variant is named after the number it holds"
-)]
+#[expect(missing_docs, reason = "each variant is named after the number it holds")]
 pub enum Value {
     U8(u8),
     I8(i8),
@@ -34,10 +31,7 @@ pub enum Value {
 
 /// A metadata array: one element type, numbers side by side.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "each variant is named after the numbers it holds"
-)]
+#[expect(missing_docs, reason = "each variant is named after the numbers it holds")]
 pub enum Array {
     U8(Vec<u8>),
     I8(Vec<i8>),
@@ -118,9 +112,7 @@ impl Metadata {
 
     /// All keys and values, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// Adds a value; returns the one that stood there before.

@@ -48,23 +48,15 @@ impl GgufFile {
     /// A file cannot be opened, breaks the format, has a type or architecture that is not
     /// supported; pieces are absent or do not belong together.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
-        let pieces = files
-            .iter()
-            .map(|file| Piece::open(file))
-            .collect::<Result<Vec<_>>>()?;
+        let pieces = files.iter().map(|file| Piece::open(file)).collect::<Result<Vec<_>>>()?;
         let mut pieces = split::in_order(pieces)?;
         // A file without tensors (a vocabulary) needs no names translated.
         let has_tensors = pieces.iter().any(|piece| !piece.header.tensors.is_empty());
         let first = pieces.first_mut().ok_or(Error::NoFiles)?;
         let metadata = std::mem::take(&mut first.header.metadata);
-        let architecture = has_tensors
-            .then(|| names::find(&metadata, &first.file))
-            .transpose()?;
-        let mut gguf = Self {
-            catalog: Catalog::new(&first.file),
-            metadata,
-            interleaved: HashMap::new(),
-        };
+        let architecture = has_tensors.then(|| names::find(&metadata, &first.file)).transpose()?;
+        let mut gguf =
+            Self { catalog: Catalog::new(&first.file), metadata, interleaved: HashMap::new() };
         if let Some(architecture) = architecture {
             for piece in pieces {
                 gguf.add(piece, architecture)?;
@@ -81,16 +73,9 @@ impl GgufFile {
     fn add(&mut self, piece: Piece, architecture: &Architecture) -> Result<()> {
         let Piece { file, map, header } = piece;
         for tensor in header.tensors {
-            let Translated {
-                name,
-                interleaved_heads,
-            } = architecture.translate(&tensor.name, &self.metadata, &file)?;
-            let info = TensorInfo {
-                name,
-                shape: tensor.shape,
-                ty: tensor.ty,
-                file: file.clone(),
-            };
+            let Translated { name, interleaved_heads } =
+                architecture.translate(&tensor.name, &self.metadata, &file)?;
+            let info = TensorInfo { name, shape: tensor.shape, ty: tensor.ty, file: file.clone() };
             if let Some(heads) = interleaved_heads {
                 unpermute::check(&info, heads)?;
                 self.interleaved.insert(info.name.clone(), heads);
@@ -134,10 +119,6 @@ impl Piece {
     fn open(file: &Path) -> Result<Self> {
         let map = catalog::map(file)?;
         let header = header::parse(map.bytes(), file)?;
-        Ok(Self {
-            file: file.to_owned(),
-            map,
-            header,
-        })
+        Ok(Self { file: file.to_owned(), map, header })
     }
 }

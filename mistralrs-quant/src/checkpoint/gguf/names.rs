@@ -9,16 +9,8 @@ use std::path::Path;
 /// Every architecture whose names are known. A further one is a further row; its layer names
 /// are a further list only where it has other parts.
 const ARCHITECTURES: &[Architecture] = &[
-    Architecture {
-        name: "llama",
-        layer: DECODER_LAYER,
-        rotary: Rotary::Interleaved,
-    },
-    Architecture {
-        name: "qwen2",
-        layer: DECODER_LAYER,
-        rotary: Rotary::HalfSplit,
-    },
+    Architecture { name: "llama", layer: DECODER_LAYER, rotary: Rotary::Interleaved },
+    Architecture { name: "qwen2", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
 ];
 
 /// Names outside the layers, whole.
@@ -81,18 +73,11 @@ pub(super) fn find(metadata: &Metadata, file: &Path) -> Result<&'static Architec
     let found = metadata
         .get_str(NAME_KEY)
         .ok_or_else(|| bad_key(file, NAME_KEY, "must be there and be a string"))?;
-    ARCHITECTURES
-        .iter()
-        .find(|row| row.name == found)
-        .ok_or_else(|| Error::UnknownArchitecture {
-            file: file.to_owned(),
-            found: found.to_owned(),
-            supported: ARCHITECTURES
-                .iter()
-                .map(|row| row.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    ARCHITECTURES.iter().find(|row| row.name == found).ok_or_else(|| Error::UnknownArchitecture {
+        file: file.to_owned(),
+        found: found.to_owned(),
+        supported: ARCHITECTURES.iter().map(|row| row.name).collect::<Vec<_>>().join(", "),
+    })
 }
 
 impl Architecture {
@@ -105,22 +90,13 @@ impl Architecture {
         file: &Path,
     ) -> Result<Translated> {
         if let Some((_, theirs)) = MODEL.iter().find(|(ours, _)| *ours == name) {
-            return Ok(Translated {
-                name: (*theirs).to_owned(),
-                interleaved_heads: None,
-            });
+            return Ok(Translated { name: (*theirs).to_owned(), interleaved_heads: None });
         }
         let Some((layer, part, parameter)) = layer_part(name) else {
-            return Ok(Translated {
-                name: name.to_owned(),
-                interleaved_heads: None,
-            });
+            return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
         };
         let Some((_, theirs)) = self.layer.iter().find(|(ours, _)| *ours == part) else {
-            return Ok(Translated {
-                name: name.to_owned(),
-                interleaved_heads: None,
-            });
+            return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
         };
         Ok(Translated {
             name: format!("model.layers.{layer}.{theirs}.{parameter}"),
@@ -140,21 +116,11 @@ impl Architecture {
         let query_key = format!("{}.attention.head_count", self.name);
         let kv_key = format!("{}.attention.head_count_kv", self.name);
         // Without its own count, key and value have as many heads as the query.
-        let key = if part == KEY && metadata.get(&kv_key).is_some() {
-            kv_key
-        } else {
-            query_key
-        };
-        let heads = metadata
-            .get_u64(&key)
-            .and_then(|heads| usize::try_from(heads).ok());
+        let key = if part == KEY && metadata.get(&kv_key).is_some() { kv_key } else { query_key };
+        let heads = metadata.get_u64(&key).and_then(|heads| usize::try_from(heads).ok());
         match heads.filter(|&heads| heads > 0) {
             Some(heads) => Ok(Some(heads)),
-            None => Err(bad_key(
-                file,
-                &key,
-                "must be there and be a positive integer",
-            )),
+            None => Err(bad_key(file, &key, "must be there and be a positive integer")),
         }
     }
 }
@@ -168,9 +134,5 @@ fn layer_part(name: &str) -> Option<(u32, &str, &str)> {
 }
 
 fn bad_key(file: &Path, key: &str, reason: &str) -> Error {
-    Error::Metadata {
-        file: file.to_owned(),
-        key: key.to_owned(),
-        reason: reason.to_owned(),
-    }
+    Error::Metadata { file: file.to_owned(), key: key.to_owned(), reason: reason.to_owned() }
 }

@@ -32,11 +32,7 @@ impl<'a> Reader<'a> {
 
     /// An error at the current position.
     pub(super) fn corrupt(&self, reason: impl Into<String>) -> Error {
-        Error::Corrupt {
-            file: self.file.to_owned(),
-            offset: self.at as u64,
-            reason: reason.into(),
-        }
+        Error::Corrupt { file: self.file.to_owned(), offset: self.at as u64, reason: reason.into() }
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -122,11 +118,7 @@ impl<'a> Reader<'a> {
             8 => Array::String(self.strings(len)?),
             9 => {
                 self.count(len, ARRAY_HEADER_BYTES)?;
-                Array::Array(
-                    (0..len)
-                        .map(|_| self.array_value(depth + 1))
-                        .collect::<Result<_>>()?,
-                )
+                Array::Array((0..len).map(|_| self.array_value(depth + 1)).collect::<Result<_>>()?)
             }
             10 => Array::U64(self.numbers(len, u64::from_le_bytes)?),
             11 => Array::I64(self.numbers(len, i64::from_le_bytes)?),
@@ -187,8 +179,6 @@ impl<'a> Reader<'a> {
 
     fn ends(&self, wanted: u64) -> Error {
         let left = self.bytes.len().saturating_sub(self.at);
-        self.corrupt(format!(
-            "{wanted} bytes are needed here, the file ends after {left}"
-        ))
+        self.corrupt(format!("{wanted} bytes are needed here, the file ends after {left}"))
     }
 }

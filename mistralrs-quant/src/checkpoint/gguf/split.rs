@@ -19,10 +19,7 @@ pub(super) fn in_order(mut pieces: Vec<Piece>) -> Result<Vec<Piece>> {
         let found = number(piece);
         if pieces.len() > 1 && found != wanted as u64 {
             let reason = format!("is piece number {found} (from 0), number {wanted} is absent");
-            return Err(Error::Split {
-                file: piece.file.clone(),
-                reason,
-            });
+            return Err(Error::Split { file: piece.file.clone(), reason });
         }
     }
     check_tensors(&pieces)?;
@@ -46,10 +43,7 @@ fn check_count(piece: &Piece, given: usize) -> Result<()> {
 }
 
 fn check_tensors(pieces: &[Piece]) -> Result<()> {
-    let found = pieces
-        .iter()
-        .map(|piece| piece.header.tensors.len() as u64)
-        .sum::<u64>();
+    let found = pieces.iter().map(|piece| piece.header.tensors.len() as u64).sum::<u64>();
     let first = pieces.first();
     match first.and_then(|first| Some((first, first.header.metadata.get_u64(TENSORS)?))) {
         Some((first, wanted)) if wanted != found => Err(Error::Split {

@@ -12,12 +12,7 @@ fn parse(bytes: &[u8]) -> Result<header::Header> {
 }
 
 fn numbers(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&x| f32::from_le_bytes(x))
-        .collect()
+    bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect()
 }
 
 fn counting(count: usize) -> Vec<f32> {
@@ -42,10 +37,7 @@ fn sample() -> GgufWriter {
         .value("strings", Value::Array(Array::String(strings)))
         .value("floats", Value::Array(Array::F32(vec![0.5, -1.])))
         .value("bools", Value::Array(Array::Bool(vec![true, false])))
-        .value(
-            "nested",
-            Value::Array(Array::Array(vec![Array::I32(vec![1]), Array::U8(vec![])])),
-        )
+        .value("nested", Value::Array(Array::Array(vec![Array::I32(vec![1]), Array::U8(vec![])])))
         .f32s("token_embd.weight", &[3, 4], &counting(12))
         .f32s("blk.1.attn_q.bias", &[4], &counting(4))
 }
@@ -69,10 +61,7 @@ fn every_metadata_type_survives() {
         assert_eq!(metadata.get_bool("bool"), Some(true));
         assert_eq!(metadata.get_strs("strings"), Some(vec!["<s>", "", "▁hi"]));
         assert_eq!(metadata.get_f32s("floats"), Some(vec![0.5, -1.]));
-        assert_eq!(
-            metadata.get_array("bools"),
-            Some(&Array::Bool(vec![true, false]))
-        );
+        assert_eq!(metadata.get_array("bools"), Some(&Array::Bool(vec![true, false])));
         let nested = Array::Array(vec![Array::I32(vec![1]), Array::U8(vec![])]);
         assert_eq!(metadata.get_array("nested"), Some(&nested));
         assert_eq!(metadata.iter().count(), 16);
@@ -102,27 +91,15 @@ fn tensors_have_our_names_shapes_and_bytes() {
         ]
     );
     let info = gguf.info("model.layers.0.mlp.down_proj.weight").unwrap();
-    assert_eq!(
-        (info.shape.as_slice(), info.ty),
-        ([2, 3].as_slice(), QuantType::F32)
-    );
+    assert_eq!((info.shape.as_slice(), info.ty), ([2, 3].as_slice(), QuantType::F32));
     let embedding = gguf.read("model.embed_tokens.weight").unwrap();
     assert!(embedding.is_mapped());
     assert_eq!(numbers(&embedding), counting(12));
     // Half-split already: Qwen's rows stay where they are.
-    assert_eq!(
-        numbers(&gguf.read("model.layers.1.self_attn.q_proj.bias").unwrap()),
-        counting(4)
-    );
-    assert_eq!(
-        numbers(&gguf.read("blk.0.unheard_of.weight").unwrap()),
-        [8.]
-    );
+    assert_eq!(numbers(&gguf.read("model.layers.1.self_attn.q_proj.bias").unwrap()), counting(4));
+    assert_eq!(numbers(&gguf.read("blk.0.unheard_of.weight").unwrap()), [8.]);
     let error = gguf.read("lm_head.weight").unwrap_err().to_string();
-    assert!(
-        error.contains("`lm_head.weight`") && error.contains("a.gguf"),
-        "{error}"
-    );
+    assert!(error.contains("`lm_head.weight`") && error.contains("a.gguf"), "{error}");
 }
 
 #[test]
@@ -131,9 +108,7 @@ fn llama_query_and_key_rows_return_to_half_split_order() {
     let (heads, kv_heads, head_dim, cols) = (4, 2, 6, 64);
     // Row r of the Hugging Face weight holds numbers around r, so that blocks of rows differ.
     let theirs = |rows: usize| -> Vec<Vec<f32>> {
-        (0..rows)
-            .map(|r| (0..cols).map(|c| r as f32 + c as f32 / 64.).collect())
-            .collect()
+        (0..rows).map(|r| (0..cols).map(|c| r as f32 + c as f32 / 64.).collect()).collect()
     };
     // What the converter does: each head's [2, half] rows become [half, 2].
     let interleaved = |rows: &[Vec<f32>]| -> Vec<Vec<f32>> {
@@ -154,12 +129,7 @@ fn llama_query_and_key_rows_return_to_half_split_order() {
             })
             .collect()
     };
-    for ty in [
-        QuantType::F32,
-        QuantType::BF16,
-        QuantType::Q8_0,
-        QuantType::Q4_0,
-    ] {
+    for ty in [QuantType::F32, QuantType::BF16, QuantType::Q8_0, QuantType::Q4_0] {
         let (query, key) = (theirs(heads * head_dim), theirs(kv_heads * head_dim));
         let bias: Vec<f32> = query.iter().map(|row| row[0]).collect();
         let bias_in_file: Vec<f32> = interleaved(&query).iter().map(|row| row[0]).collect();
@@ -174,23 +144,10 @@ fn llama_query_and_key_rows_return_to_half_split_order() {
                 stored(&interleaved(&query), ty),
             )
             .f32s("blk.0.attn_q.bias", &[query.len()], &bias_in_file)
-            .tensor(
-                "blk.0.attn_k.weight",
-                &[key.len(), cols],
-                ty,
-                stored(&interleaved(&key), ty),
-            )
-            .tensor(
-                "blk.0.attn_v.weight",
-                &[key.len(), cols],
-                ty,
-                stored(&key, ty),
-            );
+            .tensor("blk.0.attn_k.weight", &[key.len(), cols], ty, stored(&interleaved(&key), ty))
+            .tensor("blk.0.attn_v.weight", &[key.len(), cols], ty, stored(&key, ty));
         let gguf = GgufFile::open(&[writer.write(folder.path(), ty.name())]).unwrap();
-        let read = |part: &str| {
-            gguf.read(&format!("model.layers.0.self_attn.{part}"))
-                .unwrap()
-        };
+        let read = |part: &str| gguf.read(&format!("model.layers.0.self_attn.{part}")).unwrap();
         assert_eq!(&*read("q_proj.weight"), stored(&query, ty), "{ty:?}");
         assert_eq!(numbers(&read("q_proj.bias")), bias);
         assert_eq!(&*read("k_proj.weight"), stored(&key, ty), "{ty:?}");
@@ -210,13 +167,9 @@ fn head_counts_that_do_not_fit_are_refused() {
         GgufFile::open(&[writer.write(folder.path(), "a.gguf")])
     };
     assert!(llama(Some(Value::U32(3))).is_ok());
-    for heads in [
-        None,
-        Some(Value::U32(0)),
-        Some(Value::U32(4)),
-        Some(Value::U32(6)),
-        Some(Value::F32(3.)),
-    ] {
+    for heads in
+        [None, Some(Value::U32(0)), Some(Value::U32(4)), Some(Value::U32(6)), Some(Value::F32(3.))]
+    {
         let error = llama(heads.clone()).unwrap_err().to_string();
         assert!(error.contains("attention.head_count"), "{heads:?}: {error}");
     }
@@ -226,13 +179,8 @@ fn head_counts_that_do_not_fit_are_refused() {
 fn unknown_architectures_and_types_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let writer = GgufWriter::new("rwkv9").f32s("token_embd.weight", &[1], &[0.]);
-    let error = GgufFile::open(&[writer.write(folder.path(), "a.gguf")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("`rwkv9`") && error.contains("llama, qwen2"),
-        "{error}"
-    );
+    let error = GgufFile::open(&[writer.write(folder.path(), "a.gguf")]).unwrap_err().to_string();
+    assert!(error.contains("`rwkv9`") && error.contains("llama, qwen2"), "{error}");
 
     let writer =
         GgufWriter::new("llama").tensor_of_type("token_embd.weight", &[256], 16, vec![0; 66]);
@@ -242,12 +190,7 @@ fn unknown_architectures_and_types_are_named() {
     }
     // A vocabulary has no tensors and may be of any architecture.
     let vocabulary = GgufWriter::new("rwkv9").write(folder.path(), "vocab.gguf");
-    assert_eq!(
-        Metadata::read(&vocabulary)
-            .unwrap()
-            .get_str("general.architecture"),
-        Some("rwkv9")
-    );
+    assert_eq!(Metadata::read(&vocabulary).unwrap().get_str("general.architecture"), Some("rwkv9"));
     assert!(GgufFile::open(&[vocabulary]).unwrap().names().is_empty());
 }
 
@@ -256,17 +199,7 @@ fn rows_that_are_no_whole_blocks_are_refused() {
     let writer =
         GgufWriter::new("llama").tensor("x.weight", &[2, 48], QuantType::Q8_0, vec![0; 102]);
     let error = parse(&writer.build()).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::NotDivisible {
-                cols: 48,
-                ty: QuantType::Q8_0,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::NotDivisible { cols: 48, ty: QuantType::Q8_0, .. }), "{error}");
 }
 
 #[test]
@@ -284,10 +217,7 @@ fn pieces_of_a_split_file_are_put_together_in_any_order() {
     let second = piece(1, 2, "output_norm.weight").write(folder.path(), "2.gguf");
     for files in [[&first, &second], [&second, &first]] {
         let gguf = GgufFile::open(&files.map(Clone::clone)).unwrap();
-        assert_eq!(
-            gguf.names(),
-            ["model.embed_tokens.weight", "model.norm.weight"]
-        );
+        assert_eq!(gguf.names(), ["model.embed_tokens.weight", "model.norm.weight"]);
         assert_eq!(gguf.metadata().get_u64("only.here"), Some(0));
         assert_eq!(numbers(&gguf.read("model.norm.weight").unwrap()), [1.]);
         assert_eq!(gguf.info("model.norm.weight").unwrap().file, second);
@@ -300,10 +230,7 @@ fn pieces_of_a_split_file_are_put_together_in_any_order() {
     assert!(refused(&[&first, &first]).contains("number 1 is absent"));
     let twin = piece(1, 2, "token_embd.weight").write(folder.path(), "twin.gguf");
     let error = refused(&[&first, &twin]);
-    assert!(
-        error.contains("1.gguf") && error.contains("twin.gguf"),
-        "{error}"
-    );
+    assert!(error.contains("1.gguf") && error.contains("twin.gguf"), "{error}");
     assert!(matches!(GgufFile::open(&[]), Err(Error::NoFiles)));
 }
 
@@ -324,11 +251,7 @@ fn every_truncation_is_an_error() {
     let bytes = sample().build();
     assert_eq!(parse(&bytes).unwrap().tensors.len(), 2);
     for len in 0..bytes.len() {
-        assert!(
-            parse(&bytes[..len]).is_err(),
-            "{len} of {} bytes",
-            bytes.len()
-        );
+        assert!(parse(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
     }
 }
 
@@ -349,12 +272,7 @@ fn hostile_lengths_are_refused_before_anything_is_allocated() {
         let len = len.to_le_bytes();
         assert!(parse(&with_value(&[&8_u32.to_le_bytes(), &len])).is_err());
         for element in 0..14_u32 {
-            let array = [
-                &9_u32.to_le_bytes()[..],
-                &element.to_le_bytes(),
-                &len,
-                &[0; 64],
-            ];
+            let array = [&9_u32.to_le_bytes()[..], &element.to_le_bytes(), &len, &[0; 64]];
             assert!(parse(&with_value(&array)).is_err(), "type {element}");
         }
         let mut counts = b"GGUF\x03\0\0\0".to_vec();
@@ -385,9 +303,7 @@ fn hostile_tensor_places_are_refused() {
         bytes.extend(1_u64.to_le_bytes());
         bytes.push(b't');
         bytes.extend((dimensions.len() as u32).to_le_bytes());
-        dimensions
-            .iter()
-            .for_each(|n| bytes.extend(n.to_le_bytes()));
+        dimensions.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
         bytes.extend(0_u32.to_le_bytes());
         bytes.extend(offset.to_le_bytes());
         bytes.resize(256, 0);
@@ -406,27 +322,12 @@ fn hostile_tensor_places_are_refused() {
 #[test]
 fn a_key_or_a_tensor_that_stands_there_twice_is_refused() {
     let twice = sample().value("u8", Value::U8(1));
-    assert!(
-        parse(&twice.build())
-            .unwrap_err()
-            .to_string()
-            .contains("`u8`")
-    );
+    assert!(parse(&twice.build()).unwrap_err().to_string().contains("`u8`"));
     let folder = tempfile::tempdir().unwrap();
-    let twice = sample()
-        .f32s("token_embd.weight", &[1], &[0.])
-        .write(folder.path(), "a.gguf");
-    assert!(matches!(
-        GgufFile::open(&[twice]),
-        Err(Error::Duplicate { .. })
-    ));
+    let twice = sample().f32s("token_embd.weight", &[1], &[0.]).write(folder.path(), "a.gguf");
+    assert!(matches!(GgufFile::open(&[twice]), Err(Error::Duplicate { .. })));
     let odd = sample().value("general.alignment", Value::U32(24));
-    assert!(
-        parse(&odd.build())
-            .unwrap_err()
-            .to_string()
-            .contains("power of two")
-    );
+    assert!(parse(&odd.build()).unwrap_err().to_string().contains("power of two"));
 }
 
 proptest! {
@@ -464,9 +365,7 @@ proptest! {
 
 /// A file of the data folder beside the project, if it is there.
 fn shared(path: &str) -> Option<PathBuf> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared")
-        .join(path);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(path);
     if !file.exists() {
         println!("skipped: {} is absent", file.display());
         return None;
@@ -476,10 +375,9 @@ fn shared(path: &str) -> Option<PathBuf> {
 
 #[test]
 fn a_real_llama_equals_its_safetensors_twin() {
-    let (Some(gguf), Some(twin)) = (
-        shared("models/stories260K-f32.gguf"),
-        shared("models/stories260K/model.safetensors"),
-    ) else {
+    let (Some(gguf), Some(twin)) =
+        (shared("models/stories260K-f32.gguf"), shared("models/stories260K/model.safetensors"))
+    else {
         return;
     };
     let gguf = GgufFile::open(&[gguf]).unwrap();
@@ -491,27 +389,16 @@ fn a_real_llama_equals_its_safetensors_twin() {
     let names = |checkpoint: &dyn Checkpoint| {
         in_order(checkpoint.names().into_iter().map(str::to_owned).collect())
     };
-    let shared_names: Vec<String> = names(&*twin)
-        .into_iter()
-        .filter(|name| gguf.info(name).is_some())
-        .collect();
+    let shared_names: Vec<String> =
+        names(&*twin).into_iter().filter(|name| gguf.info(name).is_some()).collect();
     assert!(shared_names.len() >= 5 * 9 + 2, "{shared_names:?}");
-    let only_in_gguf: Vec<String> = names(&gguf)
-        .into_iter()
-        .filter(|name| twin.info(name).is_none())
-        .collect();
-    assert!(
-        only_in_gguf.iter().all(|name| name == "lm_head.weight"),
-        "{only_in_gguf:?}"
-    );
+    let only_in_gguf: Vec<String> =
+        names(&gguf).into_iter().filter(|name| twin.info(name).is_none()).collect();
+    assert!(only_in_gguf.iter().all(|name| name == "lm_head.weight"), "{only_in_gguf:?}");
     for name in shared_names {
         let (ours, theirs) = (gguf.info(&name).unwrap(), twin.info(&name).unwrap());
         assert_eq!((&ours.shape, ours.ty), (&theirs.shape, theirs.ty), "{name}");
-        assert_eq!(
-            &*gguf.read(&name).unwrap(),
-            &*twin.read(&name).unwrap(),
-            "{name}"
-        );
+        assert_eq!(&*gguf.read(&name).unwrap(), &*twin.read(&name).unwrap(), "{name}");
     }
 }
 
@@ -523,16 +410,7 @@ fn real_vocabularies_are_read() {
     ] {
         let Some(file) = shared(file) else { continue };
         let metadata = Metadata::read(&file).unwrap();
-        assert_eq!(
-            metadata.get_strs("tokenizer.ggml.tokens").unwrap().len(),
-            tokens
-        );
-        assert_eq!(
-            metadata
-                .get_i32s("tokenizer.ggml.token_type")
-                .unwrap()
-                .len(),
-            tokens
-        );
+        assert_eq!(metadata.get_strs("tokenizer.ggml.tokens").unwrap().len(), tokens);
+        assert_eq!(metadata.get_i32s("tokenizer.ggml.token_type").unwrap().len(), tokens);
     }
 }

@@ -14,10 +14,7 @@ pub(super) fn check(info: &TensorInfo, heads: usize) -> Result<()> {
     Err(Error::Metadata {
         file: info.file.clone(),
         key: "attention.head_count".to_owned(),
-        reason: format!(
-            "{heads} heads do not divide the {rows} rows of `{}` evenly",
-            info.name
-        ),
+        reason: format!("{heads} heads do not divide the {rows} rows of `{}` evenly", info.name),
     })
 }
 
@@ -32,15 +29,11 @@ pub(super) fn half_split(info: &TensorInfo, bytes: &[u8], heads: usize) -> Tenso
         if half == 0 || row_bytes == 0 {
             return;
         }
-        let heads = out
-            .chunks_exact_mut(head_bytes)
-            .zip(bytes.chunks_exact(head_bytes));
+        let heads = out.chunks_exact_mut(head_bytes).zip(bytes.chunks_exact(head_bytes));
         for (out, head) in heads {
             // [head_dim] = [half, 2] → [2, half]
             let (first, second) = out.split_at_mut(half * row_bytes);
-            let halves = first
-                .chunks_exact_mut(row_bytes)
-                .zip(second.chunks_exact_mut(row_bytes));
+            let halves = first.chunks_exact_mut(row_bytes).zip(second.chunks_exact_mut(row_bytes));
             for ((first, second), pair) in halves.zip(head.chunks_exact(2 * row_bytes)) {
                 let (even, odd) = pair.split_at(row_bytes);
                 first.copy_from_slice(even);

@@ -22,16 +22,8 @@ struct Tensor {
 
 impl GgufWriter {
     pub(crate) fn new(architecture: &str) -> Self {
-        let writer = Self {
-            version: 3,
-            alignment: 32,
-            values: Vec::new(),
-            tensors: Vec::new(),
-        };
-        writer.value(
-            "general.architecture",
-            Value::String(architecture.to_owned()),
-        )
+        let writer = Self { version: 3, alignment: 32, values: Vec::new(), tensors: Vec::new() };
+        writer.value("general.architecture", Value::String(architecture.to_owned()))
     }
 
     pub(crate) fn value(mut self, key: &str, value: Value) -> Self {
@@ -51,12 +43,7 @@ impl GgufWriter {
         bytes: Vec<u8>,
     ) -> Self {
         let (name, shape) = (name.to_owned(), shape.to_vec());
-        self.tensors.push(Tensor {
-            name,
-            shape,
-            type_id,
-            bytes,
-        });
+        self.tensors.push(Tensor { name, shape, type_id, bytes });
         self
     }
 

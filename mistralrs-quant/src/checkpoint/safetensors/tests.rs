@@ -13,9 +13,7 @@ fn file_with(header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    parse(bytes, Path::new("test.safetensors"))
-        .unwrap_err()
-        .to_string()
+    parse(bytes, Path::new("test.safetensors")).unwrap_err().to_string()
 }
 
 /// What the reference implementation writes of these tensors (name, type, shape, bytes).
@@ -57,11 +55,7 @@ fn reads_what_the_reference_implementation_writes() {
     assert_eq!(names, ["a.weight", "b.bias", "c", "d"]);
     let found = |name: &str| {
         let info = checkpoint.info(name).unwrap();
-        (
-            info.ty,
-            info.shape.clone(),
-            checkpoint.read(name).unwrap().to_vec(),
-        )
+        (info.ty, info.shape.clone(), checkpoint.read(name).unwrap().to_vec())
     };
     let weight = (QuantType::F32, vec![2, 1], vec![1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(found("a.weight"), weight);
@@ -71,10 +65,7 @@ fn reads_what_the_reference_implementation_writes() {
     assert_eq!(found("d"), (QuantType::F32, vec![0, 4], vec![]));
     assert!(checkpoint.read("a.weight").unwrap().is_mapped());
     let error = checkpoint.read("e").unwrap_err().to_string();
-    assert!(
-        error.contains("`e`") && error.contains("m.safetensors"),
-        "{error}"
-    );
+    assert!(error.contains("`e`") && error.contains("m.safetensors"), "{error}");
 }
 
 #[test]
@@ -84,10 +75,7 @@ fn shards_are_one_checkpoint_and_no_name_is_in_two() {
     let files: [(&str, &[u8]); 2] = [("1.safetensors", &sample()), ("2.safetensors", &other)];
     let checkpoint = open(folder.path(), &files).unwrap();
     assert_eq!(checkpoint.names().len(), 5);
-    assert_eq!(
-        checkpoint.info("e").unwrap().file,
-        folder.path().join("2.safetensors")
-    );
+    assert_eq!(checkpoint.info("e").unwrap().file, folder.path().join("2.safetensors"));
     assert_eq!(&*checkpoint.read("e").unwrap(), [1, 2, 3, 4]);
 
     let twin = reference(&[("b.bias", Dtype::F32, &[1], &[1, 2, 3, 4])]);
@@ -103,9 +91,7 @@ fn shards_are_one_checkpoint_and_no_name_is_in_two() {
         Err(Error::Duplicate { .. })
     ));
     assert!(matches!(open_safetensors(&[]), Err(Error::NoFiles)));
-    let absent = open_safetensors(&[folder.path().join("absent")])
-        .unwrap_err()
-        .to_string();
+    let absent = open_safetensors(&[folder.path().join("absent")]).unwrap_err().to_string();
     assert!(absent.contains("absent"), "{absent}");
 }
 
