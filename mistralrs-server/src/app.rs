@@ -163,10 +163,9 @@ fn cors(origins: &Origins) -> CorsLayer {
     let allowed = match origins {
         Origins::Any => AllowOrigin::any(),
         Origins::Localhost => AllowOrigin::predicate(|origin, _| is_local(origin)),
-        Origins::List(list) => AllowOrigin::list(
-            list.iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
-        ),
+        Origins::List(list) => {
+            AllowOrigin::list(list.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
     };
     CorsLayer::new()
         .allow_origin(allowed)
@@ -198,9 +197,7 @@ async fn limit_in_flight(
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!("a request handler panicked: {text}");
     ApiError::internal().into_response()
 }
@@ -213,15 +210,9 @@ pub struct RequestId(pub String);
 fn request_id(request: &Request) -> RequestId {
     let sane = |id: &&str| {
         (1..=128).contains(&id.len())
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
     };
-    let given = request
-        .headers()
-        .get(REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .filter(sane);
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(sane);
     RequestId(given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
 }
 

@@ -110,13 +110,7 @@ struct ModelArgs {
     )]
     file: Vec<String>,
     /// Another tokenizer.json, or a folder that has one
-    #[arg(
-        short = 't',
-        long,
-        alias = "tok-model-id",
-        value_name = "PATH",
-        global = true
-    )]
+    #[arg(short = 't', long, alias = "tok-model-id", value_name = "PATH", global = true)]
     tokenizer_json: Option<PathBuf>,
     /// Quantize plain weights while loading: 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k
     #[arg(long, value_name = "TYPE", global = true)]
@@ -137,30 +131,12 @@ struct ModelArgs {
     #[arg(long, env = "HF_HUB_OFFLINE", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue, hide_env = true, global = true)]
     offline: bool,
     /// Where downloaded models are kept
-    #[arg(
-        long,
-        env = "HF_HUB_CACHE",
-        hide_env = true,
-        value_name = "FOLDER",
-        global = true
-    )]
+    #[arg(long, env = "HF_HUB_CACHE", hide_env = true, value_name = "FOLDER", global = true)]
     hf_cache_path: Option<PathBuf>,
     /// The hub's address
-    #[arg(
-        long,
-        env = "HF_ENDPOINT",
-        hide_env = true,
-        value_name = "URL",
-        global = true
-    )]
+    #[arg(long, env = "HF_ENDPOINT", hide_env = true, value_name = "URL", global = true)]
     hf_endpoint: Option<String>,
-    #[arg(
-        long,
-        env = "HF_TOKEN",
-        hide = true,
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env = "HF_TOKEN", hide = true, hide_env_values = true, global = true)]
     hf_token: Option<String>,
     #[arg(long, env = "HF_HOME", hide = true, global = true)]
     hf_home: Option<PathBuf>,
@@ -376,5 +352,4 @@ fn variable(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "args/tests.rs"]
 mod tests;

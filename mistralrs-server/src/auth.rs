@@ -23,10 +23,7 @@ impl fmt::Debug for ApiKeys {
 impl ApiKeys {
     /// Blank keys are left out.
     pub fn new(keys: impl IntoIterator<Item = String>) -> Self {
-        let keys = keys
-            .into_iter()
-            .map(|key| key.trim().to_owned())
-            .filter(|key| !key.is_empty());
+        let keys = keys.into_iter().map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
         Self(keys.collect())
     }
 
@@ -37,9 +34,10 @@ impl ApiKeys {
 
     /// Compares with every key, so that the time does not tell which one was near.
     fn accepts(&self, given: &str) -> bool {
-        let found = self.0.iter().fold(Choice::from(0), |found, key| {
-            found | key.as_bytes().ct_eq(given.as_bytes())
-        });
+        let found = self
+            .0
+            .iter()
+            .fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(given.as_bytes()));
         found.into()
     }
 
@@ -47,9 +45,7 @@ impl ApiKeys {
         if self.is_empty() {
             return Ok(());
         }
-        let value = headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let key = value
             .and_then(|value| value.split_once(' '))
             .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()));
@@ -100,19 +96,12 @@ mod tests {
             Some("Basic a"),
             Some("a"),
         ] {
-            assert_eq!(
-                check(&["a"], given).unwrap_err().status().as_u16(),
-                401,
-                "{given:?}"
-            );
+            assert_eq!(check(&["a"], given).unwrap_err().status().as_u16(), 401, "{given:?}");
         }
     }
 
     #[test]
     fn keys_are_not_printed() {
-        assert_eq!(
-            format!("{:?}", ApiKeys::new(["secret".to_owned()])),
-            "1 API keys"
-        );
+        assert_eq!(format!("{:?}", ApiKeys::new(["secret".to_owned()])), "1 API keys");
     }
 }

@@ -57,11 +57,7 @@ impl ApiError {
             param: None,
             code: code.map(str::to_owned),
         };
-        Self {
-            status,
-            body,
-            retry_after_seconds: None,
-        }
+        Self { status, body, retry_after_seconds: None }
     }
 
     fn param(mut self, param: impl Into<String>) -> Self {
@@ -77,35 +73,18 @@ impl ApiError {
 
     /// A field has an impossible value.
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            INVALID,
-            Some("invalid_value"),
-            message,
-        )
-        .param(param)
+        Self::new(StatusCode::BAD_REQUEST, INVALID, Some("invalid_value"), message).param(param)
     }
 
     /// A field that this server knows and cannot honor yet.
     pub fn unsupported(param: &str, message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            INVALID,
-            Some("unsupported_parameter"),
-            message,
-        )
-        .param(param)
+        Self::new(StatusCode::BAD_REQUEST, INVALID, Some("unsupported_parameter"), message)
+            .param(param)
     }
 
     /// The body is no JSON, or not of the right shape.
     pub fn malformed(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            INVALID,
-            Some("invalid_json"),
-            message,
-        )
-        .param(param)
+        Self::new(StatusCode::BAD_REQUEST, INVALID, Some("invalid_json"), message).param(param)
     }
 
     /// `--strict` and a request that would have been answered with warnings.
@@ -121,12 +100,7 @@ impl ApiError {
         } else {
             "an API key is needed: send the header `Authorization: Bearer KEY`"
         };
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            INVALID,
-            Some("invalid_api_key"),
-            message,
-        )
+        Self::new(StatusCode::UNAUTHORIZED, INVALID, Some("invalid_api_key"), message)
     }
 
     /// Another model than the loaded one was asked for.
@@ -135,13 +109,7 @@ impl ApiError {
         let message = format!(
             "the model `{asked}` is not loaded; loaded is `{loaded}` (also answers to `default`)"
         );
-        Self::new(
-            StatusCode::NOT_FOUND,
-            INVALID,
-            Some("model_not_found"),
-            message,
-        )
-        .param("model")
+        Self::new(StatusCode::NOT_FOUND, INVALID, Some("model_not_found"), message).param("model")
     }
 
     /// No such route.
@@ -157,17 +125,10 @@ impl ApiError {
 
     /// The route exists, the method does not.
     pub fn method_not_allowed(method: &str, path: &str) -> Self {
-        let (method, path): (String, String) = (
-            method.chars().take(20).collect(),
-            path.chars().take(100).collect(),
-        );
+        let (method, path): (String, String) =
+            (method.chars().take(20).collect(), path.chars().take(100).collect());
         let message = format!("{path} does not answer to {method}; see /docs");
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            INVALID,
-            Some("method_not_allowed"),
-            message,
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, Some("method_not_allowed"), message)
     }
 
     /// The body is larger than `--max-body-mb`.
@@ -176,23 +137,13 @@ impl ApiError {
             "the request's body is larger than {} MB, the limit (--max-body-mb)",
             limit_bytes / 1_000_000
         );
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            INVALID,
-            Some("request_too_large"),
-            message,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, Some("request_too_large"), message)
     }
 
     /// The body did not arrive.
     pub fn body_unreadable() -> Self {
         let message = "the request's body did not arrive completely or in time";
-        Self::new(
-            StatusCode::REQUEST_TIMEOUT,
-            INVALID,
-            Some("request_timeout"),
-            message,
-        )
+        Self::new(StatusCode::REQUEST_TIMEOUT, INVALID, Some("request_timeout"), message)
     }
 
     /// The content type is not JSON.
@@ -209,36 +160,21 @@ impl ApiError {
     /// More requests are being read and prepared than the server wants to hold.
     pub fn too_many_requests(limit: usize) -> Self {
         let message = format!("the server holds {limit} requests, its limit; try again later");
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            RATE,
-            Some("server_overloaded"),
-            message,
-        )
-        .retry_after(1)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, RATE, Some("server_overloaded"), message)
+            .retry_after(1)
     }
 
     /// The model is still being loaded.
     pub fn loading(progress: &str) -> Self {
         let message = format!("the model is still being loaded ({progress}); try again later");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            SERVER,
-            Some("model_loading"),
-            message,
-        )
-        .retry_after(2)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("model_loading"), message)
+            .retry_after(2)
     }
 
     /// Loading failed; the process is about to end.
     pub fn load_failed() -> Self {
         let message = "the model could not be loaded; the reason is in the server's log";
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            SERVER,
-            Some("model_load_failed"),
-            message,
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("model_load_failed"), message)
     }
 
     /// Ours, and it has no number: something panicked or a channel closed without a word.
@@ -273,9 +209,7 @@ impl ApiError {
 
     /// The wire form, also sent in the middle of a stream.
     pub fn to_body(&self) -> ErrorResponse {
-        ErrorResponse {
-            error: self.body.clone(),
-        }
+        ErrorResponse { error: self.body.clone() }
     }
 }
 
@@ -290,27 +224,18 @@ impl From<RequestError> for ApiError {
                 Some("context_length_exceeded"),
                 message,
             ),
-            RequestError::Overloaded { .. } => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                RATE,
-                Some("server_overloaded"),
-                message,
-            )
-            .retry_after(1),
-            RequestError::Timeout { .. } => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                INVALID,
-                Some("timeout"),
-                message,
-            )
-            .param("timeout_ms"),
-            RequestError::Shutdown => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                SERVER,
-                Some("shutdown"),
-                message,
-            )
-            .retry_after(5),
+            RequestError::Overloaded { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, RATE, Some("server_overloaded"), message)
+                    .retry_after(1)
+            }
+            RequestError::Timeout { .. } => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, INVALID, Some("timeout"), message)
+                    .param("timeout_ms")
+            }
+            RequestError::Shutdown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("shutdown"), message)
+                    .retry_after(5)
+            }
             RequestError::Internal { .. } => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 SERVER,
@@ -325,9 +250,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.to_body())).into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response
@@ -345,40 +268,17 @@ mod tests {
     #[test]
     fn every_kind_of_request_error_has_its_status_and_code() {
         let table = [
+            (RequestError::invalid("top_p", "no"), 400, Some("invalid_value"), Some("top_p")),
             (
-                RequestError::invalid("top_p", "no"),
-                400,
-                Some("invalid_value"),
-                Some("top_p"),
-            ),
-            (
-                RequestError::TooLong {
-                    prompt_tokens: 9,
-                    limit: 8,
-                },
+                RequestError::TooLong { prompt_tokens: 9, limit: 8 },
                 400,
                 Some("context_length_exceeded"),
                 None,
             ),
-            (
-                RequestError::Overloaded { queued: 3 },
-                429,
-                Some("server_overloaded"),
-                None,
-            ),
-            (
-                RequestError::Timeout { timeout_ms: 5 },
-                408,
-                Some("timeout"),
-                Some("timeout_ms"),
-            ),
+            (RequestError::Overloaded { queued: 3 }, 429, Some("server_overloaded"), None),
+            (RequestError::Timeout { timeout_ms: 5 }, 408, Some("timeout"), Some("timeout_ms")),
             (RequestError::Shutdown, 503, Some("shutdown"), None),
-            (
-                RequestError::Internal { id: 7 },
-                500,
-                Some("internal_error"),
-                None,
-            ),
+            (RequestError::Internal { id: 7 }, 500, Some("internal_error"), None),
         ];
         for (error, status, code, param) in table {
             let text = error.to_string();

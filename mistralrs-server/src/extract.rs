@@ -34,18 +34,11 @@ impl FromRequest<Arc<AppState>> for JsonBytes {
 
 /// A web page of another origin may send other content types without asking first, so they are refused.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     else {
         return false;
     };
-    let essence = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
@@ -136,11 +129,7 @@ fn path_text(path: &serde_ignored::Path<'_>) -> String {
         Path::Map { parent, key } => {
             let parent = path_text(parent);
             let key: String = key.chars().take(60).collect();
-            if parent.is_empty() {
-                key
-            } else {
-                format!("{parent}.{key}")
-            }
+            if parent.is_empty() { key } else { format!("{parent}.{key}") }
         }
         Path::Some { parent }
         | Path::NewtypeStruct { parent }
@@ -179,22 +168,15 @@ mod tests {
     fn unknown_fields_are_named_by_path_and_known_ones_are_not() {
         let body = bytes(r#"{"items":[{"a":1,"b":{"c":2}}],"temperature":1,"who":null}"#);
         let (_, _, unknown) = body.parse_both::<First, Second>().unwrap();
-        assert_eq!(
-            unknown.into_iter().collect::<Vec<_>>(),
-            ["items[0].b", "who"]
-        );
+        assert_eq!(unknown.into_iter().collect::<Vec<_>>(), ["items[0].b", "who"]);
     }
 
     #[test]
     fn errors_name_the_path() {
-        let error = bytes(r#"{"items":[{"a":1},{"a":"x"}]}"#)
-            .parse::<First>()
-            .unwrap_err();
+        let error = bytes(r#"{"items":[{"a":1},{"a":"x"}]}"#).parse::<First>().unwrap_err();
         assert_eq!(error.field(), Some("items[1].a"));
         assert!(
-            error
-                .message()
-                .starts_with("`items[1].a`: invalid type: string \"x\""),
+            error.message().starts_with("`items[1].a`: invalid type: string \"x\""),
             "{}",
             error.message()
         );
@@ -202,11 +184,7 @@ mod tests {
 
     #[test]
     fn hostile_bodies_are_refused() {
-        let deep = format!(
-            "{{\"items\":{}1{}}}",
-            "[".repeat(100_000),
-            "]".repeat(100_000)
-        );
+        let deep = format!("{{\"items\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         let deep_unknown = format!("{{\"items\":[],\"x\":{}", "[".repeat(100_000));
         let many: String = (0..500).map(|i| format!(",\"k{i}\":0")).collect();
         for text in [

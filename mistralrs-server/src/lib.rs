@@ -46,16 +46,13 @@ pub fn start_logging(plan: &Plan) {
 /// Whatever ended the program.
 pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
     if let Some(threads) = plan.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .context("--threads")?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
     }
     let load = plan.load;
     match plan.mode {
-        Mode::Bench(args) => bench::run(&args, load, started, |load| {
-            Ok(mistralrs_core::Llm::load(load)?)
-        }),
+        Mode::Bench(args) => {
+            bench::run(&args, load, started, |load| Ok(mistralrs_core::Llm::load(load)?))
+        }
         Mode::Chat(options) => {
             let model = load.model.clone();
             let llm = mistralrs_core::Llm::load(load)
@@ -71,11 +68,11 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
                 .transpose()
                 .context("--log")?;
             let app = Arc::new(app::AppState::new(server.config, log));
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            let served =
-                runtime.block_on(serve::run(app, load, server.serve, serve::stop_signal()));
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let served = runtime.block_on(async {
+                let listener = serve::bind(server.serve.address).await?;
+                serve::run(app, load, listener, server.serve.drain, serve::stop_signal()).await
+            });
             // A load that was interrupted still blocks its thread: do not wait for it.
             runtime.shutdown_background();
             served.map(|()| ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
 //! Parse, load, serve (or chat, or measure).
+#![forbid(unsafe_code)]
 
 use mistralrs_server::args::{Cli, Plan};
 use mistralrs_server::{run, start_logging};

@@ -24,20 +24,15 @@ const ROUTES: [&str; 12] = [
     "other",
 ];
 /// Statuses that are counted by number; everything else is `0`.
-const STATUSES: [u16; 14] = [
-    200, 204, 400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503, 0,
-];
+const STATUSES: [u16; 14] = [200, 204, 400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503, 0];
 
 /// Upper bounds in seconds.
-const TTFT_BOUNDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
-];
-const INTER_TOKEN_BOUNDS: [f64; 13] = [
-    0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0,
-];
-const REQUEST_BOUNDS: [f64; 12] = [
-    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-];
+const TTFT_BOUNDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const INTER_TOKEN_BOUNDS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 5.0];
+const REQUEST_BOUNDS: [f64; 12] =
+    [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 
 /// How a request to the model went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,18 +72,13 @@ impl<const N: usize> Histogram<N> {
 
     fn observe(&self, time: Duration, times: u64) {
         let seconds = time.as_secs_f64();
-        let place = self
-            .bounds
-            .iter()
-            .zip(&self.counts)
-            .find(|(bound, _)| seconds <= **bound);
+        let place = self.bounds.iter().zip(&self.counts).find(|(bound, _)| seconds <= **bound);
         if let Some((_, count)) = place {
             count.fetch_add(times, Ordering::Relaxed);
         }
         self.all.fetch_add(times, Ordering::Relaxed);
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.sum_micros
-            .fetch_add(micros.saturating_mul(times), Ordering::Relaxed);
+        self.sum_micros.fetch_add(micros.saturating_mul(times), Ordering::Relaxed);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus has floats only")]
@@ -102,12 +92,7 @@ impl<const N: usize> Histogram<N> {
         // Read after the buckets: it can only be larger than their sum, as it must be.
         let all = self.all.load(Ordering::Relaxed).max(below);
         out.line(name, "_bucket", "{le=\"+Inf\"}", all);
-        out.line(
-            name,
-            "_sum",
-            "",
-            self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6,
-        );
+        out.line(name, "_sum", "", self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6);
         out.line(name, "_count", "", all);
     }
 }
@@ -139,10 +124,8 @@ impl Metrics {
     pub fn http(&self, route: Option<&str>, status: u16) {
         let of = |wanted: Option<&str>| ROUTES.iter().position(|known| Some(*known) == wanted);
         let row = of(route).unwrap_or(ROUTES.len() - 1);
-        let column = STATUSES
-            .iter()
-            .position(|known| *known == status)
-            .unwrap_or(STATUSES.len() - 1);
+        let column =
+            STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
         if let Some(count) = self.http.get(row).and_then(|row| row.get(column)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -152,11 +135,7 @@ impl Metrics {
     pub fn render(&self, engine: Option<&EngineStats>) -> String {
         let mut out = Page::default();
         let page = &mut out;
-        page.describe(
-            "http_requests_total",
-            "counter",
-            "HTTP requests by route and status.",
-        );
+        page.describe("http_requests_total", "counter", "HTTP requests by route and status.");
         for (route, row) in ROUTES.iter().zip(&self.http) {
             for (status, count) in STATUSES.iter().zip(row) {
                 let count = count.load(Ordering::Relaxed);
@@ -166,19 +145,10 @@ impl Metrics {
                 }
             }
         }
-        page.describe(
-            "mistralrs_requests_total",
-            "counter",
-            "Requests to the model by outcome.",
-        );
+        page.describe("mistralrs_requests_total", "counter", "Requests to the model by outcome.");
         for ((name, _), count) in OUTCOMES.iter().zip(&self.outcomes) {
             let labels = format!("{{outcome=\"{name}\"}}");
-            page.line(
-                "mistralrs_requests_total",
-                "",
-                &labels,
-                count.load(Ordering::Relaxed),
-            );
+            page.line("mistralrs_requests_total", "", &labels, count.load(Ordering::Relaxed));
         }
         self.time_to_first_token.render(
             page,
@@ -195,11 +165,7 @@ impl Metrics {
             "mistralrs_request_seconds",
             "From the request to the end of its answers.",
         );
-        page.gauge(
-            "mistralrs_model_ready",
-            "1 when the model is loaded.",
-            engine.is_some().into(),
-        );
+        page.gauge("mistralrs_model_ready", "1 when the model is loaded.", engine.is_some().into());
         if let Some(stats) = engine {
             page.engine(stats);
         }
@@ -233,21 +199,9 @@ impl Page {
 
     fn engine(&mut self, stats: &EngineStats) {
         let gauges = [
-            (
-                "mistralrs_requests_waiting",
-                "Requests in the queue.",
-                stats.waiting_requests,
-            ),
-            (
-                "mistralrs_requests_running",
-                "Requests being computed.",
-                stats.running_requests,
-            ),
-            (
-                "mistralrs_kv_blocks_total",
-                "Blocks of the KV cache.",
-                stats.kv_blocks_total,
-            ),
+            ("mistralrs_requests_waiting", "Requests in the queue.", stats.waiting_requests),
+            ("mistralrs_requests_running", "Requests being computed.", stats.running_requests),
+            ("mistralrs_kv_blocks_total", "Blocks of the KV cache.", stats.kv_blocks_total),
             (
                 "mistralrs_kv_blocks_used",
                 "Blocks that running requests hold.",
@@ -258,46 +212,26 @@ impl Page {
                 "Free blocks that hold a prefix for reuse.",
                 stats.kv_blocks_cached,
             ),
-            (
-                "mistralrs_kv_block_size_tokens",
-                "Tokens per block.",
-                stats.block_size_tokens,
-            ),
+            ("mistralrs_kv_block_size_tokens", "Tokens per block.", stats.block_size_tokens),
         ];
         for (name, help, value) in gauges {
             self.gauge(name, help, value as u64);
         }
         let counters = [
-            (
-                "mistralrs_prompt_tokens_total",
-                "Tokens of prompts.",
-                stats.prompt_tokens_total,
-            ),
+            ("mistralrs_prompt_tokens_total", "Tokens of prompts.", stats.prompt_tokens_total),
             (
                 "mistralrs_prefix_hit_tokens_total",
                 "Tokens of prompts found in the prefix cache.",
                 stats.cached_tokens_total,
             ),
-            (
-                "mistralrs_generated_tokens_total",
-                "Tokens generated.",
-                stats.generated_tokens_total,
-            ),
+            ("mistralrs_generated_tokens_total", "Tokens generated.", stats.generated_tokens_total),
             (
                 "mistralrs_preemptions_total",
                 "Requests set back because blocks ran out.",
                 stats.preemptions_total,
             ),
-            (
-                "mistralrs_engine_steps_total",
-                "Steps of the engine.",
-                stats.steps_total,
-            ),
-            (
-                "mistralrs_engine_failed_steps_total",
-                "Steps that failed.",
-                stats.failed_steps_total,
-            ),
+            ("mistralrs_engine_steps_total", "Steps of the engine.", stats.steps_total),
+            ("mistralrs_engine_failed_steps_total", "Steps that failed.", stats.failed_steps_total),
         ];
         for (name, help, value) in counters {
             self.counter(name, help, value);
@@ -317,12 +251,7 @@ pub struct Meter {
 impl Meter {
     /// Starts the clock.
     pub fn start(metrics: Arc<Metrics>, answers: usize) -> Self {
-        Self {
-            metrics,
-            started: Instant::now(),
-            last_token: vec![None; answers],
-            ended: false,
-        }
+        Self { metrics, started: Instant::now(), last_token: vec![None; answers], ended: false }
     }
 
     /// Takes the time of a piece.
@@ -339,10 +268,7 @@ impl Meter {
         }
         let now = Instant::now();
         match last_token.replace(now) {
-            None => self
-                .metrics
-                .time_to_first_token
-                .observe(now - self.started, 1),
+            None => self.metrics.time_to_first_token.observe(now - self.started, 1),
             Some(last) => {
                 let share = (now - last) / u32::try_from(tokens).unwrap_or(u32::MAX);
                 self.metrics.inter_token.observe(share, tokens);
@@ -388,14 +314,8 @@ mod tests {
         meter.end(Outcome::Failed);
         meter.end(Outcome::Answered);
         let page = metrics.render(None);
-        assert!(
-            page.contains("mistralrs_requests_total{outcome=\"failed\"} 1\n"),
-            "{page}"
-        );
-        assert!(
-            page.contains("mistralrs_requests_total{outcome=\"answered\"} 0\n"),
-            "{page}"
-        );
+        assert!(page.contains("mistralrs_requests_total{outcome=\"failed\"} 1\n"), "{page}");
+        assert!(page.contains("mistralrs_requests_total{outcome=\"answered\"} 0\n"), "{page}");
         assert!(
             page.contains("mistralrs_model_ready 0\n") && !page.contains("kv_blocks"),
             "{page}"
@@ -408,10 +328,8 @@ mod tests {
         metrics.http(Some("/health"), 200);
         metrics.http(Some("/nowhere"), 418);
         metrics.http(None, 404);
-        let page = metrics.render(Some(&EngineStats {
-            kv_blocks_total: 7,
-            ..EngineStats::default()
-        }));
+        let page =
+            metrics.render(Some(&EngineStats { kv_blocks_total: 7, ..EngineStats::default() }));
         for line in [
             "http_requests_total{route=\"/health\",status=\"200\"} 1\n",
             "http_requests_total{route=\"other\",status=\"0\"} 1\n",

@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::openai::response::unix_seconds;
 use mistralrs_core::Llm;
-use mistralrs_core::loading::progress::ProgressEvent;
+use mistralrs_core::loading::progress::{ProgressEvent, Unit};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,12 +26,7 @@ impl LoadedModel {
     pub fn new(llm: Llm, name: Option<String>) -> Self {
         let name = name.unwrap_or_else(|| served_name(&llm.info().id));
         let fingerprint = format!("mistralrs-{}", env!("CARGO_PKG_VERSION"));
-        Self {
-            llm,
-            name,
-            created: unix_seconds(),
-            fingerprint,
-        }
+        Self { llm, name, created: unix_seconds(), fingerprint }
     }
 
     /// Whether a request means this model.
@@ -67,6 +62,8 @@ pub struct LoadProgress {
     pub done: u64,
     /// In all; 0 = unknown.
     pub total: u64,
+    /// What the numbers count: `items` or `bytes`.
+    pub unit: &'static str,
 }
 
 /// The place of the model.
@@ -79,16 +76,9 @@ pub struct ModelSlot {
 
 impl Default for ModelSlot {
     fn default() -> Self {
-        let progress = LoadProgress {
-            stage: "starting".to_owned(),
-            done: 0,
-            total: 0,
-        };
-        Self {
-            ready: OnceLock::new(),
-            failed: OnceLock::new(),
-            progress: Mutex::new(progress),
-        }
+        let progress =
+            LoadProgress { stage: "starting".to_owned(), done: 0, total: 0, unit: "items" };
+        Self { ready: OnceLock::new(), failed: OnceLock::new(), progress: Mutex::new(progress) }
     }
 }
 
@@ -99,11 +89,12 @@ impl ModelSlot {
 
     /// Notes how far loading is.
     pub fn report(&self, event: &ProgressEvent) {
-        *self.lock() = LoadProgress {
-            stage: event.stage.clone(),
-            done: event.done,
-            total: event.total,
+        let unit = match event.unit {
+            Unit::Items => "items",
+            Unit::Bytes => "bytes",
         };
+        *self.lock() =
+            LoadProgress { stage: event.stage.clone(), done: event.done, total: event.total, unit };
     }
 
     /// How far loading is.
@@ -140,12 +131,9 @@ impl ModelSlot {
             Some(model) => Ok(model),
             None if self.has_failed() => Err(ApiError::load_failed()),
             None => {
-                let LoadProgress { stage, done, total } = self.progress();
-                let text = if total > 0 {
-                    format!("{stage}, {done} of {total}")
-                } else {
-                    stage
-                };
+                let LoadProgress { stage, done, total, unit } = self.progress();
+                let text =
+                    if total > 0 { format!("{stage}, {done} of {total} {unit}") } else { stage };
                 Err(ApiError::loading(&text))
             }
         }
@@ -158,10 +146,7 @@ mod tests {
 
     #[test]
     fn paths_do_not_leave_the_house() {
-        assert_eq!(
-            served_name("Qwen/Qwen2.5-0.5B-Instruct"),
-            "Qwen/Qwen2.5-0.5B-Instruct"
-        );
+        assert_eq!(served_name("Qwen/Qwen2.5-0.5B-Instruct"), "Qwen/Qwen2.5-0.5B-Instruct");
         assert_eq!(served_name("/models/private/Qwen2.5"), "Qwen2.5");
         assert_eq!(served_name("models/tiny.gguf"), "tiny.gguf");
         assert_eq!(served_name("./tiny"), "tiny");
@@ -174,17 +159,12 @@ mod tests {
             stage: "load weights".into(),
             done: 3,
             total: 7,
+            unit: Unit::Items,
         });
         let error = slot.get().map(|_| ()).unwrap_err();
-        assert_eq!(
-            (error.status().as_u16(), error.code()),
-            (503, Some("model_loading"))
-        );
-        assert!(error.message().contains("load weights, 3 of 7"));
+        assert_eq!((error.status().as_u16(), error.code()), (503, Some("model_loading")));
+        assert!(error.message().contains("load weights, 3 of 7 items"));
         slot.set_failed();
-        assert_eq!(
-            slot.get().map(|_| ()).unwrap_err().code(),
-            Some("model_load_failed")
-        );
+        assert_eq!(slot.get().map(|_| ()).unwrap_err().code(), Some("model_load_failed"));
     }
 }

@@ -29,9 +29,5 @@ pub async fn document() -> Response {
 /// `GET /docs`. The page loads nothing but the document of the same server.
 pub async fn page() -> Response {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
-    (
-        [(header::CONTENT_SECURITY_POLICY, policy)],
-        Html(include_str!("docs.html")),
-    )
-        .into_response()
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html"))).into_response()
 }

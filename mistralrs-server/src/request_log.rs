@@ -37,17 +37,11 @@ impl RequestLog {
         let (lines, queue) = mpsc::sync_channel(QUEUE_LINES);
         let thread = std::thread::Builder::new().name("request-log".to_owned());
         let writer = thread.spawn(move || write_lines(file, &queue))?;
-        Ok(Self {
-            lines: Some(lines),
-            writer: Some(writer),
-        })
+        Ok(Self { lines: Some(lines), writer: Some(writer) })
     }
 
     fn write(&self, line: &Value) {
-        let sent = self
-            .lines
-            .as_ref()
-            .map(|lines| lines.try_send(line.to_string()));
+        let sent = self.lines.as_ref().map(|lines| lines.try_send(line.to_string()));
         if !matches!(sent, Some(Ok(()))) {
             tracing::warn!("--log: the disk is too slow, a line was lost");
         }
@@ -115,35 +109,21 @@ pub async fn record(State(app): State<Arc<AppState>>, request: Request, next: Ne
     if app.log.is_none() || request.method() != axum::http::Method::POST {
         return next.run(request).await;
     }
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .map(|id| id.0.clone());
+    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
     let path = request.uri().path().to_owned();
     let (parts, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, app.config.max_body_bytes).await else {
         return ApiError::body_too_large(app.config.max_body_bytes).into_response();
     };
-    let millis = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let time = u64::try_from(millis).unwrap_or(u64::MAX);
     let mut line = json!({"time_ms": time, "id": id, "path": path, "request": as_json(&bytes)});
-    let response = next
-        .run(Request::from_parts(parts, Body::from(bytes)))
-        .await;
+    let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     line["status"] = response.status().as_u16().into();
-    let tee = Tee {
-        app,
-        line,
-        answer: Vec::new(),
-        bytes: 0,
-        complete: false,
-    };
+    let tee = Tee { app, line, answer: Vec::new(), bytes: 0, complete: false };
     let (parts, body) = response.into_parts();
-    let frames = stream::unfold(
-        (body.into_data_stream(), tee),
-        |(mut frames, mut tee)| async move {
+    let frames =
+        stream::unfold((body.into_data_stream(), tee), |(mut frames, mut tee)| async move {
             match frames.next().await {
                 Some(frame) => {
                     if let Ok(bytes) = &frame {
@@ -156,7 +136,6 @@ pub async fn record(State(app): State<Arc<AppState>>, request: Request, next: Ne
                     None
                 }
             }
-        },
-    );
+        });
     Response::from_parts(parts, Body::from_stream(frames))
 }

@@ -34,42 +34,49 @@ pub struct ServeOptions {
     pub drain: Duration,
 }
 
-/// Opens the port, loads the model, answers until `stop` completes, then drains.
+/// Opens the port.
 ///
 /// # Errors
-/// When the port cannot be opened or the model cannot be loaded.
+/// When it cannot be opened.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address} (--serve-ip, --port)"))
+}
+
+/// Loads the model while the port is already open, answers until `stop` completes, then drains.
+///
+/// # Errors
+/// When the model cannot be loaded.
 pub async fn run(
     app: Arc<AppState>,
     load: LoadOptions,
-    options: ServeOptions,
+    listener: TcpListener,
+    drain_limit: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(options.address)
-        .await
-        .with_context(|| format!("cannot listen on {} (--serve-ip, --port)", options.address))?;
     let address = listener.local_addr()?;
-    tracing::info!("listening on http://{address}; the model is being loaded");
+    tracing::info!("listening on http://{address}; loading {}", load.model);
     let (close, closing) = watch::channel(false);
-    let connections = tokio::spawn(accept(listener, app::router(Arc::clone(&app)), closing));
+    let accepting = tokio::spawn(accept(listener, app::router(Arc::clone(&app)), closing));
     let model = load.model.clone();
-    let loading = load_model(Arc::clone(&app), load);
-    tokio::pin!(loading, stop);
-    let mut outcome = Ok(());
-    let stopped_early = tokio::select! {
-        () = &mut stop => true,
-        result = &mut loading => {
-            match result {
-                Ok(()) => announce(&app, address),
-                Err(error) => outcome = Err(anyhow::Error::new(error).context(format!("cannot load `{model}`"))),
-            }
-            false
+    tokio::pin!(stop);
+    let loaded = tokio::select! {
+        () = &mut stop => None,
+        loaded = load_model(Arc::clone(&app), load) => Some(loaded),
+    };
+    let outcome = match loaded {
+        None => Ok(()),
+        Some(Err(error)) => {
+            Err(anyhow::Error::new(error).context(format!("cannot load `{model}`")))
+        }
+        Some(Ok(())) => {
+            announce(&app, address);
+            stop.await;
+            Ok(())
         }
     };
-    if !stopped_early && outcome.is_ok() {
-        stop.await;
-    }
-    drain(&app, &close, options.drain).await;
-    connections.abort();
+    drain(&app, &close, drain_limit).await;
+    accepting.abort();
     outcome
 }
 
@@ -84,10 +91,7 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), Loa
     let model = load.model.clone();
     let loaded = tokio::task::spawn_blocking(move || Llm::load(load)).await;
     let loaded = loaded.unwrap_or_else(|error| {
-        Err(LoadError::NotFound {
-            model,
-            reason: format!("loading panicked: {error}"),
-        })
+        Err(LoadError::NotFound { model, reason: format!("loading panicked: {error}") })
     });
     match loaded {
         Ok(llm) => {
@@ -116,24 +120,14 @@ fn announce(app: &AppState, address: SocketAddr) {
         info.max_sequence_length
     );
     let (route, body) = if info.has_chat_template {
-        (
-            "chat/completions",
-            r#"{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":64}"#,
-        )
+        ("chat/completions", r#"{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":64}"#)
     } else {
         tracing::info!(
             "this model has no chat template: use /v1/completions, or give one with --chat-template"
         );
-        (
-            "completions",
-            r#"{"prompt":"Once upon a time","max_tokens":64}"#,
-        )
+        ("completions", r#"{"prompt":"Once upon a time","max_tokens":64}"#)
     };
-    let key = if app.config.api_keys.is_empty() {
-        ""
-    } else {
-        " -H 'Authorization: Bearer KEY'"
-    };
+    let key = if app.config.api_keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
     tracing::info!(
         "try: curl http://{address}/v1/{route} -H 'Content-Type: application/json'{key} -d '{body}'  (docs: http://{address}/docs)"
     );
@@ -179,8 +173,7 @@ async fn connection(socket: TcpStream, router: Router, mut closing: watch::Recei
         async move { router.oneshot(request).await as Result<Response<_>, Infallible> }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let serving = http.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(serving);
     let ended = tokio::select! {

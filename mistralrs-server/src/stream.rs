@@ -8,7 +8,7 @@ use crate::metrics::{Meter, Outcome};
 use crate::openai::response::{self, UsageBody};
 use futures::stream::{BoxStream, SelectAll, Stream, StreamExt, select_all, unfold};
 use mistralrs_core::request::TokenLogprobs;
-use mistralrs_core::{Delta, FinishReason, Generation, RequestError, Usage};
+use mistralrs_core::{Delta, FinishReason, RequestError, Usage};
 use std::collections::VecDeque;
 
 /// One piece, and the answer it belongs to.
@@ -38,15 +38,6 @@ pub struct Notes {
     pub context_tokens: usize,
     /// A warning is an error.
     pub strict: bool,
-}
-
-/// The engine's answer as a stream.
-pub fn generation_stream(
-    generation: Generation,
-) -> impl Stream<Item = Result<Delta, RequestError>> + Send {
-    unfold(generation, |mut generation| async move {
-        generation.next().await.map(|delta| (delta, generation))
-    })
 }
 
 impl Choices {
@@ -117,12 +108,7 @@ impl Choices {
                 None => break,
                 Some(Err(error)) => return Err(error),
                 Some(Ok((choice, delta))) => {
-                    if let Delta::Prompt {
-                        prompt_tokens,
-                        truncated_tokens,
-                        ..
-                    } = &delta
-                    {
+                    if let Delta::Prompt { prompt_tokens, truncated_tokens, .. } = &delta {
                         missing -= 1;
                         notes.at_prompt(*prompt_tokens, *truncated_tokens)?;
                     }
@@ -137,11 +123,7 @@ impl Choices {
 
 impl Drop for Choices {
     fn drop(&mut self) {
-        self.meter.end(if self.open == 0 {
-            Outcome::Answered
-        } else {
-            Outcome::Cancelled
-        });
+        self.meter.end(if self.open == 0 { Outcome::Answered } else { Outcome::Cancelled });
     }
 }
 
@@ -218,21 +200,15 @@ pub async fn collect(
     mut choices: Choices,
     mut notes: Notes,
 ) -> Result<(Answer, Vec<String>), ApiError> {
-    let mut answers: Vec<_> = (0..choices.total)
-        .map(|i| ChoiceAnswer::empty(choices.first_of_prompt(i)))
-        .collect();
+    let mut answers: Vec<_> =
+        (0..choices.total).map(|i| ChoiceAnswer::empty(choices.first_of_prompt(i))).collect();
     while let Some(event) = choices.next().await {
         let (choice, delta) = event?;
         let Some(answer) = answers.get_mut(choice) else {
             return Err(ApiError::internal());
         };
         match delta {
-            Delta::Prompt {
-                prompt_tokens,
-                truncated_tokens,
-                logprobs,
-                ..
-            } => {
+            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
                 if answer.first_of_prompt {
                     let found = notes.at_prompt(prompt_tokens, truncated_tokens)?;
                     notes.warnings.extend(found);
@@ -326,12 +302,7 @@ impl<D: Dialect> Sender<D> {
 
     fn delta(&mut self, choice: usize, delta: Delta) -> Vec<String> {
         match delta {
-            Delta::Prompt {
-                prompt_tokens,
-                truncated_tokens,
-                logprobs,
-                ..
-            } => {
+            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
                 let mut warnings = std::mem::take(&mut self.notes.warnings);
                 if self.choices.first_of_prompt(choice) {
                     match self.notes.at_prompt(prompt_tokens, truncated_tokens) {
@@ -342,11 +313,7 @@ impl<D: Dialect> Sender<D> {
                         }
                     }
                 }
-                self.dialect.open(Opening {
-                    choice,
-                    prompt_logprobs: &logprobs,
-                    warnings,
-                })
+                self.dialect.open(Opening { choice, prompt_logprobs: &logprobs, warnings })
             }
             Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
                 Vec::new()
@@ -354,11 +321,7 @@ impl<D: Dialect> Sender<D> {
             Delta::Text { text, logprobs, .. } => self.dialect.text(choice, text, &logprobs),
             Delta::Finished { reason, usage, .. } => {
                 let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));
-                self.finished.push(ChoiceAnswer {
-                    reason,
-                    usage,
-                    ..empty
-                });
+                self.finished.push(ChoiceAnswer { reason, usage, ..empty });
                 self.dialect.finish(choice, reason)
             }
         }
@@ -366,9 +329,7 @@ impl<D: Dialect> Sender<D> {
 
     fn fail(&mut self, error: &ApiError) {
         self.choices.stop();
-        let body = serde_json::to_string(&error.to_body())
-            .into_iter()
-            .collect();
+        let body = serde_json::to_string(&error.to_body()).into_iter().collect();
         let frames = self.end(body);
         self.frames.extend(frames);
     }
@@ -381,5 +342,4 @@ impl<D: Dialect> Sender<D> {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

@@ -22,9 +22,7 @@ const SELECTORS: [(&str, &str); 12] = [
 
 /// If one of these selectors is among the words: what to tell.
 pub(super) fn selector(words: &[OsString]) -> Option<String> {
-    let found = SELECTORS
-        .iter()
-        .find(|(name, _)| words.iter().skip(1).any(|word| word == name));
+    let found = SELECTORS.iter().find(|(name, _)| words.iter().skip(1).any(|word| word == name));
     found.map(|(name, what)| format!("the selector `{name}` ({what}) is not built yet"))
 }
 
@@ -72,22 +70,15 @@ pub(super) struct NotBuiltArgs {
 impl NotBuiltArgs {
     /// The first of them that was asked for.
     pub(super) fn first(&self) -> Option<&'static str> {
-        let cache_type = self
-            .pa_cache_type
-            .as_ref()
-            .filter(|kind| !kind.eq_ignore_ascii_case("auto"));
-        let organization = self
-            .organization
-            .as_ref()
-            .filter(|kind| !kind.eq_ignore_ascii_case("default"));
+        let cache_type =
+            self.pa_cache_type.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("auto"));
+        let organization =
+            self.organization.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("default"));
         let asked = [
             ("--mcp-port", self.mcp_port.is_some()),
             ("--mcp-config", self.mcp_config.is_some()),
             ("--enable-search", self.enable_search),
-            (
-                "--search-embedding-model",
-                self.search_embedding_model.is_some(),
-            ),
+            ("--search-embedding-model", self.search_embedding_model.is_some()),
             ("--pa-gpu-mem", self.pa_gpu_mem.is_some()),
             ("--pa-cache-type", cache_type.is_some()),
             ("--topology", self.topology.is_some()),
@@ -97,9 +88,6 @@ impl NotBuiltArgs {
             ("--imatrix", self.imatrix.is_some()),
             ("--calibration-file", self.calibration_file.is_some()),
         ];
-        asked
-            .iter()
-            .find(|(_, asked)| *asked)
-            .map(|(name, _)| *name)
+        asked.iter().find(|(_, asked)| *asked).map(|(name, _)| *name)
     }
 }

@@ -35,10 +35,7 @@ pub struct Plan {
 
 /// What to do with the model.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one of it in the process"
-)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in the process")]
 pub enum Mode {
     /// Answer requests.
     Serve(ServerPlan),
@@ -93,13 +90,7 @@ impl TryFrom<Cli> for Plan {
             None if chats => Mode::Chat(chat_options(&cli)),
             None => Mode::Serve(server_plan(&cli, &load, &mut notes)?),
         };
-        Ok(Self {
-            load,
-            mode,
-            threads,
-            log_filter,
-            notes,
-        })
+        Ok(Self { load, mode, threads, log_filter, notes })
     }
 }
 
@@ -110,24 +101,12 @@ fn notes(cli: &Cli) -> Vec<String> {
     let accepted = &cli.accepted;
     let given = [
         ("--cpu", accepted.cpu, ONLY_CPU),
-        (
-            "--num-device-layers",
-            accepted.num_device_layers.is_some(),
-            ONLY_CPU,
-        ),
+        ("--num-device-layers", accepted.num_device_layers.is_some(), ONLY_CPU),
         ("--no-paged-attn", accepted.no_paged_attn, ONLY_CACHE),
         ("--paged-attn", accepted.paged_attn, ONLY_CACHE),
         ("--no-kv-cache", accepted.no_kv_cache, ONLY_CACHE),
-        (
-            "--pa-gpu-mem-usage",
-            accepted.pa_gpu_mem_usage.is_some(),
-            ONLY_CPU,
-        ),
-        (
-            "--arch",
-            accepted.arch.is_some(),
-            "the architecture is read from the model",
-        ),
+        ("--pa-gpu-mem-usage", accepted.pa_gpu_mem_usage.is_some(), ONLY_CPU),
+        ("--arch", accepted.arch.is_some(), "the architecture is read from the model"),
         (
             "--dtype",
             accepted.dtype.is_some(),
@@ -140,9 +119,7 @@ fn notes(cli: &Cli) -> Vec<String> {
         ),
     ];
     let given = given.iter().filter(|(_, given, _)| *given);
-    given
-        .map(|(option, _, why)| format!("{option} has no effect: {why}"))
-        .collect()
+    given.map(|(option, _, why)| format!("{option} has no effect: {why}")).collect()
 }
 
 /// `toml -f FILE` fills what the command line left open.
@@ -170,19 +147,12 @@ fn apply_toml(
             .filter(|(_, given)| *given)
             .map(|(key, _)| format!("`{key}` in the file has no effect")),
     );
-    cli.model.file = model
-        .quantized_filename
-        .map(toml_file::Files::into_list)
-        .unwrap_or_default();
+    cli.model.file = model.quantized_filename.map(toml_file::Files::into_list).unwrap_or_default();
     cli.model.model = cli.model.model.take().or(model.model_id);
     cli.model.isq = cli.model.isq.take().or(model.isq);
     cli.model.max_seq_len = cli.model.max_seq_len.or(model.max_seq_len);
-    cli.model.tokenizer_json = cli
-        .model
-        .tokenizer_json
-        .take()
-        .or(model.tokenizer_json)
-        .or(file.tokenizer_json);
+    cli.model.tokenizer_json =
+        cli.model.tokenizer_json.take().or(model.tokenizer_json).or(file.tokenizer_json);
     cli.template.chat_template = cli.template.chat_template.take().or(model.chat_template);
     cli.template.jinja_explicit = cli.template.jinja_explicit.take().or(model.jinja_explicit);
     Ok(())
@@ -224,12 +194,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
     }
     Ok(LoadOptions {
         gguf_files: cli.model.file.clone(),
-        tokenizer_json: cli
-            .model
-            .tokenizer_json
-            .as_deref()
-            .map(tokenizer_file)
-            .transpose()?,
+        tokenizer_json: cli.model.tokenizer_json.as_deref().map(tokenizer_file).transpose()?,
         chat_template: cli
             .template
             .chat_template
@@ -252,11 +217,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         prefix_cache: cli.cache.prefix_cache_n > 0,
         seed: cli.model.seed,
         hub: hub_options(&cli.model)?,
-        progress: if cli.model.silent {
-            Progress::silent()
-        } else {
-            Progress::terminal()
-        },
+        progress: if cli.model.silent { Progress::silent() } else { Progress::terminal() },
         ..LoadOptions::new(model)
     })
 }
@@ -265,61 +226,40 @@ fn existing(option: &str, path: &Path) -> Result<PathBuf, Refusal> {
     if path.is_file() {
         Ok(path.to_owned())
     } else {
-        Err(told(format!(
-            "{option}: there is no file {}",
-            path.display()
-        )))
+        Err(told(format!("{option}: there is no file {}", path.display())))
     }
 }
 
 fn tokenizer_file(path: &Path) -> Result<PathBuf, Refusal> {
-    let path = if path.is_dir() {
-        path.join("tokenizer.json")
-    } else {
-        path.to_owned()
-    };
+    let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
     existing("--tokenizer-json (a local file or folder)", &path)
 }
 
 /// The numbers are the 0.6 line's short names.
 fn isq(name: &str) -> Result<QuantType, Refusal> {
-    const BITS: [(&str, &str); 6] = [
-        ("2", "Q2_K"),
-        ("3", "Q3_K"),
-        ("4", "Q4_K"),
-        ("5", "Q5_K"),
-        ("6", "Q6_K"),
-        ("8", "Q8_0"),
-    ];
-    const NOT_BUILT: [&str; 10] = [
-        "q8_1", "q8k", "hqq4", "hqq8", "fp8", "afq2", "afq3", "afq4", "afq6", "afq8",
-    ];
+    const BITS: [(&str, &str); 6] =
+        [("2", "Q2_K"), ("3", "Q3_K"), ("4", "Q4_K"), ("5", "Q5_K"), ("6", "Q6_K"), ("8", "Q8_0")];
+    const NOT_BUILT: [&str; 10] =
+        ["q8_1", "q8k", "hqq4", "hqq8", "fp8", "afq2", "afq3", "afq4", "afq6", "afq8"];
     let lower = name.to_ascii_lowercase();
     if NOT_BUILT.contains(&lower.as_str()) {
         return Err(told(format!("--isq {name} is not built yet")));
     }
-    let full = BITS
-        .iter()
-        .find(|(bits, _)| *bits == lower)
-        .map_or(lower.as_str(), |(_, full)| full);
+    let full =
+        BITS.iter().find(|(bits, _)| *bits == lower).map_or(lower.as_str(), |(_, full)| full);
     QuantType::from_name(full).ok_or_else(|| {
         told(format!("--isq {name}: no such type; one of 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k"))
     })
 }
 
 fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {
-    let (kind, value) = model
-        .token_source
-        .split_once(':')
-        .unwrap_or((&model.token_source, ""));
+    let (kind, value) = model.token_source.split_once(':').unwrap_or((&model.token_source, ""));
     let token_source = match (kind, value) {
         ("literal", token) if !token.is_empty() => TokenSource::Literal(token.to_owned()),
         ("env", name) if !name.is_empty() => match variable(name) {
             Some(token) => TokenSource::Literal(token),
             None => {
-                return Err(told(format!(
-                    "--token-source env:{name}: the variable is not set"
-                )));
+                return Err(told(format!("--token-source env:{name}: the variable is not set")));
             }
         },
         ("path", path) if !path.is_empty() => {
@@ -340,10 +280,7 @@ fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {
     let in_home = model.hf_home.as_ref().map(|home| home.join("hub"));
     Ok(HubOptions {
         token_source,
-        endpoint: model
-            .hf_endpoint
-            .clone()
-            .filter(|endpoint| !endpoint.is_empty()),
+        endpoint: model.hf_endpoint.clone().filter(|endpoint| !endpoint.is_empty()),
         offline: model.offline,
         cache_dir: model.hf_cache_path.clone().or(in_home),
     })
@@ -394,11 +331,7 @@ fn server_plan(
         max_body_bytes: server.max_body_mb.saturating_mul(1_000_000),
         max_n: server.max_n,
         max_choices: load.max_queue.saturating_add(load.max_seqs),
-        max_in_flight: load
-            .max_queue
-            .saturating_add(load.max_seqs)
-            .saturating_add(64)
-            .min(1 << 20),
+        max_in_flight: load.max_queue.saturating_add(load.max_seqs).saturating_add(64).min(1 << 20),
         strict: server.strict,
         keep_alive: keep_alive(server.keep_alive_interval.as_deref(), notes),
         model_name: server.served_model_name.clone(),
@@ -414,11 +347,7 @@ fn server_plan(
         address: SocketAddr::new(server.serve_ip, server.port),
         drain: Duration::from_secs(server.drain_timeout),
     };
-    Ok(ServerPlan {
-        config,
-        serve,
-        log: server.log.clone(),
-    })
+    Ok(ServerPlan { config, serve, log: server.log.clone() })
 }
 
 fn api_keys(server: &ServerArgs) -> Result<ApiKeys, Refusal> {

@@ -8,18 +8,12 @@ use mistralrs_core::loading::source::TokenSource;
 use std::time::Duration;
 
 fn plan(line: &str) -> Result<Plan, Refusal> {
-    let words = ["mistralrs-server"]
-        .into_iter()
-        .chain(line.split_whitespace())
-        .map(OsString::from);
+    let words = ["mistralrs-server"].into_iter().chain(line.split_whitespace()).map(OsString::from);
     Cli::parse_words(words.collect()).and_then(Plan::try_from)
 }
 
 fn refused(line: &str) -> String {
-    plan(line)
-        .map(|plan| format!("{plan:?}"))
-        .expect_err(line)
-        .text()
+    plan(line).map(|plan| format!("{plan:?}")).expect_err(line).text()
 }
 
 fn server(plan: Plan) -> ServerPlan {
@@ -49,32 +43,19 @@ fn options_stand_before_or_after_the_selector() {
             ("dir", ["a.gguf".to_owned()].as_slice())
         );
         assert_eq!(plan.load.max_seqs, 4);
-        assert_eq!(
-            server(plan).serve.address,
-            "127.0.0.1:8080".parse().unwrap()
-        );
+        assert_eq!(server(plan).serve.address, "127.0.0.1:8080".parse().unwrap());
     }
 }
 
 #[test]
 fn defaults() {
     let plan = plan("-m some/model").unwrap();
-    assert_eq!(
-        (
-            plan.load.max_seqs,
-            plan.load.max_queue,
-            plan.load.block_size
-        ),
-        (16, 256, 32)
-    );
+    assert_eq!((plan.load.max_seqs, plan.load.max_queue, plan.load.block_size), (16, 256, 32));
     assert!(plan.load.prefix_cache && plan.threads.is_none());
     let server = server(plan);
     assert_eq!(server.serve.address, "127.0.0.1:1234".parse().unwrap());
     assert_eq!(server.config.max_body_bytes, 50_000_000);
-    assert_eq!(
-        (server.config.max_n, server.config.origins),
-        (16, Origins::Localhost)
-    );
+    assert_eq!((server.config.max_n, server.config.origins), (16, Origins::Localhost));
     assert_eq!(server.serve.drain, Duration::from_secs(30));
 }
 
@@ -92,30 +73,17 @@ fn every_option_arrives() {
         (Some(100), Some(7), Some(2))
     );
     assert_eq!(
-        (
-            plan.load.max_queue,
-            plan.load.prefill_chunk,
-            plan.load.prefix_cache
-        ),
+        (plan.load.max_queue, plan.load.prefill_chunk, plan.load.prefix_cache),
         (3, 64, false)
     );
-    assert_eq!(
-        (plan.load.kv_cache_tokens, plan.load.block_size),
-        (Some(999), 16)
-    );
+    assert_eq!((plan.load.kv_cache_tokens, plan.load.block_size), (Some(999), 16));
     assert_eq!(plan.load.hub.token_source, TokenSource::None);
     let server = server(plan);
     assert!(server.serve.address.ip().is_unspecified());
     assert_eq!(format!("{:?}", server.config.api_keys), "2 API keys");
-    assert_eq!(
-        server.config.origins,
-        Origins::List(vec!["https://a.b".into()])
-    );
+    assert_eq!(server.config.origins, Origins::List(vec!["https://a.b".into()]));
     assert!(server.config.strict && server.config.enable_thinking == Some(true));
-    assert_eq!(
-        (server.config.max_body_bytes, server.config.max_n),
-        (1_000_000, 2)
-    );
+    assert_eq!((server.config.max_body_bytes, server.config.max_n), (1_000_000, 2));
     assert_eq!(server.config.model_name.as_deref(), Some("nick"));
     assert_eq!(server.serve.drain, Duration::from_secs(5));
 }
@@ -145,10 +113,7 @@ fn names_of_in_situ_types() {
         assert_eq!(isq.map(QuantType::name), Some(full), "{name}");
     }
     for name in ["q8_1", "q8k", "hqq4", "HQQ8", "fp8", "afq2", "afq8"] {
-        assert!(
-            refused(&format!("-m x --isq {name}")).contains("not built yet"),
-            "{name}"
-        );
+        assert!(refused(&format!("-m x --isq {name}")).contains("not built yet"), "{name}");
     }
     assert!(refused("-m x --isq q9").contains("no such type"));
 }
@@ -175,11 +140,7 @@ fn what_is_not_built_says_so_before_loading() {
         "ggml -m x -f y -g 1",
         "lora-gguf -m x",
     ] {
-        assert!(
-            refused(line).contains("not built yet"),
-            "{line}: {}",
-            refused(line)
-        );
+        assert!(refused(line).contains("not built yet"), "{line}: {}", refused(line));
     }
     assert!(plan("-m x --pa-cache-type auto -o default").is_ok());
 }
@@ -200,9 +161,7 @@ fn what_has_no_effect_is_told() {
         "--system",
     ] {
         assert!(
-            notes
-                .iter()
-                .any(|note| note.starts_with(&format!("{option} has no effect"))),
+            notes.iter().any(|note| note.starts_with(&format!("{option} has no effect"))),
             "{option}: {notes:?}"
         );
     }
@@ -240,21 +199,13 @@ fn chat_and_bench() {
         plan("-m x -i --system s --temperature 0 --top-k 5 --max-tokens 9 --enable-thinking")
             .unwrap();
     assert_eq!(chat.log_filter, "warn");
-    let Mode::Chat(options) = chat.mode else {
-        panic!("{:?}", chat.mode)
-    };
+    let Mode::Chat(options) = chat.mode else { panic!("{:?}", chat.mode) };
     assert_eq!(
-        (
-            options.system.as_deref(),
-            options.sampling.temperature,
-            options.max_tokens
-        ),
+        (options.system.as_deref(), options.sampling.temperature, options.max_tokens),
         (Some("s"), Some(0.0), Some(9))
     );
     assert_eq!(options.template_kwargs["enable_thinking"], true);
-    let Mode::Chat(once) = plan("-m x --prompt hello").unwrap().mode else {
-        panic!()
-    };
+    let Mode::Chat(once) = plan("-m x --prompt hello").unwrap().mode else { panic!() };
     assert_eq!(once.prompt.as_deref(), Some("hello"));
     for line in [
         "-m d -f a.gguf --max-seqs 4 bench gguf -p 16,32 -g 8 -c 1,2",
@@ -262,30 +213,19 @@ fn chat_and_bench() {
     ] {
         let plan = plan(line).unwrap_or_else(|refusal| panic!("{line}: {}", refusal.text()));
         assert_eq!((plan.load.model.as_str(), plan.load.max_seqs), ("d", 4));
-        let Mode::Bench(bench) = plan.mode else {
-            panic!("{line}")
-        };
-        assert_eq!(
-            (bench.prompt_tokens, bench.concurrency),
-            (vec![16, 32], vec![1, 2])
-        );
+        let Mode::Bench(bench) = plan.mode else { panic!("{line}") };
+        assert_eq!((bench.prompt_tokens, bench.concurrency), (vec![16, 32], vec![1, 2]));
     }
 }
 
 #[test]
 fn a_file_names_the_model_and_the_command_line_wins() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(
-        file.path(),
-        "[model]\nmodel_id = \"a/b\"\nisq = \"q8_0\"\narch = \"llama\"\n",
-    )
-    .unwrap();
+    std::fs::write(file.path(), "[model]\nmodel_id = \"a/b\"\nisq = \"q8_0\"\narch = \"llama\"\n")
+        .unwrap();
     let line = format!("toml -f {} --isq q4k", file.path().display());
     let plan = plan(&line).unwrap();
-    assert_eq!(
-        (plan.load.model.as_str(), plan.load.gguf_files.len()),
-        ("a/b", 0)
-    );
+    assert_eq!((plan.load.model.as_str(), plan.load.gguf_files.len()), ("a/b", 0));
     assert_eq!(plan.load.isq.map(QuantType::name), Some("Q4_K"));
     assert!(plan.notes.iter().any(|note| note.contains("arch")));
 }
@@ -293,37 +233,18 @@ fn a_file_names_the_model_and_the_command_line_wins() {
 #[test]
 fn rubbish_in_the_keep_alive_interval_warns() {
     let words = |value: &str| {
-        [
-            "mistralrs-server",
-            "-m",
-            "x",
-            "--keep-alive-interval",
-            value,
-        ]
-        .map(OsString::from)
-        .to_vec()
+        ["mistralrs-server", "-m", "x", "--keep-alive-interval", value].map(OsString::from).to_vec()
     };
-    let of = |value| {
-        Cli::parse_words(words(value))
-            .and_then(Plan::try_from)
-            .unwrap()
-    };
+    let of = |value| Cli::parse_words(words(value)).and_then(Plan::try_from).unwrap();
     let good = of("250");
     assert!(good.notes.is_empty());
     assert_eq!(server(good).config.keep_alive, Duration::from_millis(250));
     for rubbish in ["abc", "", "0", "-5", "1.5"] {
-        let words = [
-            words("1")[..3].to_vec(),
-            vec![format!("--keep-alive-interval={rubbish}").into()],
-        ]
-        .concat();
+        let words =
+            [words("1")[..3].to_vec(), vec![format!("--keep-alive-interval={rubbish}").into()]]
+                .concat();
         let plan = Cli::parse_words(words).and_then(Plan::try_from).unwrap();
-        assert!(
-            plan.notes
-                .iter()
-                .any(|note| note.contains("KEEP_ALIVE_INTERVAL")),
-            "{rubbish}"
-        );
+        assert!(plan.notes.iter().any(|note| note.contains("KEEP_ALIVE_INTERVAL")), "{rubbish}");
         assert_eq!(server(plan).config.keep_alive, Duration::from_secs(10));
     }
 }

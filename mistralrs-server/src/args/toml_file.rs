@@ -60,16 +60,10 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, String> {
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let file = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     if file.speculative.is_some() {
-        return Err(format!(
-            "{}: the table [speculative] is not built yet",
-            path.display()
-        ));
+        return Err(format!("{}: the table [speculative] is not built yet", path.display()));
     }
     if file.anymoe.is_some() {
-        return Err(format!(
-            "{}: the table [anymoe] is not built yet",
-            path.display()
-        ));
+        return Err(format!("{}: the table [anymoe] is not built yet", path.display()));
     }
     Ok(file)
 }
@@ -87,10 +81,7 @@ mod tests {
         let text = "[model]\ntok_model_id = \"t.json\"\nquantized_model_id = \"dir\"\nquantized_filename = \"a.gguf b.gguf\"\n";
         let file = parse(text).unwrap();
         assert_eq!(file.model.model_id.as_deref(), Some("dir"));
-        assert_eq!(
-            file.model.quantized_filename.unwrap().into_list(),
-            ["a.gguf", "b.gguf"]
-        );
+        assert_eq!(file.model.quantized_filename.unwrap().into_list(), ["a.gguf", "b.gguf"]);
         assert_eq!(file.model.tokenizer_json, Some("t.json".into()));
         let plain =
             parse("tokenizer_json = \"x\"\n[model]\nmodel_id = \"q\"\narch = \"qwen2\"\n").unwrap();

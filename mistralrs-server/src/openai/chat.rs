@@ -107,12 +107,7 @@ impl ChatBody {
         let messages = self.messages.into_core()?;
         let options = generate.options.clone();
         Ok(Chat {
-            request: ChatRequest {
-                messages,
-                tools: Vec::new(),
-                template_kwargs,
-                options,
-            },
+            request: ChatRequest { messages, tools: Vec::new(), template_kwargs, options },
             generate,
         })
     }
@@ -123,39 +118,23 @@ impl ChatBody {
             value.as_str().is_some_and(|word| words.contains(&word))
         };
         let refused = [
-            (
-                "tools",
-                self.tools.as_ref().is_some_and(|tools| !is_empty(tools)),
-            ),
+            ("tools", self.tools.as_ref().is_some_and(|tools| !is_empty(tools))),
             (
                 "tool_choice",
-                self.tool_choice
-                    .as_ref()
-                    .is_some_and(|choice| !is_word(choice, &["none", "auto"])),
+                self.tool_choice.as_ref().is_some_and(|choice| !is_word(choice, &["none", "auto"])),
             ),
-            (
-                "functions",
-                self.functions
-                    .as_ref()
-                    .is_some_and(|functions| !is_empty(functions)),
-            ),
+            ("functions", self.functions.as_ref().is_some_and(|functions| !is_empty(functions))),
             (
                 "function_call",
-                self.function_call
-                    .as_ref()
-                    .is_some_and(|call| !is_word(call, &["none", "auto"])),
+                self.function_call.as_ref().is_some_and(|call| !is_word(call, &["none", "auto"])),
             ),
             (
                 "response_format",
-                self.response_format
-                    .as_ref()
-                    .is_some_and(|format| format["type"] != "text"),
+                self.response_format.as_ref().is_some_and(|format| format["type"] != "text"),
             ),
             (
                 "modalities",
-                self.modalities
-                    .as_ref()
-                    .is_some_and(|list| *list != serde_json::json!(["text"])),
+                self.modalities.as_ref().is_some_and(|list| *list != serde_json::json!(["text"])),
             ),
             ("audio", self.audio.is_some()),
             ("web_search_options", self.web_search_options.is_some()),
@@ -170,15 +149,11 @@ impl ChatBody {
     }
 
     fn top_logprobs(&self) -> Result<Option<usize>, ApiError> {
-        match (
-            self.logprobs.unwrap_or(false),
-            self.top_logprobs.map(|top| top.0),
-        ) {
+        match (self.logprobs.unwrap_or(false), self.top_logprobs.map(|top| top.0)) {
             (false, None | Some(0)) => Ok(None),
-            (false, Some(_)) => Err(ApiError::invalid(
-                "top_logprobs",
-                "`top_logprobs` needs `logprobs: true`",
-            )),
+            (false, Some(_)) => {
+                Err(ApiError::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"))
+            }
             (true, Some(top)) if top > MAX_TOP_LOGPROBS => Err(ApiError::invalid(
                 "top_logprobs",
                 format!("`top_logprobs` is {top}; it has to be 0 to {MAX_TOP_LOGPROBS}"),
@@ -306,12 +281,7 @@ impl ChatDialect {
     }
 
     fn choice(index: usize, delta: ChunkDelta) -> ChunkChoice {
-        ChunkChoice {
-            index,
-            delta,
-            logprobs: None,
-            finish_reason: None,
-        }
+        ChunkChoice { index, delta, logprobs: None, finish_reason: None }
     }
 
     fn logprobs(&self, tokens: &[TokenLogprobs]) -> Option<ChatLogprobs> {
@@ -325,11 +295,7 @@ impl ChatDialect {
             index,
             logprobs: self.logprobs(&choice.tokens),
             finish_reason: response::finish_reason(choice.reason),
-            message: AssistantMessage {
-                role: "assistant",
-                content: choice.text,
-                refusal: None,
-            },
+            message: AssistantMessage { role: "assistant", content: choice.text, refusal: None },
         };
         ChatCompletionResponse {
             id: self.head.id.clone(),
@@ -346,33 +312,21 @@ impl ChatDialect {
 
 impl Dialect for ChatDialect {
     fn open(&mut self, opening: Opening<'_>) -> Vec<String> {
-        let delta = ChunkDelta {
-            role: Some("assistant"),
-            content: Some(String::new()),
-        };
+        let delta = ChunkDelta { role: Some("assistant"), content: Some(String::new()) };
         let mut chunk = self.chunk(Some(Self::choice(opening.choice, delta)));
         chunk.warnings = opening.warnings;
         response::json(&chunk)
     }
 
     fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String> {
-        let delta = ChunkDelta {
-            role: None,
-            content: Some(text),
-        };
+        let delta = ChunkDelta { role: None, content: Some(text) };
         let logprobs = self.logprobs(tokens);
-        response::json(&self.chunk(Some(ChunkChoice {
-            logprobs,
-            ..Self::choice(choice, delta)
-        })))
+        response::json(&self.chunk(Some(ChunkChoice { logprobs, ..Self::choice(choice, delta) })))
     }
 
     fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
         let finish_reason = Some(response::finish_reason(reason));
-        let end = ChunkChoice {
-            finish_reason,
-            ..Self::choice(choice, ChunkDelta::default())
-        };
+        let end = ChunkChoice { finish_reason, ..Self::choice(choice, ChunkDelta::default()) };
         response::json(&self.chunk(Some(end)))
     }
 
@@ -391,12 +345,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const LIMITS: Limits = Limits {
-        max_n: 4,
-        max_choices: 8,
-        context_tokens: 100,
-        vocab_size: 50,
-    };
+    const LIMITS: Limits = Limits { max_n: 4, max_choices: 8, context_tokens: 100, vocab_size: 50 };
 
     fn read(mut body: Value) -> Result<(Chat, Vec<String>), ApiError> {
         if body.get("messages").is_none() {
@@ -414,18 +363,9 @@ mod tests {
         let asked = |body| read(body).unwrap().0.request.options.logprobs;
         assert_eq!(asked(json!({})), None);
         assert_eq!(asked(json!({"logprobs": true})), Some(0));
-        assert_eq!(
-            asked(json!({"logprobs": true, "top_logprobs": 20})),
-            Some(20)
-        );
-        for body in [
-            json!({"top_logprobs": 1}),
-            json!({"logprobs": true, "top_logprobs": 21}),
-        ] {
-            assert_eq!(
-                read(body).map(|_| ()).unwrap_err().field(),
-                Some("top_logprobs")
-            );
+        assert_eq!(asked(json!({"logprobs": true, "top_logprobs": 20})), Some(20));
+        for body in [json!({"top_logprobs": 1}), json!({"logprobs": true, "top_logprobs": 21})] {
+            assert_eq!(read(body).map(|_| ()).unwrap_err().field(), Some("top_logprobs"));
         }
     }
 
@@ -455,10 +395,7 @@ mod tests {
             (json!({"tools": [{"type": "function"}]}), "tools"),
             (json!({"tools": 5}), "tools"),
             (json!({"tool_choice": "required"}), "tool_choice"),
-            (
-                json!({"response_format": {"type": "json_object"}}),
-                "response_format",
-            ),
+            (json!({"response_format": {"type": "json_object"}}), "response_format"),
             (json!({"response_format": "text"}), "response_format"),
             (json!({"modalities": ["audio"]}), "modalities"),
             (json!({"audio": {}}), "audio"),

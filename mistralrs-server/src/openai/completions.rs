@@ -190,12 +190,7 @@ impl CompletionBody {
         generate.options.logprobs = logprobs;
         generate.options.prompt_logprobs = logprobs.filter(|_| echo);
         let prompts = self.prompt.into_core(generate.n, limits)?;
-        Ok(Completion {
-            prompts,
-            generate,
-            echo,
-            prompt_only,
-        })
+        Ok(Completion { prompts, generate, echo, prompt_only })
     }
 }
 
@@ -213,11 +208,7 @@ impl Prompts {
             return Err(ApiError::invalid("prompt", message));
         }
         let check = |(i, prompt): (usize, PromptBody)| {
-            let path = if count == 1 {
-                "prompt".to_owned()
-            } else {
-                format!("prompt[{i}]")
-            };
+            let path = if count == 1 { "prompt".to_owned() } else { format!("prompt[{i}]") };
             match prompt {
                 PromptBody::Text(text) => Ok(Prompt::Text(text)),
                 PromptBody::Tokens(tokens) if tokens.is_empty() => {
@@ -315,10 +306,7 @@ impl CompletionLogprobs {
 
 /// Characters that begin in these bytes.
 fn characters(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000)
-        .count()
+    bytes.iter().filter(|&&byte| byte & 0b1100_0000 != 0b1000_0000).count()
 }
 
 /// The prompt of an answer that begins with it.
@@ -432,9 +420,8 @@ impl CompletionDialect {
     }
 
     fn whole_choice(&mut self, index: usize, answer: ChoiceAnswer) -> CompletionChoice {
-        let (mut text, mut logprobs) = self
-            .echo(index, &answer.prompt_logprobs)
-            .unwrap_or_default();
+        let (mut text, mut logprobs) =
+            self.echo(index, &answer.prompt_logprobs).unwrap_or_default();
         if !self.prompt_only {
             text.push_str(&answer.text);
             let tail = self.logprobs(index, &answer.tokens);
@@ -483,12 +470,7 @@ impl Dialect for CompletionDialect {
         match self.echo(opening.choice, opening.prompt_logprobs) {
             Some((text, logprobs)) => {
                 let index = opening.choice;
-                self.chunk(Some(CompletionChoice {
-                    index,
-                    text,
-                    logprobs,
-                    finish_reason: None,
-                }))
+                self.chunk(Some(CompletionChoice { index, text, logprobs, finish_reason: None }))
             }
             None => Vec::new(),
         }
@@ -499,12 +481,7 @@ impl Dialect for CompletionDialect {
             return Vec::new();
         }
         let logprobs = self.logprobs(choice, tokens);
-        self.chunk(Some(CompletionChoice {
-            index: choice,
-            text,
-            logprobs,
-            finish_reason: None,
-        }))
+        self.chunk(Some(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
     }
 
     fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
@@ -527,5 +504,4 @@ impl Dialect for CompletionDialect {
 }
 
 #[cfg(test)]
-#[path = "completions_tests.rs"]
 mod tests;

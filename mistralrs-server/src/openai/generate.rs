@@ -143,10 +143,7 @@ impl GenerateBody {
     ) -> Result<Generate, ApiError> {
         self.warn(warnings);
         if self.grammar.is_some() {
-            return Err(ApiError::unsupported(
-                "grammar",
-                "`grammar` is not supported yet",
-            ));
+            return Err(ApiError::unsupported("grammar", "`grammar` is not supported yet"));
         }
         let n = self.n.map_or(1, |n| n.0);
         if n == 0 || n > limits.max_n {
@@ -157,21 +154,15 @@ impl GenerateBody {
         }
         let timeout = match self.timeout_ms {
             Some(Count(0)) => {
-                return Err(ApiError::invalid(
-                    "timeout_ms",
-                    "`timeout_ms` has to be 1 or more",
-                ));
+                return Err(ApiError::invalid("timeout_ms", "`timeout_ms` has to be 1 or more"));
             }
             Some(Count(millis)) => Some(Duration::from_millis(millis as u64)),
             None => None,
         };
         let (max_tokens, min_tokens) = self.token_bounds(limits)?;
         let stream = self.stream.unwrap_or(false);
-        let include_usage = stream
-            && self
-                .stream_options
-                .and_then(|o| o.include_usage)
-                .unwrap_or(false);
+        let include_usage =
+            stream && self.stream_options.and_then(|o| o.include_usage).unwrap_or(false);
         let sampling = self.sampling(limits, warnings)?;
         let stop_token_ids = self.stop_token_ids(limits)?;
         let options = GenerateOptions {
@@ -186,12 +177,7 @@ impl GenerateBody {
             truncate_sequence: self.truncate_sequence.unwrap_or(false),
             timeout,
         };
-        Ok(Generate {
-            options,
-            n,
-            stream,
-            include_usage,
-        })
+        Ok(Generate { options, n, stream, include_usage })
     }
 
     fn warn(&self, warnings: &mut Vec<String>) {
@@ -221,24 +207,9 @@ impl GenerateBody {
                 "xtc_probability",
                 self.xtc_probability.is_some(),
             ),
-            (
-                "mirostat_tau",
-                self.mirostat_tau.is_some(),
-                "mirostat",
-                mirostat_on,
-            ),
-            (
-                "mirostat_eta",
-                self.mirostat_eta.is_some(),
-                "mirostat",
-                mirostat_on,
-            ),
-            (
-                "dry_base",
-                self.dry_base.is_some(),
-                "dry_multiplier",
-                self.dry_multiplier.is_some(),
-            ),
+            ("mirostat_tau", self.mirostat_tau.is_some(), "mirostat", mirostat_on),
+            ("mirostat_eta", self.mirostat_eta.is_some(), "mirostat", mirostat_on),
+            ("dry_base", self.dry_base.is_some(), "dry_multiplier", self.dry_multiplier.is_some()),
             (
                 "dry_allowed_length",
                 self.dry_allowed_length.is_some(),
@@ -272,10 +243,7 @@ impl GenerateBody {
         };
         match max {
             Some(0) => {
-                return Err(ApiError::invalid(
-                    field,
-                    format!("`{field}` has to be 1 or more"),
-                ));
+                return Err(ApiError::invalid(field, format!("`{field}` has to be 1 or more")));
             }
             Some(max) if max > limits.context_tokens => {
                 let context = limits.context_tokens;
@@ -299,10 +267,8 @@ impl GenerateBody {
     fn stop_token_ids(&self, limits: &Limits) -> Result<Vec<u32>, ApiError> {
         let ids = self.stop_token_ids.clone().unwrap_or_default();
         if ids.len() > MAX_STOP_TOKEN_IDS {
-            let message = format!(
-                "`stop_token_ids` has {} entries; at most {MAX_STOP_TOKEN_IDS}",
-                ids.len()
-            );
+            let message =
+                format!("`stop_token_ids` has {} entries; at most {MAX_STOP_TOKEN_IDS}", ids.len());
             return Err(ApiError::invalid("stop_token_ids", message));
         }
         for (i, &id) in ids.iter().enumerate() {
@@ -402,9 +368,7 @@ impl GenerateBody {
             biases.push((id, bounded));
         }
         if clamped > 0 {
-            warnings.push(format!(
-                "`logit_bias`: {clamped} value(s) clamped to -100…100"
-            ));
+            warnings.push(format!("`logit_bias`: {clamped} value(s) clamped to -100…100"));
         }
         Ok(biases)
     }
@@ -423,28 +387,21 @@ pub(crate) fn check_token(param: &str, id: u32, limits: &Limits) -> Result<(), A
     }
     Err(ApiError::invalid(
         param,
-        format!(
-            "{id} is no token id: the vocabulary has {} tokens",
-            limits.vocab_size
-        ),
+        format!("{id} is no token id: the vocabulary has {} tokens", limits.vocab_size),
     ))
 }
 
 /// −1 = no bound (`Some(None)`); less is refused.
-#[expect(
-    clippy::option_option,
-    reason = "absent, unbounded and a number are three answers"
-)]
+#[expect(clippy::option_option, reason = "absent, unbounded and a number are three answers")]
 fn or_all(param: &str, value: Option<Whole>) -> Result<Option<Option<usize>>, ApiError> {
     match value {
         None => Ok(None),
         Some(Whole(-1)) => Ok(Some(None)),
         Some(Whole(n)) => match usize::try_from(n) {
             Ok(n) => Ok(Some(Some(n))),
-            Err(_) => Err(ApiError::invalid(
-                param,
-                format!("`{param}` is {n}; it has to be -1 or more"),
-            )),
+            Err(_) => {
+                Err(ApiError::invalid(param, format!("`{param}` is {n}; it has to be -1 or more")))
+            }
         },
     }
 }
@@ -452,10 +409,7 @@ fn or_all(param: &str, value: Option<Whole>) -> Result<Option<Option<usize>>, Ap
 fn stop_strings(stop: Option<Strings>) -> Result<Vec<String>, ApiError> {
     let strings = stop.unwrap_or_default().0;
     if strings.len() > MAX_STOP_STRINGS {
-        let message = format!(
-            "`stop` has {} strings; at most {MAX_STOP_STRINGS}",
-            strings.len()
-        );
+        let message = format!("`stop` has {} strings; at most {MAX_STOP_STRINGS}", strings.len());
         return Err(ApiError::invalid("stop", message));
     }
     for (i, string) in strings.iter().enumerate() {
@@ -475,12 +429,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    const LIMITS: Limits = Limits {
-        max_n: 4,
-        max_choices: 8,
-        context_tokens: 100,
-        vocab_size: 50,
-    };
+    const LIMITS: Limits = Limits { max_n: 4, max_choices: 8, context_tokens: 100, vocab_size: 50 };
 
     fn read(body: Value) -> Result<(Generate, Vec<String>), ApiError> {
         let body: GenerateBody =
@@ -503,10 +452,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!(
-            (generate.n, generate.stream, generate.include_usage),
-            (3, true, true)
-        );
+        assert_eq!((generate.n, generate.stream, generate.include_usage), (3, true, true));
         let options = generate.options;
         assert_eq!((options.max_tokens, options.min_tokens), (Some(7), 2));
         assert_eq!(options.stop, ["a", "b"]);
@@ -520,10 +466,7 @@ mod tests {
             min_p: Some(0.05),
             typical_p: Some(0.8),
             top_n_sigma: Some(1.5),
-            xtc: Some(Xtc {
-                probability: 0.5,
-                threshold: 0.2,
-            }),
+            xtc: Some(Xtc { probability: 0.5, threshold: 0.2 }),
             mirostat: Some(Mirostat { tau: 4.0, eta: 0.2 }),
             repetition_penalty: Some(1.1),
             frequency_penalty: Some(0.1),
@@ -572,10 +515,7 @@ mod tests {
             (json!({"n": 0}), "n"),
             (json!({"n": 5}), "n"),
             (json!({"max_tokens": 0}), "max_tokens"),
-            (
-                json!({"max_completion_tokens": 101}),
-                "max_completion_tokens",
-            ),
+            (json!({"max_completion_tokens": 101}), "max_completion_tokens"),
             (json!({"max_tokens": 4, "min_tokens": 5}), "min_tokens"),
             (json!({"stop": ""}), "stop[0]"),
             (json!({"stop": vec!["x"; 17]}), "stop"),
@@ -587,10 +527,7 @@ mod tests {
             (json!({"mirostat": 3}), "mirostat"),
             (json!({"top_k": -2}), "top_k"),
             (json!({"timeout_ms": 0}), "timeout_ms"),
-            (
-                json!({"grammar": {"type": "regex", "value": "a"}}),
-                "grammar",
-            ),
+            (json!({"grammar": {"type": "regex", "value": "a"}}), "grammar"),
             (
                 json!({"dry_multiplier": 1, "dry_sequence_breakers": ["a", ""]}),
                 "dry_sequence_breakers[1]",
@@ -598,11 +535,7 @@ mod tests {
         ];
         for (body, param) in table {
             let error = read(body.clone()).map(|_| ()).expect_err(&body.to_string());
-            assert_eq!(
-                (error.status().as_u16(), error.field()),
-                (400, Some(param)),
-                "{body}"
-            );
+            assert_eq!((error.status().as_u16(), error.field()), (400, Some(param)), "{body}");
         }
     }
 }

@@ -106,10 +106,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrList<T> {
 impl<'de> Deserialize<'de> for Messages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a list of messages, or a string";
-        let visitor = TextOrList {
-            expecting,
-            item: std::marker::PhantomData,
-        };
+        let visitor = TextOrList { expecting, item: std::marker::PhantomData };
         Ok(match deserializer.deserialize_any(visitor)? {
             TextOr::List(messages) => Self(messages),
             TextOr::Text(text) => Self(vec![MessageBody {
@@ -128,10 +125,7 @@ impl<'de> Deserialize<'de> for Messages {
 impl<'de> Deserialize<'de> for ContentBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expecting = "a string or a list of parts";
-        let visitor = TextOrList {
-            expecting,
-            item: std::marker::PhantomData,
-        };
+        let visitor = TextOrList { expecting, item: std::marker::PhantomData };
         Ok(match deserializer.deserialize_any(visitor)? {
             TextOr::Text(text) => Self::Text(text),
             TextOr::List(parts) => Self::Parts(parts),
@@ -168,10 +162,7 @@ impl MessageBody {
             );
             ApiError::invalid(format!("{path}.role"), message)
         })?;
-        let calls_tools = self
-            .tool_calls
-            .as_ref()
-            .is_some_and(|calls| !calls.is_empty());
+        let calls_tools = self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
         if calls_tools && role != Role::Assistant {
             let message = format!("`{path}.tool_calls` may only stand in an assistant's message");
             return Err(ApiError::invalid(format!("{path}.tool_calls"), message));
@@ -192,10 +183,7 @@ impl MessageBody {
             extra.insert("name".to_owned(), Value::String(name));
         }
         if let Some(calls) = self.tool_calls.filter(|calls| !calls.is_empty()) {
-            extra.insert(
-                "tool_calls".to_owned(),
-                calls.into_iter().map(Value::Object).collect(),
-            );
+            extra.insert("tool_calls".to_owned(), calls.into_iter().map(Value::Object).collect());
         }
         if let Some(id) = self.tool_call_id {
             extra.insert("tool_call_id".to_owned(), Value::String(id));
@@ -203,24 +191,14 @@ impl MessageBody {
         if let Some(reasoning) = self.reasoning_content {
             extra.insert("reasoning_content".to_owned(), Value::String(reasoning));
         }
-        Ok(Message {
-            role,
-            content,
-            extra,
-        })
+        Ok(Message { role, content, extra })
     }
 }
 
 fn role(name: &str) -> Option<Role> {
-    [
-        Role::System,
-        Role::Developer,
-        Role::User,
-        Role::Assistant,
-        Role::Tool,
-    ]
-    .into_iter()
-    .find(|role| role.as_str() == name)
+    [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool]
+        .into_iter()
+        .find(|role| role.as_str() == name)
 }
 
 fn text_parts(parts: Vec<PartBody>, path: &str) -> Result<Vec<Part>, ApiError> {
@@ -265,21 +243,8 @@ mod tests {
         ]))
         .unwrap();
         let roles: Vec<_> = messages.iter().map(|m| m.role.as_str()).collect();
-        assert_eq!(
-            roles,
-            [
-                "system",
-                "developer",
-                "user",
-                "assistant",
-                "tool",
-                "assistant"
-            ]
-        );
-        assert_eq!(
-            messages[1].content,
-            Content::Parts(vec![Part::Text("d".into())])
-        );
+        assert_eq!(roles, ["system", "developer", "user", "assistant", "tool", "assistant"]);
+        assert_eq!(messages[1].content, Content::Parts(vec![Part::Text("d".into())]));
         assert_eq!(messages[2].extra["name"], "Ann");
         assert_eq!(messages[3].content, Content::None);
         assert_eq!(messages[3].extra["tool_calls"][0]["function"]["name"], "f");
@@ -289,28 +254,16 @@ mod tests {
 
     #[test]
     fn a_bare_string_is_a_user_message() {
-        assert_eq!(
-            read(json!("hi")).unwrap(),
-            [Message::text(Role::User, "hi")]
-        );
+        assert_eq!(read(json!("hi")).unwrap(), [Message::text(Role::User, "hi")]);
     }
 
     #[test]
     fn faults_name_their_path() {
         let table = [
             (json!([]), "messages"),
-            (
-                json!([{"role": "robot", "content": "x"}]),
-                "messages[0].role",
-            ),
-            (
-                json!([{"role": "user", "content": "x"}, {"role": "user"}]),
-                "messages[1].content",
-            ),
-            (
-                json!([{"role": "user", "content": null}]),
-                "messages[0].content",
-            ),
+            (json!([{"role": "robot", "content": "x"}]), "messages[0].role"),
+            (json!([{"role": "user", "content": "x"}, {"role": "user"}]), "messages[1].content"),
+            (json!([{"role": "user", "content": null}]), "messages[0].content"),
             (
                 json!([{"role": "user", "content": "", "tool_calls": [{}]}]),
                 "messages[0].tool_calls",
@@ -325,9 +278,7 @@ mod tests {
             ),
         ];
         for (messages, param) in table {
-            let error = read(messages.clone())
-                .map(|_| ())
-                .expect_err(&messages.to_string());
+            let error = read(messages.clone()).map(|_| ()).expect_err(&messages.to_string());
             assert_eq!(error.field(), Some(param), "{messages}");
         }
     }

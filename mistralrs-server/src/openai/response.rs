@@ -37,9 +37,7 @@ impl Head {
 
 /// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Token counts and times.
@@ -83,11 +81,7 @@ impl Timings {
         let millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         let seconds = usage.decode_time.as_secs_f64();
         let after_first = usage.completion_tokens.saturating_sub(1) as f64;
-        let rate = if seconds > 0.0 {
-            after_first / seconds
-        } else {
-            0.0
-        };
+        let rate = if seconds > 0.0 { after_first / seconds } else { 0.0 };
         Self {
             queue_ms: millis(usage.queue_time),
             time_to_first_token_ms: millis(usage.time_to_first_token),
@@ -102,10 +96,7 @@ pub fn usage(choices: &[ChoiceAnswer]) -> UsageBody {
     let firsts = || choices.iter().filter(|choice| choice.first_of_prompt);
     let prompt_tokens = firsts().map(|choice| choice.usage.prompt_tokens).sum();
     let cached_tokens = firsts().map(|choice| choice.usage.cached_tokens).sum();
-    let completion_tokens = choices
-        .iter()
-        .map(|choice| choice.usage.completion_tokens)
-        .sum();
+    let completion_tokens = choices.iter().map(|choice| choice.usage.completion_tokens).sum();
     let slowest = choices
         .iter()
         .map(|choice| &choice.usage)
@@ -144,7 +135,7 @@ pub struct ChatLogprobs {
 /// One token.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ChatTokenLogprob {
-    /// Its text; bytes that are no character show as `\xNN`.
+    /// Its text; bytes that are no character show as `�`.
     pub token: String,
     /// Natural logarithm of its probability.
     pub logprob: f32,
@@ -169,39 +160,37 @@ impl ChatLogprobs {
     /// From the engine's.
     pub fn from_core(tokens: &[TokenLogprobs]) -> Self {
         let top = |candidate: &Candidate| ChatTopLogprob {
-            token: token_text(&candidate.bytes),
+            token: lossy(&candidate.bytes),
             logprob: finite(candidate.logprob),
             bytes: candidate.bytes.clone(),
         };
         let one = |token: &TokenLogprobs| ChatTokenLogprob {
-            token: token_text(&token.chosen.bytes),
+            token: lossy(&token.chosen.bytes),
             logprob: finite(token.chosen.logprob),
             bytes: token.chosen.bytes.clone(),
             top_logprobs: token.top.iter().map(top).collect(),
         };
-        Self {
-            content: tokens.iter().map(one).collect(),
-            refusal: None,
-        }
+        Self { content: tokens.iter().map(one).collect(), refusal: None }
     }
+}
+
+/// Where the bytes stand beside the text, the text may be a sketch.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// JSON has no infinity; OpenAI writes -9999 for "impossible".
 pub fn finite(logprob: f32) -> f32 {
-    if logprob.is_finite() {
-        logprob
-    } else {
-        -9999.0
-    }
+    if logprob.is_finite() { logprob } else { -9999.0 }
 }
 
 /// A token's text. Bytes that are part of a character are spelled out, so that two such tokens stay two.
 pub fn token_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().fold("bytes:".to_owned(), |text, byte| {
-            text + &format!("\\x{byte:02x}")
-        }),
+        Err(_) => {
+            bytes.iter().fold("bytes:".to_owned(), |text, byte| text + &format!("\\x{byte:02x}"))
+        }
     }
 }
 
@@ -283,9 +272,6 @@ mod tests {
 
     #[test]
     fn impossible_is_a_number() {
-        assert_eq!(
-            serde_json::to_string(&finite(f32::NEG_INFINITY)).unwrap(),
-            "-9999.0"
-        );
+        assert_eq!(serde_json::to_string(&finite(f32::NEG_INFINITY)).unwrap(), "-9999.0");
     }
 }

@@ -97,10 +97,7 @@ impl Visitor<'_> for WholeVisitor {
         Ok(value.into())
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the guard keeps it within 2^53"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the guard keeps it within 2^53")]
     fn visit_f64<E: Error>(self, value: f64) -> Result<i128, E> {
         if value.fract() == 0.0 && value.abs() <= MAX_SAFE_INTEGER {
             Ok(value as i128)
@@ -136,12 +133,9 @@ impl<'de> Deserialize<'de> for Seed {
         const EXPECTING: &str = "a whole number of 64 bits";
         let value: i128 = whole(deserializer, EXPECTING)?;
         let positive = u64::try_from(value).ok();
-        positive
-            .or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned))
-            .map(Self)
-            .ok_or_else(|| {
-                D::Error::custom(format!("invalid value: {value}, expected {EXPECTING}"))
-            })
+        positive.or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned)).map(Self).ok_or_else(
+            || D::Error::custom(format!("invalid value: {value}, expected {EXPECTING}")),
+        )
     }
 }
 
@@ -190,10 +184,7 @@ mod tests {
         assert_eq!(from_str::<Count>("0").unwrap(), Count(0));
         assert_eq!(from_str::<Whole>("-1").unwrap(), Whole(-1));
         assert_eq!(from_str::<Seed>("-1").unwrap(), Seed(u64::MAX));
-        assert_eq!(
-            from_str::<Seed>("18446744073709551615").unwrap(),
-            Seed(u64::MAX)
-        );
+        assert_eq!(from_str::<Seed>("18446744073709551615").unwrap(), Seed(u64::MAX));
         for bad in ["5.5", "-1", "\"5\"", "1e300", "true", "null", "[5]", "-0.5"] {
             assert!(from_str::<Count>(bad).is_err(), "{bad}");
         }
@@ -204,9 +195,7 @@ mod tests {
     fn numbers_are_finite() {
         assert_eq!(from_str::<Number>("1").unwrap(), Number(1.0));
         assert_eq!(from_str::<Number>("-0.25").unwrap(), Number(-0.25));
-        for bad in [
-            "1e999", "1e39", "-1e300", "NaN", "Infinity", "\"1\"", "false", "{}",
-        ] {
+        for bad in ["1e999", "1e39", "-1e300", "NaN", "Infinity", "\"1\"", "false", "{}"] {
             assert!(from_str::<Number>(bad).is_err(), "{bad}");
         }
     }

@@ -43,10 +43,7 @@ pub async fn chat_completions(
     let generations = blocking(move || {
         let nth = |i| {
             let options = nth_options(&request.options, i);
-            llm.chat(ChatRequest {
-                options,
-                ..request.clone()
-            })
+            llm.chat(ChatRequest { options, ..request.clone() })
         };
         (0..n).map(nth).collect::<Result<Vec<_>, _>>()
     })
@@ -54,16 +51,8 @@ pub async fn chat_completions(
     let mut choices = choices(&app, generations, n);
     let mut notes = notes(&app, &chat.generate, warnings)?;
 
-    let head = Head::new(
-        "chatcmpl",
-        &model.name,
-        &model.fingerprint,
-        chat.generate.include_usage,
-    );
-    let dialect = ChatDialect {
-        head,
-        logprobs: chat.generate.options.logprobs.is_some(),
-    };
+    let head = Head::new("chatcmpl", &model.name, &model.fingerprint, chat.generate.include_usage);
+    let dialect = ChatDialect { head, logprobs: chat.generate.options.logprobs.is_some() };
     if chat.generate.stream {
         if notes.strict {
             choices.read_prompts(&mut notes).await?;
@@ -77,9 +66,6 @@ pub async fn chat_completions(
 /// `--enable-thinking` for requests that do not say.
 pub(super) fn default_thinking(app: &AppState, request: &mut ChatRequest) {
     if let Some(thinking) = app.config.enable_thinking {
-        request
-            .template_kwargs
-            .entry("enable_thinking")
-            .or_insert(thinking.into());
+        request.template_kwargs.entry("enable_thinking").or_insert(thinking.into());
     }
 }

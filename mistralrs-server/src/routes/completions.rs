@@ -49,12 +49,8 @@ pub async fn completions(
     let mut choices = choices(&app, generations, completion.generate.n);
     let mut notes = notes(&app, &completion.generate, warnings)?;
 
-    let head = Head::new(
-        "cmpl",
-        &model.name,
-        &model.fingerprint,
-        completion.generate.include_usage,
-    );
+    let head =
+        Head::new("cmpl", &model.name, &model.fingerprint, completion.generate.include_usage);
     let dialect = CompletionDialect::new(head, &completion, echoes);
     if completion.generate.stream {
         if notes.strict {
@@ -82,10 +78,7 @@ fn submit(
         }
         for i in 0..completion.generate.n {
             let options = nth_options(&completion.generate.options, i);
-            generations.push(llm.complete(CompletionRequest {
-                prompt: prompt.clone(),
-                options,
-            })?);
+            generations.push(llm.complete(CompletionRequest { prompt: prompt.clone(), options })?);
         }
     }
     Ok((echoes, generations))
@@ -100,9 +93,6 @@ fn echo(llm: &Llm, prompt: Prompt) -> Result<(Echo, Vec<u32>), RequestError> {
         }
         Prompt::Tokens(tokens) => (llm.detokenize(&tokens, true)?, tokens),
     };
-    let first_token = tokens
-        .first()
-        .map(|&id| llm.token_bytes(id))
-        .unwrap_or_default();
+    let first_token = tokens.first().map(|&id| llm.token_bytes(id)).unwrap_or_default();
     Ok((Echo { text, first_token }, tokens))
 }

@@ -36,29 +36,12 @@ pub struct Health {
 )]
 pub async fn health(State(app): State<Arc<AppState>>) -> Response {
     if let Some(model) = app.model.loaded() {
-        let body = Health {
-            status: "ok",
-            model: Some(model.name.clone()),
-            progress: None,
-        };
+        let body = Health { status: "ok", model: Some(model.name.clone()), progress: None };
         return Json(body).into_response();
     }
-    let status = if app.model.has_failed() {
-        "failed"
-    } else {
-        "loading"
-    };
-    let body = Health {
-        status,
-        model: None,
-        progress: Some(app.model.progress()),
-    };
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, "2")],
-        Json(body),
-    )
-        .into_response()
+    let status = if app.model.has_failed() { "failed" } else { "loading" };
+    let body = Health { status, model: None, progress: Some(app.model.progress()) };
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "2")], Json(body)).into_response()
 }
 
 /// Counters for Prometheus.
@@ -66,12 +49,5 @@ pub async fn health(State(app): State<Arc<AppState>>) -> Response {
 pub async fn metrics(State(app): State<Arc<AppState>>) -> Response {
     let stats = app.model.loaded().map(|model| model.llm.stats());
     let page = app.metrics.render(stats.as_ref());
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        page,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

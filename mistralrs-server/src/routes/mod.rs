@@ -10,7 +10,7 @@ use crate::app::AppState;
 use crate::error::ApiError;
 use crate::metrics::Meter;
 use crate::openai::generate::Generate;
-use crate::stream::{self, Choices, Dialect, Notes, generation_stream};
+use crate::stream::{self, Choices, Dialect, Notes};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -39,36 +39,21 @@ fn check_warnings(
     unknown: &BTreeSet<String>,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
-    warnings.extend(
-        unknown
-            .iter()
-            .map(|path| format!("the unknown field `{path}` was ignored")),
-    );
-    if app.config.strict && !warnings.is_empty() {
-        Err(ApiError::strict(warnings))
-    } else {
-        Ok(())
-    }
+    warnings.extend(unknown.iter().map(|path| format!("the unknown field `{path}` was ignored")));
+    if app.config.strict && !warnings.is_empty() { Err(ApiError::strict(warnings)) } else { Ok(()) }
 }
 
 /// Options of the `i`-th answer to a prompt: with a seed, every answer has its own; without, the engine sees to it.
 fn nth_options(options: &GenerateOptions, i: usize) -> GenerateOptions {
     let mut options = options.clone();
-    options.sampling.seed = options
-        .sampling
-        .seed
-        .map(|seed| seed.wrapping_add(i as u64));
+    options.sampling.seed = options.sampling.seed.map(|seed| seed.wrapping_add(i as u64));
     options
 }
 
 /// The answers of a request, with what is told beside them.
 fn choices(app: &Arc<AppState>, generations: Vec<Generation>, n: usize) -> Choices {
     let meter = Meter::start(Arc::clone(&app.metrics), generations.len());
-    Choices::new(
-        generations.into_iter().map(generation_stream).collect(),
-        n,
-        meter,
-    )
+    Choices::new(generations, n, meter)
 }
 
 fn notes(app: &AppState, generate: &Generate, warnings: Vec<String>) -> Result<Notes, ApiError> {
@@ -90,9 +75,7 @@ fn event_stream<D: Dialect + 'static>(
 ) -> Response {
     let frames = stream::events(choices, dialect, notes);
     let events = frames.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
-    let keep_alive = KeepAlive::new()
-        .interval(app.config.keep_alive)
-        .text("keep-alive");
+    let keep_alive = KeepAlive::new().interval(app.config.keep_alive).text("keep-alive");
     let headers = [("cache-control", "no-cache"), ("x-accel-buffering", "no")];
     (headers, Sse::new(events).keep_alive(keep_alive)).into_response()
 }

@@ -19,10 +19,7 @@ fn card(model: &LoadedModel) -> ModelBody {
 /// 503 while loading.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
 pub async fn list(State(app): State<Arc<AppState>>) -> Result<Json<ModelList>, ApiError> {
-    Ok(Json(ModelList {
-        object: "list",
-        data: vec![card(app.model.get()?)],
-    }))
+    Ok(Json(ModelList { object: "list", data: vec![card(app.model.get()?)] }))
 }
 
 /// One model; its id may contain slashes.

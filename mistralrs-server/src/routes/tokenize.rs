@@ -93,27 +93,17 @@ pub async fn tokenize(
     let (tokens, count) = blocking(move || {
         let ids = match source {
             Source::Text(text) => llm.tokenize(&text, body.add_special.unwrap_or(true))?,
-            Source::Chat(request) => llm.tokenize(
-                &llm.apply_template(&request)?,
-                body.add_special.unwrap_or(false),
-            )?,
+            Source::Chat(request) => {
+                llm.tokenize(&llm.apply_template(&request)?, body.add_special.unwrap_or(false))?
+            }
         };
         let piece = |&id: &u32| json!({"id": id, "piece": token_text(&llm.token_bytes(id))});
-        let tokens = if with_pieces {
-            ids.iter().map(piece).collect()
-        } else {
-            json!(ids)
-        };
+        let tokens = if with_pieces { ids.iter().map(piece).collect() } else { json!(ids) };
         Ok::<_, RequestError>((tokens, ids.len()))
     })
     .await?;
     let max_model_len = app.limits()?.context_tokens;
-    Ok(Json(TokenizeResponse {
-        tokens,
-        count,
-        max_model_len,
-        warnings,
-    }))
+    Ok(Json(TokenizeResponse { tokens, count, max_model_len, warnings }))
 }
 
 enum Source {
@@ -171,11 +161,7 @@ pub async fn detokenize(
     let content =
         blocking(move || llm.detokenize(&body.tokens, body.skip_special_tokens.unwrap_or(false)))
             .await?;
-    Ok(Json(DetokenizeResponse {
-        prompt: content.clone(),
-        content,
-        warnings,
-    }))
+    Ok(Json(DetokenizeResponse { prompt: content.clone(), content, warnings }))
 }
 
 /// A rendered conversation.

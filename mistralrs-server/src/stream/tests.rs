@@ -23,11 +23,7 @@ fn prompt(tokens: usize, cached: usize, truncated: usize) -> Item {
 }
 
 fn text(text: &str, ids: &[u32]) -> Item {
-    Ok(Delta::Text {
-        text: text.to_owned(),
-        token_ids: ids.to_vec(),
-        logprobs: Vec::new(),
-    })
+    Ok(Delta::Text { text: text.to_owned(), token_ids: ids.to_vec(), logprobs: Vec::new() })
 }
 
 fn finished(reason: FinishReason, completion: usize) -> Item {
@@ -37,11 +33,7 @@ fn finished(reason: FinishReason, completion: usize) -> Item {
         completion_tokens: completion,
         ..Usage::default()
     };
-    Ok(Delta::Finished {
-        reason,
-        stop_string: None,
-        usage,
-    })
+    Ok(Delta::Finished { reason, stop_string: None, usage })
 }
 
 fn hello() -> Vec<Item> {
@@ -57,35 +49,21 @@ fn hello() -> Vec<Item> {
 fn choices(answers: Vec<Vec<Item>>, per_prompt: usize) -> (Choices, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let meter = Meter::start(Arc::clone(&metrics), answers.len());
-    (
-        Choices::new(answers.into_iter().map(iter).collect(), per_prompt, meter),
-        metrics,
-    )
+    (Choices::new(answers.into_iter().map(iter).collect(), per_prompt, meter), metrics)
 }
 
 fn dialect(include_usage: bool, logprobs: bool) -> ChatDialect {
-    ChatDialect {
-        head: Head::new("chatcmpl", "tiny", "fp", include_usage),
-        logprobs,
-    }
+    ChatDialect { head: Head::new("chatcmpl", "tiny", "fp", include_usage), logprobs }
 }
 
 async fn frames(choices: Choices, include_usage: bool, notes: Notes) -> Vec<Value> {
-    let frames: Vec<String> = events(choices, dialect(include_usage, false), notes)
-        .collect()
-        .await;
+    let frames: Vec<String> = events(choices, dialect(include_usage, false), notes).collect().await;
     assert_eq!(frames.last().map(String::as_str), Some("[DONE]"));
-    frames[..frames.len() - 1]
-        .iter()
-        .map(|frame| serde_json::from_str(frame).unwrap())
-        .collect()
+    frames[..frames.len() - 1].iter().map(|frame| serde_json::from_str(frame).unwrap()).collect()
 }
 
 fn wide() -> Notes {
-    Notes {
-        context_tokens: 1000,
-        ..Notes::default()
-    }
+    Notes { context_tokens: 1000, ..Notes::default() }
 }
 
 #[tokio::test]
@@ -95,24 +73,15 @@ async fn a_stream_is_role_content_finish_usage_done() {
     assert_eq!(of(0)["delta"], json!({"role": "assistant", "content": ""}));
     assert_eq!(of(1)["delta"], json!({"content": "He"}));
     assert_eq!(of(2)["delta"], json!({"content": "llo"}));
-    assert_eq!(
-        (&of(3)["delta"], &of(3)["finish_reason"]),
-        (&json!({}), &json!("stop"))
-    );
+    assert_eq!((&of(3)["delta"], &of(3)["finish_reason"]), (&json!({}), &json!("stop")));
     assert_eq!(frames.len(), 5);
     assert_eq!(frames[4]["choices"], json!([]));
-    assert_eq!(
-        frames[4]["usage"]["prompt_tokens_details"]["cached_tokens"],
-        2
-    );
+    assert_eq!(frames[4]["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
     assert_eq!(frames[4]["usage"]["total_tokens"], 10);
     for frame in &frames[..4] {
         assert_eq!(frame["usage"], Value::Null);
         assert!(frame.as_object().unwrap().contains_key("usage"));
-        assert_eq!(
-            (&frame["id"], &frame["created"]),
-            (&frames[0]["id"], &frames[0]["created"])
-        );
+        assert_eq!((&frame["id"], &frame["created"]), (&frames[0]["id"], &frames[0]["created"]));
     }
 }
 
@@ -126,75 +95,45 @@ async fn without_include_usage_no_chunk_speaks_of_it() {
 #[tokio::test]
 async fn both_endings_say_the_same() {
     let (answer, warnings) = collect(choices(vec![hello()], 1).0, wide()).await.unwrap();
-    assert_eq!(
-        (answer.choices[0].text.as_str(), warnings.len()),
-        ("Hello", 0)
-    );
+    assert_eq!((answer.choices[0].text.as_str(), warnings.len()), ("Hello", 0));
     let frames = frames(choices(vec![hello()], 1).0, true, wide()).await;
-    let text: String = frames
-        .iter()
-        .filter_map(|f| f["choices"][0]["delta"]["content"].as_str())
-        .collect();
+    let text: String =
+        frames.iter().filter_map(|f| f["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(text, "Hello");
     let whole = serde_json::to_value(dialect(false, false).response(answer, warnings)).unwrap();
-    assert_eq!(
-        whole["usage"]["completion_tokens"],
-        frames[4]["usage"]["completion_tokens"]
-    );
+    assert_eq!(whole["usage"]["completion_tokens"], frames[4]["usage"]["completion_tokens"]);
     assert_eq!(whole["choices"][0]["finish_reason"], "stop");
     assert!(whole.get("warnings").is_none());
 }
 
 #[tokio::test]
 async fn several_answers_keep_their_index_and_prompts_count_once() {
-    let other = vec![
-        prompt(5, 4, 0),
-        text("Hi", &[9]),
-        finished(FinishReason::Length, 1),
-    ];
+    let other = vec![prompt(5, 4, 0), text("Hi", &[9]), finished(FinishReason::Length, 1)];
     let answers = vec![hello(), other.clone(), other.clone(), other];
     let frames = frames(choices(answers.clone(), 2).0, true, wide()).await;
     for (index, expected) in ["Hello", "Hi", "Hi", "Hi"].iter().enumerate() {
         let of_choice = frames.iter().filter(|f| f["choices"][0]["index"] == index);
-        let text: String = of_choice
-            .filter_map(|f| f["choices"][0]["delta"]["content"].as_str())
-            .collect();
+        let text: String =
+            of_choice.filter_map(|f| f["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(text, *expected);
     }
     let usage = &frames.last().unwrap()["usage"];
-    assert_eq!(
-        (&usage["prompt_tokens"], &usage["completion_tokens"]),
-        (&json!(10), &json!(8))
-    );
+    assert_eq!((&usage["prompt_tokens"], &usage["completion_tokens"]), (&json!(10), &json!(8)));
     let (answer, _) = collect(choices(answers, 2).0, wide()).await.unwrap();
     assert_eq!(response::usage(&answer.choices).total_tokens, 18);
 }
 
 #[tokio::test]
 async fn an_error_is_one_event_then_done() {
-    let broken = vec![
-        prompt(5, 0, 0),
-        text("He", &[1]),
-        Err(RequestError::Internal { id: 3 }),
-    ];
+    let broken = vec![prompt(5, 0, 0), text("He", &[1]), Err(RequestError::Internal { id: 3 })];
     let (choices, metrics) = choices(vec![broken.clone(), hello()], 2);
     let frames = frames(choices, true, wide()).await;
-    let errors: Vec<_> = frames
-        .iter()
-        .filter(|frame| frame.get("error").is_some())
-        .collect();
+    let errors: Vec<_> = frames.iter().filter(|frame| frame.get("error").is_some()).collect();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0]["error"]["code"], "internal_error");
-    assert_eq!(
-        frames.last().unwrap(),
-        errors[0],
-        "nothing follows an error"
-    );
+    assert_eq!(frames.last().unwrap(), errors[0], "nothing follows an error");
     assert!(metrics.render(None).contains("{outcome=\"failed\"} 1\n"));
-    let error = collect(self::choices(vec![broken], 1).0, wide())
-        .await
-        .map(|_| ())
-        .unwrap_err();
+    let error = collect(self::choices(vec![broken], 1).0, wide()).await.map(|_| ()).unwrap_err();
     assert_eq!(error.status().as_u16(), 500);
 }
 
@@ -215,56 +154,26 @@ async fn what_was_cut_or_clamped_is_told() {
         context_tokens: 100,
         strict: false,
     };
-    let (_, warnings) = collect(choices(vec![cut.clone(), cut.clone()], 2).0, notes.clone())
-        .await
-        .unwrap();
+    let (_, warnings) =
+        collect(choices(vec![cut.clone(), cut.clone()], 2).0, notes.clone()).await.unwrap();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(
         warnings[1].contains("first 7 tokens") && warnings[2].contains("from 20 to 10"),
         "{warnings:?}"
     );
-    let streamed = frames(
-        choices(vec![cut.clone(), cut.clone()], 2).0,
-        false,
-        notes.clone(),
-    )
-    .await;
-    let told: Vec<_> = streamed
-        .iter()
-        .filter_map(|f| f["warnings"].as_array())
-        .flatten()
-        .collect();
+    let streamed = frames(choices(vec![cut.clone(), cut.clone()], 2).0, false, notes.clone()).await;
+    let told: Vec<_> = streamed.iter().filter_map(|f| f["warnings"].as_array()).flatten().collect();
     assert_eq!(
         told,
-        warnings
-            .iter()
-            .map(|w| json!(w))
-            .collect::<Vec<_>>()
-            .iter()
-            .collect::<Vec<_>>()
+        warnings.iter().map(|w| json!(w)).collect::<Vec<_>>().iter().collect::<Vec<_>>()
     );
 
-    let strict = Notes {
-        strict: true,
-        warnings: Vec::new(),
-        ..notes
-    };
-    let error = collect(choices(vec![cut.clone()], 1).0, strict.clone())
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    assert_eq!(
-        (error.status().as_u16(), error.code()),
-        (400, Some("strict"))
-    );
+    let strict = Notes { strict: true, warnings: Vec::new(), ..notes };
+    let error =
+        collect(choices(vec![cut.clone()], 1).0, strict.clone()).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.status().as_u16(), error.code()), (400, Some("strict")));
     let (mut held, _) = choices(vec![cut], 1);
-    assert_eq!(
-        held.read_prompts(&mut strict.clone())
-            .await
-            .unwrap_err()
-            .code(),
-        Some("strict")
-    );
+    assert_eq!(held.read_prompts(&mut strict.clone()).await.unwrap_err().code(), Some("strict"));
 }
 
 #[tokio::test]
@@ -273,11 +182,7 @@ async fn reading_the_prompts_first_loses_nothing() {
     choices.read_prompts(&mut wide()).await.unwrap();
     let (answer, _) = collect(choices, wide()).await.unwrap();
     assert_eq!(
-        answer
-            .choices
-            .iter()
-            .map(|c| c.text.as_str())
-            .collect::<Vec<_>>(),
+        answer.choices.iter().map(|c| c.text.as_str()).collect::<Vec<_>>(),
         ["Hello", "Hello"]
     );
 }
@@ -285,47 +190,20 @@ async fn reading_the_prompts_first_loses_nothing() {
 #[tokio::test]
 async fn every_log_probability_arrives_once() {
     let logprob = |id| TokenLogprobs {
-        chosen: Candidate {
-            token_id: id,
-            bytes: vec![0xc3],
-            logprob: -0.5,
-        },
-        top: vec![Candidate {
-            token_id: 8,
-            bytes: b"x".to_vec(),
-            logprob: -1.0,
-        }],
+        chosen: Candidate { token_id: id, bytes: vec![0xc3], logprob: -0.5 },
+        top: vec![Candidate { token_id: 8, bytes: b"x".to_vec(), logprob: -1.0 }],
     };
     let with = |text: &str, id| {
-        Ok(Delta::Text {
-            text: text.to_owned(),
-            token_ids: vec![id],
-            logprobs: vec![logprob(id)],
-        })
+        Ok(Delta::Text { text: text.to_owned(), token_ids: vec![id], logprobs: vec![logprob(id)] })
     };
-    let answer = vec![
-        prompt(1, 0, 0),
-        with("", 1),
-        with("é", 2),
-        finished(FinishReason::Stop, 2),
-    ];
-    let frames: Vec<String> = events(
-        choices(vec![answer.clone()], 1).0,
-        dialect(false, true),
-        wide(),
-    )
-    .collect()
-    .await;
+    let answer = vec![prompt(1, 0, 0), with("", 1), with("é", 2), finished(FinishReason::Stop, 2)];
+    let frames: Vec<String> =
+        events(choices(vec![answer.clone()], 1).0, dialect(false, true), wide()).collect().await;
     let count = |frame: &String| {
         let frame: Value = serde_json::from_str(frame).unwrap_or_default();
-        frame["choices"][0]["logprobs"]["content"]
-            .as_array()
-            .map_or(0, Vec::len)
+        frame["choices"][0]["logprobs"]["content"].as_array().map_or(0, Vec::len)
     };
-    assert_eq!(
-        frames.iter().map(count).collect::<Vec<_>>(),
-        [0, 1, 1, 0, 0]
-    );
+    assert_eq!(frames.iter().map(count).collect::<Vec<_>>(), [0, 1, 1, 0, 0]);
     let (answer, _) = collect(choices(vec![answer], 1).0, wide()).await.unwrap();
     let whole = serde_json::to_value(dialect(false, true).response(answer, Vec::new())).unwrap();
     let content = &whole["choices"][0]["logprobs"]["content"];
@@ -366,11 +244,7 @@ async fn leaving_cancels_the_work_in_both_endings() {
                 let _ = collect(choices, wide()).await;
             }
         };
-        assert!(
-            tokio::time::timeout(Duration::from_millis(50), waiting)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
         assert!(dropped.load(Ordering::SeqCst));
         assert!(metrics.render(None).contains("{outcome=\"cancelled\"} 1\n"));
     }
@@ -392,8 +266,5 @@ async fn an_error_in_one_answer_cancels_the_others() {
         last = frame;
     }
     assert_eq!(last, "[DONE]");
-    assert!(
-        dropped.load(Ordering::SeqCst),
-        "before the stream itself is dropped"
-    );
+    assert!(dropped.load(Ordering::SeqCst), "before the stream itself is dropped");
 }
