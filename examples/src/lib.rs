@@ -1,1 +1,1 @@
-//! Examples live in `examples/examples/`.
+//! Nothing: the programs live in `examples/examples/`, and `examples/server/` talks to the server.

@@ -30,3 +30,13 @@ pub use request::{
     Message, Part, Prompt, Role, TokenLogprobs, Usage,
 };
 pub use sampling::SamplingParams;
+
+/// The instruction set the kernels compute with: `avx512`, `avx2` or `scalar`.
+pub fn instruction_set() -> &'static str {
+    mistralrs_kernels::instruction_set()
+}
+
+/// How many threads the kernels compute with.
+pub fn compute_threads() -> usize {
+    rayon::current_num_threads()
+}
