@@ -21,6 +21,7 @@ pub mod stream;
 
 use anyhow::Context;
 use args::{Mode, Plan};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,6 +33,7 @@ pub fn start_logging(plan: &Plan) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // Fails only if somebody was faster; then there is a log already.
     let _ = lines.try_init();
