@@ -3,6 +3,7 @@
 
 use mistralrs_core::Delta;
 use mistralrs_core::EngineStats;
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,12 +44,15 @@ pub enum Outcome {
     Failed,
     /// The client left.
     Cancelled,
+    /// It was not taken: impossible, or no place in the queue.
+    Refused,
 }
 
-const OUTCOMES: [(&str, Outcome); 3] = [
+const OUTCOMES: [(&str, Outcome); 4] = [
     ("answered", Outcome::Answered),
     ("failed", Outcome::Failed),
     ("cancelled", Outcome::Cancelled),
+    ("refused", Outcome::Refused),
 ];
 
 /// Durations by size.
@@ -239,19 +243,19 @@ impl Page {
     }
 }
 
-/// Watches the answers of one request go by.
+/// Watches the answers of one request go by. Dropped before its end, the client has left.
 #[derive(Debug)]
 pub struct Meter {
     metrics: Arc<Metrics>,
     started: Instant,
-    last_token: Vec<Option<Instant>>,
+    last_token: BTreeMap<usize, Instant>,
     ended: bool,
 }
 
 impl Meter {
     /// Starts the clock.
-    pub fn start(metrics: Arc<Metrics>, answers: usize) -> Self {
-        Self { metrics, started: Instant::now(), last_token: vec![None; answers], ended: false }
+    pub fn start(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, started: Instant::now(), last_token: BTreeMap::new(), ended: false }
     }
 
     /// Takes the time of a piece.
@@ -259,15 +263,12 @@ impl Meter {
         let Delta::Text { token_ids, .. } = delta else {
             return;
         };
-        let Some(last_token) = self.last_token.get_mut(choice) else {
-            return;
-        };
         let tokens = token_ids.len() as u64;
         if tokens == 0 {
             return;
         }
         let now = Instant::now();
-        match last_token.replace(now) {
+        match self.last_token.insert(choice, now) {
             None => self.metrics.time_to_first_token.observe(now - self.started, 1),
             Some(last) => {
                 let share = (now - last) / u32::try_from(tokens).unwrap_or(u32::MAX);
@@ -286,6 +287,12 @@ impl Meter {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.metrics.request.observe(self.started.elapsed(), 1);
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled);
     }
 }
 
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn a_request_counts_once() {
         let metrics = Arc::new(Metrics::default());
-        let mut meter = Meter::start(Arc::clone(&metrics), 1);
+        let mut meter = Meter::start(Arc::clone(&metrics));
         meter.end(Outcome::Failed);
         meter.end(Outcome::Answered);
         let page = metrics.render(None);

@@ -123,7 +123,9 @@ impl Choices {
 
 impl Drop for Choices {
     fn drop(&mut self) {
-        self.meter.end(if self.open == 0 { Outcome::Answered } else { Outcome::Cancelled });
+        if self.open == 0 {
+            self.meter.end(Outcome::Answered);
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! `POST /v1/chat/completions`.
 
-use super::{blocking, check_warnings, choices, event_stream, notes, nth_options};
+use super::{check_warnings, event_stream, notes, nth_options, submit};
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
 use crate::openai::chat::{ChatBody, ChatCompletionRequest, ChatCompletionResponse, ChatDialect};
 use crate::openai::generate::GenerateBody;
 use crate::openai::response::Head;
-use crate::stream::collect;
+use crate::stream::{Choices, collect};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -40,7 +40,7 @@ pub async fn chat_completions(
 
     let (llm, n) = (model.llm.clone(), chat.generate.n);
     let request = chat.request;
-    let generations = blocking(move || {
+    let (generations, meter) = submit(&app, move || {
         let nth = |i| {
             let options = nth_options(&request.options, i);
             llm.chat(ChatRequest { options, ..request.clone() })
@@ -48,7 +48,7 @@ pub async fn chat_completions(
         (0..n).map(nth).collect::<Result<Vec<_>, _>>()
     })
     .await?;
-    let mut choices = choices(&app, generations, n);
+    let mut choices = Choices::new(generations, n, meter);
     let mut notes = notes(&app, &chat.generate, warnings)?;
 
     let head = Head::new("chatcmpl", &model.name, &model.fingerprint, chat.generate.include_usage);

@@ -1,6 +1,6 @@
 //! `POST /v1/completions`.
 
-use super::{blocking, check_warnings, choices, event_stream, notes, nth_options};
+use super::{check_warnings, event_stream, notes, nth_options, submit};
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
@@ -10,7 +10,7 @@ use crate::openai::completions::{
 };
 use crate::openai::generate::GenerateBody;
 use crate::openai::response::Head;
-use crate::stream::collect;
+use crate::stream::{Choices, collect};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -41,12 +41,12 @@ pub async fn completions(
     check_warnings(&app, &unknown, &mut warnings)?;
 
     let llm = model.llm.clone();
-    let (completion, echoes, generations) = blocking(move || {
-        let (echoes, generations) = submit(&llm, &completion)?;
+    let ((completion, echoes, generations), meter) = submit(&app, move || {
+        let (echoes, generations) = start(&llm, &completion)?;
         Ok((completion, echoes, generations))
     })
     .await?;
-    let mut choices = choices(&app, generations, completion.generate.n);
+    let mut choices = Choices::new(generations, completion.generate.n, meter);
     let mut notes = notes(&app, &completion.generate, warnings)?;
 
     let head =
@@ -63,10 +63,7 @@ pub async fn completions(
 }
 
 /// Starts all answers. If one is refused, those before it are dropped and so cancelled.
-fn submit(
-    llm: &Llm,
-    completion: &Completion,
-) -> Result<(Vec<Echo>, Vec<Generation>), RequestError> {
+fn start(llm: &Llm, completion: &Completion) -> Result<(Vec<Echo>, Vec<Generation>), RequestError> {
     let mut echoes = Vec::new();
     let mut generations = Vec::new();
     for prompt in &completion.prompts {

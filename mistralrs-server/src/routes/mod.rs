@@ -8,13 +8,13 @@ pub mod tokenize;
 
 use crate::app::AppState;
 use crate::error::ApiError;
-use crate::metrics::Meter;
+use crate::metrics::{Meter, Outcome};
 use crate::openai::generate::Generate;
 use crate::stream::{self, Choices, Dialect, Notes};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use mistralrs_core::{GenerateOptions, Generation, RequestError};
+use mistralrs_core::{GenerateOptions, RequestError};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -50,10 +50,19 @@ fn nth_options(options: &GenerateOptions, i: usize) -> GenerateOptions {
     options
 }
 
-/// The answers of a request, with what is told beside them.
-fn choices(app: &Arc<AppState>, generations: Vec<Generation>, n: usize) -> Choices {
-    let meter = Meter::start(Arc::clone(&app.metrics), generations.len());
-    Choices::new(generations, n, meter)
+/// Hands the request to the engine; the clock runs from here. What the engine does not take is counted as refused.
+async fn submit<T: Send + 'static>(
+    app: &AppState,
+    work: impl FnOnce() -> Result<T, RequestError> + Send + 'static,
+) -> Result<(T, Meter), ApiError> {
+    let mut meter = Meter::start(Arc::clone(&app.metrics));
+    match blocking(work).await {
+        Ok(taken) => Ok((taken, meter)),
+        Err(error) => {
+            meter.end(Outcome::Refused);
+            Err(error)
+        }
+    }
 }
 
 fn notes(app: &AppState, generate: &Generate, warnings: Vec<String>) -> Result<Notes, ApiError> {
@@ -83,6 +92,39 @@ fn event_stream<D: Dialect + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::ServerConfig;
+    use crate::openai::chat::ChatDialect;
+    use crate::openai::response::Head;
+    use mistralrs_core::Delta;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_silent_stream_is_kept_alive() {
+        let keep_alive = Duration::from_millis(1);
+        let app = AppState::new(ServerConfig { keep_alive, ..ServerConfig::default() }, None);
+        let silence = futures::stream::pending::<Result<Delta, RequestError>>();
+        let choices = Choices::new(vec![silence], 1, Meter::start(Arc::clone(&app.metrics)));
+        let dialect = ChatDialect { head: Head::new("chatcmpl", "m", "f", false), logprobs: false };
+        let response = event_stream(&app, choices, dialect, Notes::default());
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut frames = response.into_body().into_data_stream();
+        for _ in 0..3 {
+            assert_eq!(frames.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_does_not_take_is_refused_and_who_leaves_has_left() {
+        let app = AppState::new(ServerConfig::default(), None);
+        let full = || Err::<(), _>(RequestError::Overloaded { queued: 1 });
+        assert_eq!(submit(&app, full).await.map(|_| ()).unwrap_err().status().as_u16(), 429);
+        let (_, meter) = submit(&app, || Ok(())).await.unwrap();
+        drop(meter);
+        let page = app.metrics.render(None);
+        for outcome in ["refused", "cancelled"] {
+            assert!(page.contains(&format!("{{outcome=\"{outcome}\"}} 1\n")), "{page}");
+        }
+    }
 
     #[test]
     fn every_answer_of_a_seeded_request_has_its_own_seed() {

@@ -48,7 +48,7 @@ fn hello() -> Vec<Item> {
 
 fn choices(answers: Vec<Vec<Item>>, per_prompt: usize) -> (Choices, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let meter = Meter::start(Arc::clone(&metrics), answers.len());
+    let meter = Meter::start(Arc::clone(&metrics));
     (Choices::new(answers.into_iter().map(iter).collect(), per_prompt, meter), metrics)
 }
 
@@ -234,7 +234,7 @@ async fn leaving_cancels_the_work_in_both_endings() {
     for streaming in [true, false] {
         let dropped = Arc::new(AtomicBool::new(false));
         let metrics = Arc::new(Metrics::default());
-        let meter = Meter::start(Arc::clone(&metrics), 1);
+        let meter = Meter::start(Arc::clone(&metrics));
         let choices = Choices::new(vec![endless(&dropped)], 1, meter);
         let waiting = async {
             if streaming {
@@ -257,7 +257,7 @@ async fn an_error_in_one_answer_cancels_the_others() {
     let broken = iter(vec![Err(RequestError::Shutdown)]).boxed();
     let answers = vec![endless(&dropped).boxed(), broken];
     let mut frames = Box::pin(events(
-        Choices::new(answers, 2, Meter::start(metrics, 2)),
+        Choices::new(answers, 2, Meter::start(metrics)),
         dialect(false, false),
         wide(),
     ));

@@ -6,7 +6,6 @@ use crate::support::{
 };
 use mistralrs_server::app::ServerConfig;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 #[test]
 fn chunks_come_in_the_order_clients_expect() {
@@ -98,19 +97,6 @@ fn an_error_in_the_middle_is_one_event_and_done() {
     assert_eq!(errors[0]["error"]["code"], "timeout");
     assert!(events.last().unwrap().get("error").is_some());
     shared().wait_until_idle();
-}
-
-#[test]
-fn a_silent_stream_is_kept_alive() {
-    let config = ServerConfig { keep_alive: Duration::from_millis(1), ..Default::default() };
-    let server = Server::start(config, mistralrs_core::LoadOptions { max_seqs: 1, ..stories() });
-    let body = with(
-        chat_body("Once upon a time", 200),
-        json!({"stream": true, "n": 4, "ignore_eos": true}),
-    );
-    let reply = server.post(CHAT, &body);
-    assert!(reply.body.contains(": keep-alive\n"), "{}", &reply.body[..reply.body.len().min(500)]);
-    assert!(reply.events().len() > 100);
 }
 
 /// A client that leaves ends the work, streaming or not.
