@@ -1,3 +1,5 @@
+//! The chat as keys in, rows out. The rows are snapshots; times are cut out of them.
+
 use super::*;
 use crate::chat::dialog::ModelFacts;
 use crate::chat::session::Session;
