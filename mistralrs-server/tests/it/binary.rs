@@ -64,21 +64,19 @@ fn start(words: &[&str]) -> Running {
     let mut command = program();
     command.arg("-m").arg(model).args(["--port", "0"]).args(words).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut port = None;
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut running = Running { child, log, port: 0 };
     let mut seen = String::new();
-    loop {
+    while !seen.contains("try: curl") {
         let mut line = String::new();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended early: {seen}");
-        seen += &line;
+        assert_ne!(running.log.read_line(&mut line).unwrap(), 0, "ended early: {seen}");
         if let Some((_, rest)) = line.split_once("listening on http://127.0.0.1:") {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            port = digits.parse().ok();
+            running.port = digits.parse().unwrap();
         }
-        if line.contains("try: curl") {
-            return Running { child, log, port: port.unwrap() };
-        }
+        seen += &line;
     }
+    running
 }
 
 #[cfg(unix)]
