@@ -1,0 +1,11 @@
+//! The rules of docs/STYLE.md and docs/ARCHITECTURE.md that a machine can check.
+//!
+//! Reads the sources as text; knows the table of allowed edges and nothing of the crates' insides.
+//! A failure names the file and the rule; the rule's reason stands in docs/STYLE.md.
+
+mod docs;
+mod edges;
+mod makefile;
+mod manifests;
+mod sources;
+mod style;

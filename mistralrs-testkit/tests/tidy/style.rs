@@ -1,0 +1,142 @@
+//! Rules about single files: size, header, where `unsafe` and the environment may appear.
+
+use crate::sources::{Source, all_files, expect_none, rust_sources, without_tests};
+
+/// Longest file without its tests, in lines; `//! table` in the header exempts.
+const MAX_FILE_LINES: usize = 600;
+/// Most methods of a trait.
+const MAX_TRAIT_METHODS: usize = 6;
+/// The files that may read the environment.
+const READS_ENVIRONMENT: [&str; 2] =
+    ["mistralrs-server/src/args.rs", "mistralrs-core/src/loading/hub.rs"];
+
+fn lines_with(sources: &[Source], wanted: impl Fn(&Source, &str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| !source.is_test()) {
+        for (number, line) in source.code() {
+            if wanted(source, line) {
+                found.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word)
+}
+
+#[test]
+fn every_file_has_a_header_and_a_size() {
+    let mut found = Vec::new();
+    for source in rust_sources() {
+        let lines = without_tests(&source.text).lines().count();
+        let header: Vec<_> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        if header.is_empty() {
+            found.push(format!("{}: does not open with a `//!` header", source.path));
+        }
+        if lines > MAX_FILE_LINES && !header.iter().any(|line| line.trim_end() == "//! table") {
+            found.push(format!("{}: {lines} lines", source.path));
+        }
+        if source.path.ends_with("/utils.rs") || source.path.ends_with("/helpers.rs") {
+            found.push(format!("{}: a name that says nothing", source.path));
+        }
+    }
+    expect_none("headers and sizes", &found);
+}
+
+#[test]
+fn unsafe_stands_in_the_kernels_alone() {
+    let sources = rust_sources();
+    let found = lines_with(&sources, |source, line| {
+        has_word(line, "unsafe") && !source.path.starts_with("mistralrs-kernels/")
+    });
+    expect_none("`unsafe` outside mistralrs-kernels", &found);
+    for name in ["mistralrs-quant/src/lib", "mistralrs-core/src/lib", "mistralrs-server/src/main"] {
+        let root = sources.iter().find(|source| source.path == format!("{name}.rs")).unwrap();
+        assert!(root.text.contains("#![forbid(unsafe_code)]"), "{name}.rs does not forbid unsafe code");
+    }
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    let found = lines_with(&rust_sources(), |source, line| {
+        (line.contains("env::var") || line.contains("env::set_var"))
+            && !READS_ENVIRONMENT.contains(&source.path.as_str())
+    });
+    expect_none("the environment is read outside args.rs", &found);
+}
+
+/// Row A9: the core writes to no standard stream (row N1: and installs no log subscriber).
+#[test]
+fn the_core_is_silent() {
+    let found = lines_with(&rust_sources(), |source, line| {
+        let library = !source.path.starts_with("mistralrs-server/") && !source.path.starts_with("examples/");
+        let prints = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "set_global_default"];
+        library && prints.iter().any(|mark| line.contains(mark))
+    });
+    expect_none("a library prints", &found);
+}
+
+/// Devices are chosen when a model loads, never inside a model or a layer.
+#[test]
+fn models_and_layers_know_no_device_feature() {
+    let found = lines_with(&rust_sources(), |source, line| {
+        let rooms = ["mistralrs-core/src/models/", "mistralrs-core/src/layers/"];
+        line.contains("feature = \"") && rooms.iter().any(|room| source.path.starts_with(room))
+    });
+    expect_none("a feature switch inside a model or layer", &found);
+}
+
+#[test]
+fn traits_stay_small() {
+    let mut found = Vec::new();
+    for source in rust_sources() {
+        let code: String = source.code().map(|(_, line)| format!("{line}\n")).collect();
+        for (name, body) in traits(&code) {
+            let methods = body.lines().filter(|line| has_word(line, "fn")).count();
+            if methods > MAX_TRAIT_METHODS {
+                found.push(format!("{}: trait {name} has {methods} methods", source.path));
+            }
+        }
+    }
+    expect_none("large traits", &found);
+}
+
+/// Name and body of every trait; the body ends at the first `}` in column 0.
+fn traits(code: &str) -> Vec<(String, &str)> {
+    let mut found = Vec::new();
+    for (at, mark) in code.match_indices("trait ") {
+        let head = code[..at].lines().next_back().unwrap_or_default();
+        let line_start = code[..at].ends_with('\n') || at == 0 || head.starts_with("pub");
+        if line_start {
+            let rest = &code[at + mark.len()..];
+            let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next();
+            found.push((name.unwrap_or_default().to_owned(), rest.split("\n}").next().unwrap_or(rest)));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_path_of_one_machine() {
+    let marks = [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["C:\\Us", "ers"]]
+        .map(|parts| parts.concat());
+    let mut found = Vec::new();
+    for source in all_files() {
+        for (number, line) in source.text.lines().enumerate() {
+            if marks.iter().any(|mark| line.contains(mark.as_str())) {
+                found.push(format!("{}:{}", source.path, number + 1));
+            }
+        }
+    }
+    expect_none("paths of one machine", &found);
+}
+
+#[test]
+fn the_reader_of_traits_counts_methods() {
+    let code = "pub trait A {\n    fn a(&self);\n    fn b(&self) {\n        x\n    }\n}\nfn c() {}\n";
+    let found = traits(code);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1.lines().filter(|line| has_word(line, "fn")).count(), 2);
+}

@@ -1,0 +1,146 @@
+// The official openai client for JavaScript against a running server.
+// Plain script, run by scripts/test_clients.sh, which copies it beside its node_modules.
+// Environment: BASE_URL (…/v1), SECURED_URL and SECURED_KEY (a second server that wants a key).
+
+import assert from 'node:assert/strict';
+import OpenAI from 'openai';
+import { VERSION } from 'openai/version';
+
+const baseURL = process.env.BASE_URL;
+const client = new OpenAI({ baseURL, apiKey: 'unused', maxRetries: 0, timeout: 120_000 });
+const model = (await client.models.list()).data[0].id;
+const messages = [{ role: 'user', content: 'Once upon a time, there was a little' }];
+const chat = (changes = {}, options) =>
+  client.chat.completions.create({ model, messages, max_tokens: 24, temperature: 0, ...changes }, options);
+
+async function collect(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
+}
+const text = (chunks) => chunks.map((c) => c.choices[0]?.delta?.content ?? '').join('');
+
+async function metric(name) {
+  const page = await (await fetch(baseURL.replace(/\/v1$/, '/metrics'))).text();
+  const found = page.match(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm'));
+  assert.ok(found, `no metric ${name}`);
+  return Number(found[1]);
+}
+
+const tests = {
+  async models() {
+    assert.equal((await client.models.retrieve(model)).id, model);
+    await assert.rejects(() => client.models.retrieve('no-such-model'), OpenAI.NotFoundError);
+  },
+  async chat() {
+    const answer = await chat();
+    assert.equal(answer.object, 'chat.completion');
+    assert.equal(answer.choices[0].message.role, 'assistant');
+    assert.ok(answer.choices[0].message.content.length > 0);
+    assert.equal(answer.choices[0].finish_reason, 'length');
+    assert.equal(answer.usage.completion_tokens, 24);
+    assert.equal(answer.usage.total_tokens, answer.usage.prompt_tokens + 24);
+  },
+  async streaming() {
+    const whole = await chat();
+    const chunks = await collect(await chat({ stream: true }));
+    assert.equal(chunks[0].choices[0].delta.role, 'assistant');
+    assert.equal(text(chunks), whole.choices[0].message.content);
+    assert.equal(chunks.at(-1).choices[0].finish_reason, 'length');
+  },
+  async streamHelper() {
+    const runner = client.chat.completions.stream({ model, messages, max_tokens: 24, temperature: 0 });
+    let events = 0;
+    runner.on('content', () => (events += 1));
+    const final = await runner.finalChatCompletion();
+    assert.ok(events > 1);
+    assert.equal(final.choices[0].message.content, (await chat()).choices[0].message.content);
+  },
+  async usage() {
+    const chunks = await collect(await chat({ stream: true, stream_options: { include_usage: true } }));
+    assert.deepEqual(chunks.at(-1).choices, []);
+    assert.equal(chunks.at(-1).usage.completion_tokens, 24);
+  },
+  async logprobs() {
+    const answer = await chat({ logprobs: true, top_logprobs: 2 });
+    const { content } = answer.choices[0].logprobs;
+    assert.equal(content.length, 24);
+    for (const entry of content) {
+      assert.ok(entry.logprob <= 0);
+      assert.equal(entry.top_logprobs.length, 2);
+      assert.equal(entry.top_logprobs[0].token, entry.token);
+    }
+  },
+  async n() {
+    const answer = await chat({ n: 3, temperature: 1, seed: 5 });
+    assert.deepEqual(answer.choices.map((c) => c.index), [0, 1, 2]);
+    assert.ok(new Set(answer.choices.map((c) => c.message.content)).size > 1);
+  },
+  async stop() {
+    const whole = (await chat({ max_tokens: 40 })).choices[0].message.content;
+    const stop = ' ' + whole.split(' ')[5];
+    const cut = await chat({ max_tokens: 40, stop });
+    assert.equal(cut.choices[0].finish_reason, 'stop');
+    assert.equal(cut.choices[0].message.content, whole.slice(0, whole.indexOf(stop)));
+  },
+  async seed() {
+    const sample = async (seed) => (await chat({ temperature: 1.2, seed, max_tokens: 32 })).choices[0].message.content;
+    assert.equal(await sample(7), await sample(7));
+    const different = new Set();
+    for (let seed = 0; seed < 5; seed += 1) different.add(await sample(seed));
+    assert.ok(different.size > 1);
+  },
+  async errors() {
+    await assert.rejects(() => chat({ temperature: -1 }), OpenAI.BadRequestError);
+    await assert.rejects(() => chat({ messages: [] }), OpenAI.BadRequestError);
+    await assert.rejects(() => chat({ model: 'no-such-model' }), OpenAI.NotFoundError);
+    const long = [{ role: 'user', content: 'a dog and a cat and '.repeat(2000) }];
+    await assert.rejects(
+      () => chat({ messages: long }),
+      (error) => error instanceof OpenAI.BadRequestError && error.code === 'context_length_exceeded',
+    );
+    const wrong = new OpenAI({ baseURL: process.env.SECURED_URL, apiKey: 'wrong', maxRetries: 0 });
+    await assert.rejects(() => wrong.models.list(), OpenAI.AuthenticationError);
+    const right = new OpenAI({ baseURL: process.env.SECURED_URL, apiKey: process.env.SECURED_KEY, maxRetries: 0 });
+    assert.ok((await right.models.list()).data.length > 0);
+    assert.ok((await chat()).choices[0].message.content.length > 0);
+  },
+  async cancel() {
+    for (let round = 0; round < 5; round += 1) {
+      const stream = await chat({ stream: true, max_tokens: 400, temperature: 1, seed: round });
+      let seen = 0;
+      for await (const _ of stream) {
+        if ((seen += 1) === 3) break; // leaving the loop aborts the request
+      }
+    }
+    const controller = new AbortController();
+    const whole = chat({ max_tokens: 450, temperature: 1, seed: 1, n: 4 }, { signal: controller.signal });
+    setTimeout(() => controller.abort(), 5);
+    await whole.catch((error) => assert.ok(error instanceof OpenAI.APIUserAbortError, String(error)));
+    const deadline = Date.now() + 20_000;
+    while ((await metric('mistralrs_kv_blocks_used')) > 0 || (await metric('mistralrs_requests_running')) > 0) {
+      assert.ok(Date.now() < deadline, 'blocks of cancelled requests are still in use');
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  },
+  async completions() {
+    const one = await client.completions.create({ model, prompt: 'The dog', max_tokens: 12, temperature: 0 });
+    assert.equal(one.object, 'text_completion');
+    const echoed = await client.completions.create({ model, prompt: 'The dog', max_tokens: 12, temperature: 0, echo: true });
+    assert.equal(echoed.choices[0].text, 'The dog' + one.choices[0].text);
+  },
+};
+
+let failed = 0;
+for (const [name, run] of Object.entries(tests)) {
+  try {
+    await run();
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}`);
+    console.error(error);
+  }
+}
+console.log(`openai ${VERSION} (JavaScript): ${Object.keys(tests).length - failed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);

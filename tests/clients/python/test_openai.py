@@ -1,0 +1,269 @@
+"""The official openai client for Python against a running server.
+
+Plain script, run by scripts/test_clients.sh. Environment: BASE_URL (…/v1), SECURED_URL and SECURED_KEY
+(a second server that wants a key). Every function named test_* is one test; the exit code counts failures.
+The model is a small one that tells stories, at temperature 0 unless a test says otherwise.
+"""
+
+import asyncio
+import math
+import os
+import re
+import sys
+import time
+import traceback
+import urllib.request
+
+import openai
+
+BASE_URL = os.environ["BASE_URL"]
+client = openai.OpenAI(base_url=BASE_URL, api_key="unused", max_retries=0, timeout=120)
+MODEL = client.models.list().data[0].id
+MESSAGES = [{"role": "user", "content": "Once upon a time, there was a little"}]
+
+
+def chat(**changes):
+    arguments = {"model": MODEL, "messages": MESSAGES, "max_tokens": 24, "temperature": 0} | changes
+    return client.chat.completions.create(**arguments)
+
+
+def text_of(stream):
+    return "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
+
+
+def raises(kind, call, **expected):
+    try:
+        call()
+    except kind as error:
+        for name, value in expected.items():
+            found = getattr(error, name)
+            assert found == value, f"{name} is {found!r}, not {value!r}"
+        assert error.body and error.body.get("message"), "the error has no message"
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+def metric(name):
+    """The value of a metric without labels, from the server's Prometheus page."""
+    with urllib.request.urlopen(BASE_URL.removesuffix("/v1") + "/metrics", timeout=30) as page:
+        text = page.read().decode()
+    found = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
+    assert found, f"no metric {name} in:\n{text}"
+    return float(found.group(1))
+
+
+def test_models():
+    page = client.models.list()
+    assert page.object == "list" and page.data[0].object == "model"
+    assert client.models.retrieve(MODEL).id == MODEL
+    raises(openai.NotFoundError, lambda: client.models.retrieve("no-such-model"), status_code=404)
+
+
+def test_chat():
+    answer = chat()
+    choice = answer.choices[0]
+    assert answer.object == "chat.completion" and answer.id and answer.created > 1_600_000_000
+    assert abs(answer.created - time.time()) < 3600, "`created` is in seconds"
+    assert choice.index == 0 and choice.message.role == "assistant"
+    assert choice.message.content and choice.finish_reason == "length"
+    usage = answer.usage
+    assert usage.completion_tokens == 24
+    assert usage.prompt_tokens > 5
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+
+def test_max_completion_tokens():
+    answer = chat(max_tokens=openai.NOT_GIVEN, max_completion_tokens=5)
+    assert answer.usage.completion_tokens == 5
+
+
+def test_prefix_is_cached():
+    long = [{"role": "user", "content": "Once upon a time, there was a big dog. " * 8}]
+    first, second = chat(messages=long), chat(messages=long)
+    assert first.choices[0].message.content == second.choices[0].message.content
+    assert second.usage.prompt_tokens_details.cached_tokens > 0
+
+
+def test_streaming_equals_whole():
+    whole = chat().choices[0]
+    chunks = list(chat(stream=True))
+    assert all(c.object == "chat.completion.chunk" for c in chunks)
+    assert len({c.id for c in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert all(c.usage is None for c in chunks), "usage only where it was asked for"
+    assert text_of(chunks) == whole.message.content
+    finish = [c.choices[0].finish_reason for c in chunks if c.choices]
+    assert finish[-1] == whole.finish_reason and all(f is None for f in finish[:-1])
+
+
+def test_streaming_usage():
+    chunks = list(chat(stream=True, stream_options={"include_usage": True}))
+    last = chunks[-1]
+    assert last.choices == [] and last.usage.completion_tokens == 24
+    assert last.usage.total_tokens == last.usage.prompt_tokens + 24
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+def check_logprobs(content, tokens):
+    assert len(content) == tokens
+    for entry in content:
+        assert entry.logprob <= 0 and len(entry.top_logprobs) == 3
+        tops = [t.logprob for t in entry.top_logprobs]
+        assert tops == sorted(tops, reverse=True)
+        assert sum(map(math.exp, tops)) <= 1.0001
+        assert entry.top_logprobs[0].token == entry.token, "greedy takes the best"
+        assert bytes(entry.bytes).decode("utf-8", "replace") == entry.token
+
+
+def test_logprobs():
+    answer = chat(logprobs=True, top_logprobs=3)
+    content = answer.choices[0].logprobs.content
+    check_logprobs(content, answer.usage.completion_tokens)
+    joined = b"".join(bytes(entry.bytes) for entry in content).decode("utf-8", "replace")
+    assert joined.strip() == answer.choices[0].message.content.strip()
+    streamed = []
+    for chunk in chat(logprobs=True, top_logprobs=3, stream=True):
+        if chunk.choices and chunk.choices[0].logprobs:
+            streamed += chunk.choices[0].logprobs.content or []
+    check_logprobs(streamed, answer.usage.completion_tokens)
+    # Batches of other shapes may round differently in the last bit, no more.
+    assert all(abs(a.logprob - b.logprob) < 1e-4 for a, b in zip(streamed, content))
+
+
+def test_n():
+    answer = chat(n=3, temperature=1.0, seed=5)
+    assert [c.index for c in answer.choices] == [0, 1, 2]
+    assert len({c.message.content for c in answer.choices}) > 1
+    assert answer.usage.completion_tokens <= 3 * 24
+    streamed = {0: "", 1: "", 2: ""}
+    for chunk in chat(n=3, temperature=1.0, seed=5, stream=True):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == {c.index: c.message.content for c in answer.choices}
+
+
+def test_stop():
+    whole = chat(max_tokens=40).choices[0].message.content
+    words = whole.split(" ")
+    stop = " " + words[4] + " " + words[5][:2]  # begins and ends inside tokens
+    cut = chat(max_tokens=40, stop=stop).choices[0]
+    assert cut.finish_reason == "stop"
+    assert cut.message.content == whole[: whole.index(stop)]
+    assert text_of(chat(max_tokens=40, stop=[stop, "never in there"], stream=True)) == cut.message.content
+
+
+def test_seed():
+    def sample(seed):
+        return chat(temperature=1.2, seed=seed, max_tokens=32).choices[0].message.content
+    assert sample(7) == sample(7)
+    assert len({sample(seed) for seed in range(5)}) > 1
+
+
+def test_logit_bias():
+    answer = chat(max_tokens=1, logprobs=True, top_logprobs=2)
+    best, second = (t.token for t in answer.choices[0].logprobs.content[0].top_logprobs)
+    ids = client.completions.create(
+        model=MODEL, prompt="Once upon a time", max_tokens=1, temperature=0, logit_bias={"300": 100}
+    )
+    again = client.completions.create(
+        model=MODEL, prompt="The end", max_tokens=1, temperature=0, logit_bias={"300": 100}
+    )
+    assert ids.choices[0].text.strip() == again.choices[0].text.strip()
+    assert best != second
+
+
+def test_bad_requests():
+    for changes in (
+        {"temperature": -1}, {"temperature": 1e9}, {"top_p": 7}, {"n": 0}, {"messages": []},
+        {"messages": [{"role": "nobody", "content": "x"}]}, {"max_tokens": 0}, {"max_tokens": -5},
+        {"top_logprobs": 3}, {"logprobs": True, "top_logprobs": 5000}, {"logit_bias": {"99999999": 1}},
+        {"presence_penalty": 99}, {"stop": 5},
+    ):
+        error = raises(openai.BadRequestError, lambda c=changes: chat(**c), status_code=400)
+        assert error.body.get("type") == "invalid_request_error", f"{changes}: {error.body}"
+    long = [{"role": "user", "content": "a dog and a cat and " * 2000}]
+    raises(openai.BadRequestError, lambda: chat(messages=long), code="context_length_exceeded")
+    raises(openai.BadRequestError, lambda: list(chat(messages=long, stream=True)))
+    raises(openai.NotFoundError, lambda: chat(model="no-such-model"), status_code=404)
+    assert chat().choices[0].message.content, "a good request after the bad ones"
+
+
+def test_authentication():
+    url, key = os.environ["SECURED_URL"], os.environ["SECURED_KEY"]
+    wrong = openai.OpenAI(base_url=url, api_key="wrong", max_retries=0)
+    raises(openai.AuthenticationError, lambda: wrong.models.list(), status_code=401)
+    right = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
+    answer = right.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=3)
+    assert answer.usage.completion_tokens == 3
+
+
+def test_cancel_gives_the_blocks_back():
+    for round_ in range(5):
+        stream = chat(stream=True, max_tokens=400, temperature=1.0, seed=round_)
+        for _ in range(3):
+            next(stream)
+        stream.close()
+    deadline = time.monotonic() + 20
+    while metric("mistralrs_kv_blocks_used") > 0 or metric("mistralrs_requests_running") > 0:
+        assert time.monotonic() < deadline, "blocks of cancelled requests are still in use"
+        time.sleep(0.05)
+
+
+def test_completions():
+    def complete(**changes):
+        arguments = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 12, "temperature": 0}
+        return client.completions.create(**(arguments | changes))
+    one = complete()
+    assert one.object == "text_completion" and one.choices[0].finish_reason == "length"
+    many = complete(prompt=["Once upon a time", "The dog"])
+    assert [c.index for c in many.choices] == [0, 1]
+    assert many.choices[0].text == one.choices[0].text
+    echoed = complete(echo=True)
+    assert echoed.choices[0].text == "Once upon a time" + one.choices[0].text
+    from_ids = complete(prompt=[1])
+    assert from_ids.usage.prompt_tokens == 1
+    assert from_ids.choices[0].text.strip().startswith("Once upon a time")
+    assert "".join(c.choices[0].text for c in complete(stream=True) if c.choices) == one.choices[0].text
+    scored = complete(logprobs=2, echo=True)
+    table = scored.choices[0].logprobs
+    assert len(table.tokens) == scored.usage.total_tokens == len(table.token_logprobs)
+    assert table.token_logprobs[0] is None and all(p <= 0 for p in table.token_logprobs[1:])
+
+
+def test_many_at_once():
+    async def run():
+        many = openai.AsyncOpenAI(base_url=BASE_URL, api_key="unused", max_retries=0, timeout=120)
+        requests = [
+            many.chat.completions.create(
+                model=MODEL, temperature=0, max_tokens=8 + i,
+                messages=[{"role": "user", "content": "One day, " + "the dog and " * i}],
+            )
+            for i in range(12)
+        ]
+        return [a.choices[0].message.content for a in await asyncio.gather(*requests)]
+    together = asyncio.run(run())
+    alone = [
+        chat(max_tokens=8 + i, messages=[{"role": "user", "content": "One day, " + "the dog and " * i}])
+        .choices[0].message.content
+        for i in range(12)
+    ]
+    assert together == alone
+
+
+def main():
+    failed = 0
+    tests = [(name, f) for name, f in globals().items() if name.startswith("test_")]
+    for name, function in tests:
+        try:
+            function()
+            print(f"ok      {name}")
+        except Exception:  # every failure is reported, the rest still runs
+            failed += 1
+            print(f"FAILED  {name}")
+            traceback.print_exc()
+    print(f"openai {openai.__version__} (Python): {len(tests) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
