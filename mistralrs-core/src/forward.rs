@@ -1,1 +1,43 @@
-//! stub
+//! The contract between engine and model: one step's work for all sequences, packed.
+//! Knows token ids, positions and block numbers; no text, no sampling, no policy.
+
+use std::ops::Range;
+
+/// One sequence's share of a step. A decode is a span of one row, a prefill chunk a longer one, a
+/// cached prefix a span whose `context_len` exceeds its rows: there is no "is prefill".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SequenceSpan {
+    /// Its rows in the packed batch.
+    pub query: Range<usize>,
+    /// Tokens visible to its last row, that row included.
+    pub context_len: usize,
+    /// The blocks that hold its keys and values, in order of position.
+    pub block_table: Vec<u32>,
+}
+
+/// Everything a model needs for one step. Complete when built; no field is filled in later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForwardBatch {
+    /// `[tokens]`
+    pub token_ids: Vec<u32>,
+    /// `[tokens]`: each token's position in its sequence.
+    pub positions: Vec<u32>,
+    /// One per sequence; their rows follow one another and cover the batch.
+    pub spans: Vec<SequenceSpan>,
+    /// `[tokens]`: where each token's key and value go, `block × block_size + offset`.
+    pub slot_mapping: Vec<usize>,
+    /// `[rows]`: the rows whose logits somebody will read, ascending.
+    pub logit_rows: Vec<u32>,
+}
+
+impl ForwardBatch {
+    /// Number of packed tokens.
+    pub fn len(&self) -> usize {
+        self.token_ids.len()
+    }
+
+    /// Whether there is nothing to compute.
+    pub fn is_empty(&self) -> bool {
+        self.token_ids.is_empty()
+    }
+}

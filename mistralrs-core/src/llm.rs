@@ -1,12 +1,37 @@
 //! [`Llm`]: the one object a program holds. The only file that sees both text and tokens.
 
+mod generation;
+mod truncation;
+
+pub use generation::Generation;
+
+use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
-use crate::loading::LoadOptions;
-use crate::request::{ChatRequest, CompletionRequest, Delta};
+use crate::loading::{self, LoadOptions};
+use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
+use crate::sampling::{Sampler, SamplingParams};
+use crate::text::TextPipeline;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A loaded model and its engine. Cheap to clone; the last clone to go ends the engine.
 #[derive(Clone)]
-pub struct Llm {}
+pub struct Llm {
+    parts: Arc<LlmParts>,
+}
+
+/// What [`loading`] hands over.
+pub(crate) struct LlmParts {
+    pub engine: EngineHandle,
+    pub text: Arc<TextPipeline>,
+    pub info: ModelInfo,
+    /// The model's `generation_config.json`.
+    pub defaults: SamplingParams,
+    /// Seeds of requests that bring none: a base and a counter.
+    pub seed: u64,
+    pub requests: AtomicU64,
+}
 
 /// Facts about the loaded model.
 #[derive(Debug, Clone)]
@@ -31,46 +56,57 @@ pub struct ModelInfo {
     pub eos_token_ids: Vec<u32>,
 }
 
-/// A snapshot of the engine's counters and gauges.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it; units are in them")]
-pub struct EngineStats {
-    pub waiting_requests: usize,
-    pub running_requests: usize,
-    pub kv_blocks_total: usize,
-    pub kv_blocks_used: usize,
-    pub kv_blocks_cached: usize,
-    pub block_size_tokens: usize,
-    pub prompt_tokens_total: u64,
-    pub cached_tokens_total: u64,
-    pub generated_tokens_total: u64,
-    pub preemptions_total: u64,
-    pub steps_total: u64,
-    pub failed_steps_total: u64,
-}
-
-/// An answer in the making. Dropping it cancels the work.
-pub struct Generation {}
-
-impl Generation {
-    /// The next piece; `None` after [`Delta::Finished`] or an error.
-    pub async fn next(&mut self) -> Option<Result<Delta, RequestError>> {
-        todo!()
-    }
-
-    /// Like [`Generation::next`], for threads without a runtime.
-    pub fn blocking_next(&mut self) -> Option<Result<Delta, RequestError>> {
-        todo!()
+impl std::fmt::Debug for Llm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Llm").field("info", &self.parts.info).finish_non_exhaustive()
     }
 }
 
 impl Llm {
     /// Loads a model; blocks until it can answer.
     ///
+    /// ```no_run
+    /// use mistralrs_core::{ChatRequest, Delta, Llm, LoadOptions, Message, Role};
+    ///
+    /// let llm = Llm::load(LoadOptions::new("Qwen/Qwen2.5-0.5B-Instruct"))?;
+    /// let messages = vec![Message::text(Role::User, "Name a colour.")];
+    /// let mut answer = llm.chat(ChatRequest { messages, ..ChatRequest::default() })?;
+    /// while let Some(delta) = answer.blocking_next() {
+    ///     if let Delta::Text { text, .. } = delta? {
+    ///         print!("{text}");
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`LoadError`] says what is missing or wrong, and what to do.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
-        todo!()
+        let warm_up = options.warm_up;
+        let llm = Self { parts: Arc::new(loading::load(options)?) };
+        if warm_up {
+            llm.warm_up();
+        }
+        Ok(llm)
+    }
+
+    /// One token of "hello", read until the channel closes (row A3).
+    fn warm_up(&self) {
+        let start = std::time::Instant::now();
+        tracing::info!("warm-up begins");
+        let sampling = SamplingParams { temperature: Some(0.), ..SamplingParams::default() };
+        let options = GenerateOptions { max_tokens: Some(1), sampling, ..Default::default() };
+        let prompt = Prompt::Text("hello".into());
+        let answered = match self.complete(CompletionRequest { prompt, options }) {
+            Ok(mut generation) => {
+                std::iter::from_fn(|| generation.blocking_next()).fold(false, |ok, d| ok | d.is_ok())
+            }
+            Err(_) => false,
+        };
+        match answered {
+            true => tracing::info!("warm-up completed in {:.2} s", start.elapsed().as_secs_f64()),
+            false => tracing::warn!("warm-up failed"),
+        }
     }
 
     /// Continues a conversation. CPU work (template, tokenizer) happens here, before it returns:
@@ -79,7 +115,10 @@ impl Llm {
     /// # Errors
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
-        todo!()
+        let prompt = self.parts.text.render(&request)?;
+        // The template writes its own special tokens.
+        let tokens = self.parts.text.tokenizer().encode(&prompt, false)?;
+        self.generate(tokens, "messages", request.options)
     }
 
     /// Continues a text.
@@ -87,7 +126,80 @@ impl Llm {
     /// # Errors
     /// [`RequestError`] by kind.
     pub fn complete(&self, request: CompletionRequest) -> Result<Generation, RequestError> {
-        todo!()
+        let tokens = match request.prompt {
+            Prompt::Text(text) => self.parts.text.tokenizer().encode(&text, true)?,
+            Prompt::Tokens(ids) => ids,
+        };
+        self.generate(tokens, "prompt", request.options)
+    }
+
+    /// `param` is the field that the prompt came from.
+    fn generate(
+        &self,
+        mut tokens: Vec<u32>,
+        param: &str,
+        options: GenerateOptions,
+    ) -> Result<Generation, RequestError> {
+        let parts = &self.parts;
+        if tokens.is_empty() {
+            return Err(RequestError::invalid(param, "the prompt is empty: it has no tokens"));
+        }
+        self.check_ids(param, &tokens)?;
+        self.check_ids("stop_token_ids", &options.stop_token_ids)?;
+        let sampling = options.sampling.clone().or(&parts.defaults);
+        sampling.validate(parts.info.vocab_size)?;
+        let limit = parts.info.max_sequence_length;
+        let truncated = truncation::tokens_to_cut(tokens.len(), limit, &options)?;
+        if truncated > 0 {
+            let total = tokens.len();
+            tracing::warn!(
+                "prompt of {total} tokens is {} over the limit: cut the first {truncated}",
+                total - limit
+            );
+            tokens.drain(..truncated);
+        }
+        let room = limit - tokens.len();
+        let mut stop_token_ids = options.stop_token_ids;
+        if !options.ignore_eos {
+            stop_token_ids.extend_from_slice(&parts.info.eos_token_ids);
+        }
+        let number = parts.requests.fetch_add(1, Ordering::Relaxed);
+        let seed = sampling.seed.unwrap_or_else(|| parts.seed.wrapping_add(number));
+        let breakers = self.dry_breakers(&sampling)?;
+        let prompt = generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
+        let receiver = parts.engine.submit(GenerationRequest {
+            prompt: tokens,
+            max_tokens: options.max_tokens.unwrap_or(room).min(room),
+            min_tokens: options.min_tokens,
+            stop_token_ids,
+            sampler: Sampler::new(&sampling, breakers, seed),
+            logprobs: options.logprobs,
+            prompt_logprobs: options.prompt_logprobs,
+            timeout: options.timeout,
+        })?;
+        let text = Arc::clone(&parts.text);
+        Ok(Generation::new(receiver, text, prompt, options.stop, options.timeout))
+    }
+
+    fn check_ids(&self, param: &str, ids: &[u32]) -> Result<(), RequestError> {
+        let vocab = self.parts.info.vocab_size;
+        match ids.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => Err(RequestError::invalid(
+                param,
+                format!("token id {id} is outside the vocabulary of {vocab} tokens"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The last id of "a" + breaker, for each breaker: the letter keeps word-start variants away (row B1).
+    fn dry_breakers(&self, sampling: &SamplingParams) -> Result<HashSet<u32>, RequestError> {
+        let dry = sampling.dry.as_ref().filter(|dry| dry.multiplier != 0.);
+        let mut ids = HashSet::new();
+        for breaker in dry.into_iter().flat_map(|dry| &dry.sequence_breakers) {
+            ids.extend(self.tokenize(&format!("a{breaker}"), false)?.last());
+        }
+        Ok(ids)
     }
 
     /// Text to token ids.
@@ -95,7 +207,7 @@ impl Llm {
     /// # Errors
     /// [`RequestError::Invalid`] when the tokenizer refuses the text.
     pub fn tokenize(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, RequestError> {
-        todo!()
+        self.parts.text.tokenizer().encode(text, add_special_tokens)
     }
 
     /// Token ids to text.
@@ -103,12 +215,13 @@ impl Llm {
     /// # Errors
     /// [`RequestError::Invalid`] for an id outside the vocabulary.
     pub fn detokenize(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, RequestError> {
-        todo!()
+        self.check_ids("tokens", ids)?;
+        self.parts.text.tokenizer().decode(ids, skip_special_tokens)
     }
 
     /// The bytes of one token (for `logprobs`).
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
-        todo!()
+        self.parts.text.tokenizer().token_bytes(id)
     }
 
     /// The prompt that [`Llm::chat`] would compute.
@@ -116,21 +229,26 @@ impl Llm {
     /// # Errors
     /// [`RequestError::Invalid`] when the template refuses the conversation.
     pub fn apply_template(&self, request: &ChatRequest) -> Result<String, RequestError> {
-        todo!()
+        self.parts.text.render(request)
     }
 
     /// Facts about the model.
     pub fn info(&self) -> &ModelInfo {
-        todo!()
+        &self.parts.info
+    }
+
+    /// The model's own sampling defaults (`generation_config.json`).
+    pub fn sampling_defaults(&self) -> &SamplingParams {
+        &self.parts.defaults
     }
 
     /// Counters and gauges of this moment.
     pub fn stats(&self) -> EngineStats {
-        todo!()
+        self.parts.engine.stats()
     }
 
     /// Ends the engine: running requests get [`RequestError::Shutdown`]. Waits for the thread.
     pub fn shutdown(&self) {
-        todo!()
+        self.parts.engine.shutdown();
     }
 }

@@ -5,6 +5,17 @@
 //! twin in [`mod@scalar`] that it is tested against. The instruction set is chosen once, when the
 //! program runs.
 
+mod attention;
+mod block;
+mod dispatch;
+mod elementwise;
+pub mod mapped_file;
+mod matmul;
 pub mod quant_type;
+pub mod scalar;
 
+pub use attention::{AttentionShape, AttentionSpan, paged_attention};
+pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
+pub use elementwise::{RopeShape, argmax, gelu_tanh_mul, rms_norm, rope, silu_mul, softmax};
+pub use matmul::{WeightRows, matmul};
 pub use quant_type::QuantType;

@@ -1,2 +1,5 @@
-pub use mistralrs_kernels::QuantType; /// e
-#[derive(Debug, thiserror::Error)] #[error("e")] pub struct Error;
+pub use mistralrs_kernels::QuantType;
+/// e
+#[derive(Debug, thiserror::Error)]
+#[error("e")]
+pub struct Error;

@@ -1,1 +1,168 @@
-//! stub
+//! Keys and values of all sequences in fixed-size blocks: one K and one V tensor per layer.
+//! Knows tensors and slots; which sequence owns which block is [`block_pool`]'s business.
+
+pub mod block_pool;
+
+use crate::slices::{f32_slice, f32_slice_mut};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
+
+/// What one layer keeps per token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerKvSpec {
+    /// Heads of keys and values.
+    pub num_kv_heads: usize,
+    /// Numbers per head.
+    pub head_dim: usize,
+}
+
+/// What a model keeps per token, layer by layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvSpec {
+    /// One entry per layer.
+    pub layers: Vec<LayerKvSpec>,
+}
+
+impl KvSpec {
+    /// The same for each of `num_layers` layers.
+    pub fn uniform(num_layers: usize, num_kv_heads: usize, head_dim: usize) -> Self {
+        Self { layers: vec![LayerKvSpec { num_kv_heads, head_dim }; num_layers] }
+    }
+
+    /// Bytes of keys and values for one token, all layers together.
+    pub fn bytes_per_token(&self) -> usize {
+        let numbers: usize = self.layers.iter().map(|l| 2 * l.num_kv_heads * l.head_dim).sum();
+        numbers * KV_DTYPE.size_in_bytes()
+    }
+}
+
+const KV_DTYPE: DType = DType::F32;
+
+/// One layer's cache. K and V are tensors of their own: an in-place write to one must not lock the other.
+#[derive(Debug)]
+pub struct LayerKv {
+    /// `[blocks, block_size, kv_heads, head_dim]`
+    pub k: Tensor,
+    /// `[blocks, block_size, kv_heads, head_dim]`
+    pub v: Tensor,
+}
+
+/// The cache of all layers.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Vec<LayerKv>,
+    block_size: usize,
+}
+
+impl KvCache {
+    /// Reserves room for `num_blocks` blocks of `block_size` tokens on `device`. On the CPU the pages
+    /// are zeroed by the system when first touched, so an unused cache costs nothing.
+    ///
+    /// # Errors
+    /// When the device has not enough memory.
+    pub fn allocate(
+        spec: &KvSpec,
+        num_blocks: usize,
+        block_size: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let layer = |l: &LayerKvSpec| {
+            let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
+            Ok(LayerKv {
+                k: Tensor::zeros(shape, KV_DTYPE, device)?,
+                v: Tensor::zeros(shape, KV_DTYPE, device)?,
+            })
+        };
+        let layers = spec.layers.iter().map(layer).collect::<Result<_>>()?;
+        Ok(Self { layers, block_size })
+    }
+
+    /// Tokens per block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// One layer's keys and values.
+    ///
+    /// # Errors
+    /// When the model has more layers than its `KvSpec` said.
+    pub fn layer(&self, index: usize) -> Result<&LayerKv> {
+        match self.layers.get(index) {
+            Some(layer) => Ok(layer),
+            None => bail!("layer {index} has no KV cache: it has {} layers", self.layers.len()),
+        }
+    }
+
+    /// Writes `k` and `v` `[tokens, kv_heads × head_dim]` of one layer into `slots` `[tokens]`.
+    ///
+    /// # Errors
+    /// When shapes disagree or a slot lies outside the cache.
+    pub fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, slots: &[usize]) -> Result<()> {
+        let layer = self.layer(layer)?;
+        let op = StoreRows { slots };
+        layer.k.inplace_op2(&k.contiguous()?, &op)?;
+        layer.v.inplace_op2(&v.contiguous()?, &op)
+    }
+}
+
+/// Copies row `i` of the source to row `slots[i]` of the cache, seen as `[slots, row]`.
+struct StoreRows<'a> {
+    slots: &'a [usize],
+}
+
+impl InplaceOp2 for StoreRows<'_> {
+    fn name(&self) -> &'static str {
+        "kv-store"
+    }
+
+    fn cpu_fwd(
+        &self,
+        cache: &mut CpuStorage,
+        cache_layout: &Layout,
+        rows: &CpuStorage,
+        rows_layout: &Layout,
+    ) -> Result<()> {
+        let cache = f32_slice_mut(cache, cache_layout, self.name())?;
+        let rows = f32_slice(rows, rows_layout, self.name())?;
+        let width = match self.slots.len() {
+            0 => return Ok(()),
+            tokens => rows.len() / tokens,
+        };
+        for (row, &slot) in rows.chunks_exact(width).zip(self.slots) {
+            match cache.get_mut(slot * width..(slot + 1) * width) {
+                Some(target) => target.copy_from_slice(row),
+                None => bail!("slot {slot} lies outside the KV cache"),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_land_in_their_slots_and_nowhere_else() {
+        let spec = KvSpec::uniform(2, 1, 2);
+        let mut cache = KvCache::allocate(&spec, 3, 4, &Device::Cpu).unwrap();
+        let k = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
+        let v = Tensor::new(&[[5f32, 6.], [7., 8.]], &Device::Cpu).unwrap();
+        cache.store(1, &k, &v, &[11, 2]).unwrap();
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let stored = flat(&cache.layer(1).unwrap().k);
+        assert_eq!(stored[22..24], [1., 2.]);
+        assert_eq!(stored[4..6], [3., 4.]);
+        assert_eq!(stored.iter().filter(|x| **x != 0.).count(), 4);
+        assert_eq!(flat(&cache.layer(1).unwrap().v)[22..24], [5., 6.]);
+        assert!(flat(&cache.layer(0).unwrap().k).iter().all(|x| *x == 0.));
+    }
+
+    #[test]
+    fn a_slot_outside_the_cache_is_an_error() {
+        let mut cache =
+            KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, &Device::Cpu).unwrap();
+        let rows = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
+        assert!(cache.store(0, &rows, &rows, &[4]).is_err());
+        assert!(cache.store(1, &rows, &rows, &[0]).is_err());
+    }
+}

@@ -1,1 +1,27 @@
-//! stub
+//! The blocks that models are made of. Each knows its weights and the step's batch; none knows
+//! sequences, files, quantisation or devices.
+
+mod attention;
+mod decoder;
+mod mlp;
+mod norm;
+mod rope;
+
+pub use attention::{Attention, AttentionBiases};
+pub use decoder::{CausalLm, DecoderLayer, PreNormLayer};
+pub use mlp::GatedMlp;
+pub use norm::RmsNorm;
+pub use rope::{RopeTables, RotaryEmbedding};
+
+use crate::forward::ForwardBatch;
+use crate::kv_cache::KvCache;
+
+/// What the layers of one step share.
+pub struct Step<'a> {
+    /// The packed tokens.
+    pub batch: &'a ForwardBatch,
+    /// Rotations of this step's positions.
+    pub rope: &'a RopeTables,
+    /// Keys and values of all layers.
+    pub kv: &'a mut KvCache,
+}

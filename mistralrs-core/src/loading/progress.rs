@@ -28,7 +28,9 @@ impl std::fmt::Debug for Progress {
 impl Progress {
     /// Nothing is reported.
     pub fn silent() -> Self {
-        Self { sink: Arc::new(|_| {}) }
+        Self {
+            sink: Arc::new(|_| {}),
+        }
     }
 
     /// Bars on standard error if it is a terminal, else nothing.
@@ -38,7 +40,9 @@ impl Progress {
 
     /// Every report goes to `sink`.
     pub fn callback(sink: impl Fn(&ProgressEvent) + Send + Sync + 'static) -> Self {
-        Self { sink: Arc::new(sink) }
+        Self {
+            sink: Arc::new(sink),
+        }
     }
 
     /// Both this and the other are told.
@@ -52,6 +56,10 @@ impl Progress {
 
     /// Reports.
     pub fn report(&self, stage: &str, done: u64, total: u64) {
-        (self.sink)(&ProgressEvent { stage: stage.to_owned(), done, total });
+        (self.sink)(&ProgressEvent {
+            stage: stage.to_owned(),
+            done,
+            total,
+        });
     }
 }

@@ -1,0 +1,104 @@
+//! The CPU backend: the paged kernel behind a candle operation.
+
+use super::{AttentionBackend, AttentionParams};
+use crate::forward::ForwardBatch;
+use crate::kv_cache::LayerKv;
+use crate::slices::f32_slice;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use mistralrs_kernels::{AttentionShape, AttentionSpan, paged_attention};
+
+/// Reads keys and values where they lie in the cache; bit-equal however a sequence is cut or batched.
+#[derive(Debug, Clone, Copy)]
+pub struct CpuAttention;
+
+impl AttentionBackend for CpuAttention {
+    fn name(&self) -> &'static str {
+        "cpu-paged"
+    }
+
+    fn attend(
+        &self,
+        q: &Tensor,
+        kv: &LayerKv,
+        batch: &ForwardBatch,
+        params: &AttentionParams,
+    ) -> Result<Tensor> {
+        let op = PagedAttention { batch, params, block_size: kv.k.dim(1)? };
+        q.contiguous()?.apply_op3_no_bwd(&kv.k, &kv.v, &op)
+    }
+}
+
+struct PagedAttention<'a> {
+    batch: &'a ForwardBatch,
+    params: &'a AttentionParams,
+    block_size: usize,
+}
+
+impl PagedAttention<'_> {
+    /// The kernel trusts its arguments; this does not.
+    fn check(&self, q: usize, cache: usize) -> Result<()> {
+        let p = self.params;
+        if q != self.batch.len() * p.num_heads * p.head_dim {
+            bail!("attention: {q} numbers of queries for {} tokens", self.batch.len());
+        }
+        let block_numbers = self.block_size * p.num_kv_heads * p.head_dim;
+        let num_blocks = cache / block_numbers.max(1);
+        for span in &self.batch.spans {
+            let blocks = span.context_len.div_ceil(self.block_size);
+            let known = span.block_table.iter().take(blocks);
+            if span.block_table.len() < blocks || known.into_iter().any(|b| *b as usize >= num_blocks)
+            {
+                bail!("attention: the block table does not cover {} tokens", span.context_len);
+            }
+            if span.query.end > self.batch.len() || span.query.len() > span.context_len {
+                bail!("attention: rows {:?} of {}", span.query, self.batch.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CustomOp3 for PagedAttention<'_> {
+    fn name(&self) -> &'static str {
+        "paged-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let q = f32_slice(q, q_layout, self.name())?;
+        let k = f32_slice(k, k_layout, self.name())?;
+        let v = f32_slice(v, v_layout, self.name())?;
+        self.check(q.len(), k.len().min(v.len()))?;
+        let p = self.params;
+        let shape = AttentionShape {
+            heads: p.num_heads,
+            kv_heads: p.num_kv_heads,
+            head_dim: p.head_dim,
+            block_size: self.block_size,
+            scale: p.scale,
+            window: p.window,
+            softcap: p.softcap,
+        };
+        let spans: Vec<_> = self
+            .batch
+            .spans
+            .iter()
+            .map(|span| AttentionSpan {
+                query_start: span.query.start,
+                query_len: span.query.len(),
+                context_len: span.context_len,
+                block_table: &span.block_table,
+            })
+            .collect();
+        let mut out = vec![0f32; q.len()];
+        paged_attention(&shape, q, k, v, &spans, &mut out);
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}

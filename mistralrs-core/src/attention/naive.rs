@@ -1,0 +1,86 @@
+//! The oracle: plain tensor operations, one sequence at a time, with a mask. Slow on purpose.
+
+use super::{AttentionBackend, AttentionParams};
+use crate::forward::{ForwardBatch, SequenceSpan};
+use crate::kv_cache::LayerKv;
+use candle_core::{D, DType, Result, Tensor};
+
+/// Gathers each sequence's blocks and computes textbook attention.
+#[derive(Debug, Clone, Copy)]
+pub struct NaiveAttention;
+
+impl AttentionBackend for NaiveAttention {
+    fn name(&self) -> &'static str {
+        "naive"
+    }
+
+    fn attend(
+        &self,
+        q: &Tensor,
+        kv: &LayerKv,
+        batch: &ForwardBatch,
+        params: &AttentionParams,
+    ) -> Result<Tensor> {
+        let outputs = batch
+            .spans
+            .iter()
+            .map(|span| one_sequence(q, kv, span, params))
+            .collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&outputs, 0)
+    }
+}
+
+fn one_sequence(
+    q: &Tensor,
+    kv: &LayerKv,
+    span: &SequenceSpan,
+    params: &AttentionParams,
+) -> Result<Tensor> {
+    let (rows, context) = (span.query.len(), span.context_len);
+    let (heads, dim) = (params.num_heads, params.head_dim);
+    let q = q.narrow(0, span.query.start, rows)?; // [rows, heads × dim]
+    let q = q.reshape((rows, heads, dim))?.transpose(0, 1)?.contiguous()?; // [heads, rows, dim]
+    let k = gather(&kv.k, span, params)?; // [heads, context, dim]
+    let v = gather(&kv.v, span, params)?;
+    let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(params.scale))?;
+    if let Some(cap) = params.softcap {
+        scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
+    }
+    let scores = scores.broadcast_add(&mask(rows, context, params, q.device())?)?;
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    weights.matmul(&v)?.transpose(0, 1)?.reshape((rows, heads * dim))
+}
+
+/// The visible keys or values of a sequence, repeated for grouped heads: `[heads, context, dim]`.
+fn gather(cache: &Tensor, span: &SequenceSpan, params: &AttentionParams) -> Result<Tensor> {
+    let (_, block_size, kv_heads, dim) = cache.dims4()?;
+    let blocks = span.context_len.div_ceil(block_size);
+    let table: Vec<u32> = span.block_table.iter().take(blocks).copied().collect();
+    let table = Tensor::new(table, cache.device())?;
+    let rows = cache.index_select(&table, 0)?.reshape((blocks * block_size, kv_heads, dim))?;
+    let rows = rows.narrow(0, 0, span.context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
+    let groups = params.num_heads / kv_heads;
+    let rows = rows.unsqueeze(1)?.expand((kv_heads, groups, span.context_len, dim))?;
+    rows.reshape((params.num_heads, span.context_len, dim))?.to_dtype(DType::F32)?.contiguous()
+}
+
+/// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.
+fn mask(
+    rows: usize,
+    context: usize,
+    params: &AttentionParams,
+    device: &candle_core::Device,
+) -> Result<Tensor> {
+    let window = params.window.unwrap_or(usize::MAX);
+    let numbers: Vec<f32> = (0..rows)
+        .flat_map(|row| {
+            let position = context - rows + row;
+            (0..context).map(move |seen| match seen <= position && position - seen < window {
+                true => 0.,
+                false => f32::NEG_INFINITY,
+            })
+        })
+        .collect();
+    Tensor::from_vec(numbers, (rows, context), device)
+}

@@ -1,0 +1,49 @@
+//! A plan and its sequences → the model's batch. Pure.
+
+use super::scheduler::StepPlan;
+use super::sequence::Sequence;
+use crate::error::EngineError;
+use crate::forward::{ForwardBatch, SequenceSpan};
+
+/// Packs the planned tokens, sequence after sequence.
+///
+/// # Errors
+/// [`EngineError::Bug`] when plan and sequences contradict each other.
+pub fn build(
+    plan: &StepPlan,
+    sequences: &[Sequence],
+    block_size: usize,
+) -> Result<ForwardBatch, EngineError> {
+    let mut batch = ForwardBatch::default();
+    for span in plan {
+        let Some(sequence) = sequences.get(span.index) else {
+            return Err(EngineError::Bug("the plan names a sequence that does not run"));
+        };
+        let start = sequence.computed();
+        let end = start + span.count;
+        let Some(tokens) = sequence.tokens.get(start..end) else {
+            return Err(EngineError::Bug("the plan counts more tokens than there are"));
+        };
+        let first_row = batch.len();
+        batch.token_ids.extend_from_slice(tokens);
+        for position in start..end {
+            let Some(&block) = sequence.blocks().get(position / block_size) else {
+                return Err(EngineError::Bug("a planned token has no block"));
+            };
+            batch.positions.push(position as u32);
+            batch.slot_mapping.push(block as usize * block_size + position % block_size);
+        }
+        let rows = first_row..batch.len();
+        if sequence.scores_prompt() {
+            batch.logit_rows.extend(rows.clone().map(|row| row as u32));
+        } else if span.count == sequence.remaining() {
+            batch.logit_rows.push(rows.end as u32 - 1);
+        }
+        batch.spans.push(SequenceSpan {
+            query: rows,
+            context_len: end,
+            block_table: sequence.blocks().to_vec(),
+        });
+    }
+    Ok(batch)
+}

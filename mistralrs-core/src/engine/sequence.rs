@@ -1,0 +1,191 @@
+//! One sequence inside the engine: its tokens, how far they are computed, its blocks and its
+//! sampler. Owns the arithmetic of positions; nobody else counts.
+
+use super::{FailureKind, GenerationRequest, PositionLogprobs, Submission, TokenEvent};
+use crate::kv_cache::block_pool::{BlockPool, ChainHash, Reservation};
+use crate::request::FinishReason;
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// A request on its way to becoming an answer.
+pub struct Sequence {
+    /// Prompt and generated tokens.
+    pub tokens: Vec<u32>,
+    prompt_len: usize,
+    /// Tokens whose keys and values are in the cache.
+    computed: usize,
+    /// Blocks held: they cover `tokens` up to what is planned.
+    blocks: Vec<u32>,
+    /// Leading blocks that are findable, and the chain hash at their end.
+    sealed: usize,
+    chain: ChainHash,
+    /// Tokens found in the prefix cache when first admitted.
+    cached_tokens: usize,
+    /// Whether it was ever admitted: only then it has left the queue.
+    pub admitted: bool,
+    prompt_announced: bool,
+    prompt_logprobs: Vec<Option<PositionLogprobs>>,
+    /// What was asked for.
+    pub request: GenerationRequest,
+    events: UnboundedSender<TokenEvent>,
+    submitted: Instant,
+    started: Option<Instant>,
+}
+
+impl Sequence {
+    pub(super) fn new(submission: Submission) -> Self {
+        let Submission { mut request, events, submitted } = submission;
+        let tokens = std::mem::take(&mut request.prompt);
+        Self {
+            prompt_len: tokens.len(),
+            tokens,
+            computed: 0,
+            blocks: Vec::new(),
+            sealed: 0,
+            chain: ChainHash::default(),
+            cached_tokens: 0,
+            admitted: false,
+            prompt_announced: false,
+            prompt_logprobs: Vec::new(),
+            request,
+            events,
+            submitted,
+            started: None,
+        }
+    }
+
+    /// Tokens not computed yet; at least one while the sequence lives.
+    pub fn remaining(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Tokens whose keys and values are in the cache.
+    pub fn computed(&self) -> usize {
+        self.computed
+    }
+
+    /// The blocks held, in order of position.
+    pub fn blocks(&self) -> &[u32] {
+        &self.blocks
+    }
+
+    /// Tokens drawn so far.
+    pub fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// Nobody listens any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// The deadline has passed.
+    pub fn is_late(&self) -> bool {
+        self.request.timeout.is_some_and(|limit| self.submitted.elapsed() >= limit)
+    }
+
+    /// Whether the logits of every prompt row are wanted, not only of the last.
+    pub fn scores_prompt(&self) -> bool {
+        self.request.prompt_logprobs.is_some() && !self.prompt_announced
+    }
+
+    /// Takes blocks for all its tokens, shared ones where possible; false if there are not enough.
+    pub fn admit(&mut self, pool: &mut BlockPool) -> bool {
+        let share = !self.scores_prompt();
+        let Some(Reservation { blocks, cached_tokens, chain }) = pool.reserve(&self.tokens, share)
+        else {
+            return false;
+        };
+        self.sealed = cached_tokens / pool.block_size();
+        self.blocks = blocks;
+        self.chain = chain;
+        self.computed = cached_tokens;
+        true
+    }
+
+    /// Notes that it starts for the first time; tokens of the prompt, and of these the cached ones.
+    pub fn start(&mut self) -> (usize, usize) {
+        self.admitted = true;
+        self.cached_tokens = self.computed;
+        self.started = Some(Instant::now());
+        (self.prompt_len, self.cached_tokens)
+    }
+
+    /// Makes sure that blocks cover all its tokens.
+    pub fn cover(&mut self, pool: &mut BlockPool) -> bool {
+        pool.grow(&mut self.blocks, self.tokens.len())
+    }
+
+    /// Gives all blocks back; what was computed must be computed again or found in the prefix cache.
+    pub fn release(&mut self, pool: &mut BlockPool) {
+        pool.release(&self.blocks);
+        self.blocks.clear();
+        self.computed = 0;
+        self.sealed = 0;
+        self.chain = ChainHash::default();
+        self.prompt_logprobs.clear();
+    }
+
+    /// `count` further tokens are in the cache: full blocks become findable.
+    pub fn advance(&mut self, count: usize, pool: &mut BlockPool) {
+        self.computed += count;
+        let size = pool.block_size();
+        let full = self.tokens.get(..self.computed).unwrap_or_default().chunks_exact(size);
+        for (tokens, &block) in full.zip(&self.blocks).skip(self.sealed) {
+            self.chain = pool.seal(block, self.chain, tokens);
+            self.sealed += 1;
+        }
+    }
+
+    /// Keeps the log-probabilities of prompt positions until the prompt is announced.
+    pub fn keep_prompt_logprobs(&mut self, logprobs: impl Iterator<Item = PositionLogprobs>) {
+        if self.prompt_logprobs.is_empty() {
+            self.prompt_logprobs.push(None);
+        }
+        self.prompt_logprobs.extend(logprobs.map(Some));
+    }
+
+    /// Tells the caller, once, that the prompt is computed.
+    pub fn announce_prompt(&mut self) {
+        if self.prompt_announced {
+            return;
+        }
+        self.prompt_announced = true;
+        let queue_time = self.started.map(|s| s.duration_since(self.submitted)).unwrap_or_default();
+        let logprobs = std::mem::take(&mut self.prompt_logprobs);
+        self.send(TokenEvent::Prompt { cached_tokens: self.cached_tokens, queue_time, logprobs });
+    }
+
+    /// Ids that must not be drawn now.
+    pub fn suppressed(&self) -> &[u32] {
+        match self.generated() < self.request.min_tokens {
+            true => &self.request.stop_token_ids,
+            false => &[],
+        }
+    }
+
+    /// Appends a drawn token and tells the caller; says whether this ended the sequence.
+    pub fn push(&mut self, token_id: u32, logprobs: Option<PositionLogprobs>) -> Option<FinishReason> {
+        self.tokens.push(token_id);
+        if self.request.stop_token_ids.contains(&token_id) {
+            return Some(FinishReason::Stop);
+        }
+        self.send(TokenEvent::Token { token_id, logprobs });
+        (self.generated() >= self.request.max_tokens).then_some(FinishReason::Length)
+    }
+
+    /// The last word to the caller.
+    pub fn finish(&self, reason: FinishReason) {
+        self.send(TokenEvent::Finished { reason, generated_tokens: self.generated() });
+    }
+
+    /// The last word to the caller, without success.
+    pub fn fail(&self, kind: FailureKind) {
+        self.send(TokenEvent::Failed(kind));
+    }
+
+    /// A caller who has left is noticed by [`Sequence::is_cancelled`], not here.
+    fn send(&self, event: TokenEvent) {
+        let _ = self.events.send(event);
+    }
+}

@@ -1,0 +1,357 @@
+//! Blocks as numbers: who holds which, which can be shared, which can be reused. Knows no tensor.
+//!
+//! A full block becomes findable when it is sealed under the hash of everything up to its end (a
+//! chain: parent's hash and its own tokens), and stays findable after its last holder let go, until
+//! it is reused, least recently used first. A hit is compared token by token.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+
+/// Identifies all tokens of a sequence up to the end of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ChainHash(u64);
+
+#[derive(Debug, Default)]
+struct Block {
+    holders: u32,
+    /// Set while the block is findable.
+    sealed: Option<Sealed>,
+    /// Its key in `idle`, while it has no holder and is findable.
+    idle_since: u64,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    hash: ChainHash,
+    parent: ChainHash,
+    tokens: Box<[u32]>,
+}
+
+/// What [`BlockPool::reserve`] hands out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Blocks for the whole of the tokens, the shared ones first.
+    pub blocks: Vec<u32>,
+    /// Tokens whose keys and values are already there; a multiple of the block size.
+    pub cached_tokens: usize,
+    /// Chain hash at the end of the shared part.
+    pub chain: ChainHash,
+}
+
+/// All blocks of a cache.
+#[derive(Debug)]
+pub struct BlockPool {
+    blocks: Vec<Block>,
+    block_size: usize,
+    sharing: bool,
+    /// Free and not findable.
+    blank: Vec<u32>,
+    /// Free but findable, by time of release.
+    idle: BTreeMap<u64, u32>,
+    by_hash: HashMap<ChainHash, u32>,
+    clock: u64,
+    hasher: RandomState,
+}
+
+impl BlockPool {
+    /// A pool of `num_blocks` blocks of `block_size` tokens; without `sharing` no block is ever found again.
+    pub fn new(num_blocks: usize, block_size: usize, sharing: bool) -> Self {
+        let num_blocks = u32::try_from(num_blocks).unwrap_or(u32::MAX);
+        Self {
+            blocks: (0..num_blocks).map(|_| Block::default()).collect(),
+            block_size: block_size.max(1),
+            sharing,
+            blank: (0..num_blocks).rev().collect(),
+            idle: BTreeMap::new(),
+            by_hash: HashMap::new(),
+            clock: 0,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// All blocks.
+    pub fn total(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Blocks somebody holds.
+    pub fn used(&self) -> usize {
+        self.total() - self.free()
+    }
+
+    /// Blocks nobody holds.
+    pub fn free(&self) -> usize {
+        self.blank.len() + self.idle.len()
+    }
+
+    /// Blocks nobody holds that can still be found.
+    pub fn cached(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Tokens per block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches (if `share`).
+    /// At least the last token is left to compute, so that there are logits. `None`, and nothing
+    /// taken, if there are not enough free blocks.
+    pub fn reserve(&mut self, tokens: &[u32], share: bool) -> Option<Reservation> {
+        let (mut blocks, chain) =
+            if share && self.sharing { self.find_chain(tokens) } else { Default::default() };
+        let wanted = tokens.len().div_ceil(self.block_size);
+        let idle_hits = blocks.iter().filter(|&&b| self.holders(b) == 0).count();
+        if wanted - blocks.len() > self.free() - idle_hits {
+            return None;
+        }
+        let cached_tokens = blocks.len() * self.block_size;
+        for &block in &blocks {
+            self.hold(block);
+        }
+        while blocks.len() < wanted {
+            blocks.push(self.take_free()?);
+        }
+        Some(Reservation { blocks, cached_tokens, chain })
+    }
+
+    /// Extends `blocks` until they hold `num_tokens`; false, with `blocks` unchanged, if the pool is exhausted.
+    pub fn grow(&mut self, blocks: &mut Vec<u32>, num_tokens: usize) -> bool {
+        let wanted = num_tokens.div_ceil(self.block_size);
+        let missing = wanted.saturating_sub(blocks.len());
+        if missing > self.free() {
+            return false;
+        }
+        blocks.extend((0..missing).filter_map(|_| self.take_free()));
+        true
+    }
+
+    /// Makes a full, computed block findable; returns the chain hash at its end. Only for blocks
+    /// whose keys and values are really there: after the forward pass.
+    pub fn seal(&mut self, block: u32, parent: ChainHash, tokens: &[u32]) -> ChainHash {
+        let hash = ChainHash(self.hasher.hash_one((parent, tokens)));
+        if self.sharing && tokens.len() == self.block_size && !self.by_hash.contains_key(&hash) {
+            if let Some(entry) = self.blocks.get_mut(block as usize) {
+                if let Some(old) = entry.sealed.take() {
+                    self.by_hash.remove(&old.hash);
+                }
+                entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
+                self.by_hash.insert(hash, block);
+            }
+        }
+        hash
+    }
+
+    /// Lets go of blocks. The later ones are reused first: a prefix is worth more than what follows it.
+    pub fn release(&mut self, blocks: &[u32]) {
+        for &number in blocks.iter().rev() {
+            let Some(block) = self.blocks.get_mut(number as usize) else { continue };
+            debug_assert!(block.holders > 0, "block {number} released twice");
+            block.holders = block.holders.saturating_sub(1);
+            if block.holders == 0 {
+                if block.sealed.is_some() {
+                    self.clock += 1;
+                    block.idle_since = self.clock;
+                    self.idle.insert(self.clock, number);
+                } else {
+                    self.blank.push(number);
+                }
+            }
+        }
+    }
+
+    fn holders(&self, block: u32) -> u32 {
+        self.blocks.get(block as usize).map_or(0, |b| b.holders)
+    }
+
+    /// The longest sealed chain that `tokens` begin with, short of the last token.
+    fn find_chain(&self, tokens: &[u32]) -> (Vec<u32>, ChainHash) {
+        let usable = tokens.len().saturating_sub(1);
+        let (mut found, mut parent) = (Vec::new(), ChainHash::default());
+        for chunk in tokens.get(..usable).unwrap_or_default().chunks_exact(self.block_size) {
+            let hash = ChainHash(self.hasher.hash_one((parent, chunk)));
+            let Some(&block) = self.by_hash.get(&hash) else { break };
+            let same = |s: &Sealed| s.parent == parent && *s.tokens == *chunk;
+            if !self.blocks.get(block as usize).and_then(|b| b.sealed.as_ref()).is_some_and(same) {
+                break;
+            }
+            found.push(block);
+            parent = hash;
+        }
+        (found, parent)
+    }
+
+    fn hold(&mut self, number: u32) {
+        if let Some(block) = self.blocks.get_mut(number as usize) {
+            if block.holders == 0 {
+                self.idle.remove(&block.idle_since);
+            }
+            block.holders += 1;
+        }
+    }
+
+    /// A block of one's own: a blank one, else the longest idle, which is then forgotten.
+    fn take_free(&mut self) -> Option<u32> {
+        let number = match self.blank.pop() {
+            Some(number) => number,
+            None => self.idle.pop_first()?.1,
+        };
+        let block = self.blocks.get_mut(number as usize)?;
+        if let Some(sealed) = block.sealed.take() {
+            self.by_hash.remove(&sealed.hash);
+        }
+        block.holders = 1;
+        Some(number)
+    }
+
+    /// Checks that every block is in exactly one state and that `holders` of the given tables add up.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check_invariants<'a>(
+        &self,
+        tables: impl Iterator<Item = &'a [u32]>,
+    ) -> Result<(), String> {
+        let mut counted = vec![0u32; self.blocks.len()];
+        for &block in tables.flatten() {
+            match counted.get_mut(block as usize) {
+                Some(count) => *count += 1,
+                None => return Err(format!("block {block} does not exist")),
+            }
+        }
+        let mut free = vec![0u32; self.blocks.len()];
+        for &block in self.blank.iter().chain(self.idle.values()) {
+            if let Some(count) = free.get_mut(block as usize) {
+                *count += 1;
+            }
+        }
+        for (number, (block, (counted, free))) in
+            self.blocks.iter().zip(counted.into_iter().zip(free)).enumerate()
+        {
+            if block.holders != counted {
+                return Err(format!("block {number}: {} holders, {counted} counted", block.holders));
+            }
+            if free != u32::from(counted == 0) {
+                return Err(format!("block {number}: {counted} holders, {free} times free"));
+            }
+            if let Some(sealed) = &block.sealed {
+                if self.by_hash.get(&sealed.hash).map(|b| *b as usize) != Some(number) {
+                    return Err(format!("block {number} is sealed but cannot be found"));
+                }
+            }
+        }
+        let sealed = self.blocks.iter().filter(|b| b.sealed.is_some()).count();
+        if sealed != self.by_hash.len() {
+            return Err(format!("{sealed} blocks sealed, {} findable", self.by_hash.len()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Seals all full blocks of a table, as the engine does after a step.
+    fn seal_all(pool: &mut BlockPool, blocks: &[u32], tokens: &[u32]) {
+        let mut chain = ChainHash::default();
+        for (block, chunk) in blocks.iter().zip(tokens.chunks_exact(pool.block_size())) {
+            chain = pool.seal(*block, chain, chunk);
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_found_while_held_and_after_release() {
+        let mut pool = BlockPool::new(8, 4, true);
+        let tokens: Vec<u32> = (0..10).collect();
+        let first = pool.reserve(&tokens, true).unwrap();
+        assert_eq!((first.blocks.len(), first.cached_tokens), (3, 0));
+        seal_all(&mut pool, &first.blocks, &tokens);
+        let second = pool.reserve(&tokens, true).unwrap();
+        assert_eq!(second.cached_tokens, 8);
+        assert_eq!(second.blocks[..2], first.blocks[..2]);
+        pool.release(&first.blocks);
+        pool.release(&second.blocks);
+        assert_eq!((pool.used(), pool.cached()), (0, 2));
+        let third = pool.reserve(&tokens[..8], true).unwrap();
+        assert_eq!(third.cached_tokens, 4, "the last token is left to compute");
+        pool.check_invariants([&third.blocks[..]].into_iter()).unwrap();
+    }
+
+    #[test]
+    fn exhaustion_takes_nothing() {
+        let mut pool = BlockPool::new(2, 4, true);
+        let mut held = pool.reserve(&[1; 5], true).unwrap().blocks;
+        assert!(pool.reserve(&[2; 1], true).is_none());
+        assert!(!pool.grow(&mut held, 9));
+        assert_eq!(held.len(), 2);
+        pool.release(&held);
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn without_sharing_nothing_is_found() {
+        let mut pool = BlockPool::new(4, 2, false);
+        let table = pool.reserve(&[1, 2, 3], true).unwrap().blocks;
+        seal_all(&mut pool, &table, &[1, 2, 3]);
+        pool.release(&table);
+        assert_eq!(pool.cached(), 0);
+        assert_eq!(pool.reserve(&[1, 2, 3], true).unwrap().cached_tokens, 0);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        Reserve(Vec<u32>),
+        Grow(usize, usize),
+        Seal(usize),
+        Release(usize),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            proptest::collection::vec(0u32..2, 1..20).prop_map(Operation::Reserve),
+            (any::<usize>(), 1usize..6).prop_map(|(i, n)| Operation::Grow(i, n)),
+            any::<usize>().prop_map(Operation::Seal),
+            any::<usize>().prop_map(Operation::Release),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn invariants_hold_after_every_operation(
+            operations in proptest::collection::vec(operation(), 1..60),
+            size in 1usize..5,
+        ) {
+            let mut pool = BlockPool::new(12, size, true);
+            let mut live: Vec<(Vec<u32>, Vec<u32>)> = Vec::new();
+            for operation in operations {
+                let index = |i: usize| (!live.is_empty()).then(|| i % live.len());
+                match operation {
+                    Operation::Reserve(tokens) => {
+                        if let Some(r) = pool.reserve(&tokens, true) {
+                            prop_assert_eq!(r.blocks.len(), tokens.len().div_ceil(size));
+                            prop_assert!(r.cached_tokens < tokens.len());
+                            live.push((tokens, r.blocks));
+                        }
+                    }
+                    Operation::Grow(i, n) => if let Some(i) = index(i) {
+                        let wanted = live[i].0.len() + n;
+                        if pool.grow(&mut live[i].1, wanted) {
+                            live[i].0.resize(wanted, 7);
+                        }
+                    },
+                    Operation::Seal(i) => if let Some(i) = index(i) {
+                        seal_all(&mut pool, &live[i].1, &live[i].0);
+                    },
+                    Operation::Release(i) => if let Some(i) = index(i) {
+                        let (_, blocks) = live.swap_remove(i);
+                        pool.release(&blocks);
+                    },
+                }
+                pool.check_invariants(live.iter().map(|(_, b)| &b[..])).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The frame of a decoder-only language model: embedding → layers → norm → head, and the
+//! pre-norm layer that most families use.
+
+use super::{Attention, GatedMlp, RmsNorm, RotaryEmbedding, Step};
+use crate::forward::ForwardBatch;
+use crate::kv_cache::KvCache;
+use candle_core::{Result, Tensor};
+use mistralrs_quant::{Linear, QuantMethod};
+use std::sync::Arc;
+
+/// One layer of a decoder.
+pub trait DecoderLayer: Send {
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree or the device fails.
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
+}
+
+/// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
+pub struct PreNormLayer {
+    pub input_layernorm: RmsNorm,
+    pub self_attn: Attention,
+    pub post_attention_layernorm: RmsNorm,
+    pub mlp: GatedMlp,
+}
+
+impl DecoderLayer for PreNormLayer {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        let x = (x + self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
+        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?
+    }
+}
+
+/// A causal language model over layers of one kind.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
+pub struct CausalLm<L> {
+    pub embed_tokens: Arc<dyn QuantMethod>,
+    pub rope: RotaryEmbedding,
+    pub layers: Vec<L>,
+    pub norm: RmsNorm,
+    pub lm_head: Linear,
+}
+
+impl<L: DecoderLayer> CausalLm<L> {
+    /// One step: logits `[rows, vocab]` of the rows that the batch asks for.
+    ///
+    /// # Errors
+    /// When a token id is outside the vocabulary, shapes disagree or the device fails.
+    pub fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        let device = self.rope.device();
+        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
+        let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
+        let rope = self.rope.tables(&batch.positions)?;
+        let mut step = Step { batch, rope: &rope, kv };
+        for layer in &self.layers {
+            x = layer.forward(&x, &mut step)?;
+        }
+        let rows = Tensor::new(batch.logit_rows.as_slice(), device)?;
+        self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)
+    }
+}

@@ -1,0 +1,53 @@
+//! RMSNorm. Source: Zhang and Sennrich, arXiv 1910.07467.
+
+use crate::slices::f32_slice;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+/// `x / √(mean(x²) + eps) · weight`, row by row.
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl RmsNorm {
+    /// `weight` is `[hidden]`.
+    pub fn new(weight: Tensor, eps: f64) -> Self {
+        Self { weight, eps: eps as f32 }
+    }
+
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op2_no_bwd(&self.weight, &RmsNormOp { eps: self.eps })
+    }
+}
+
+struct RmsNormOp {
+    eps: f32,
+}
+
+impl CustomOp2 for RmsNormOp {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = f32_slice(x, x_layout, self.name())?;
+        let weight = f32_slice(weight, weight_layout, self.name())?;
+        if weight.is_empty() || !x.len().is_multiple_of(weight.len()) {
+            bail!("rms-norm: rows of {} do not divide {} numbers", weight.len(), x.len());
+        }
+        let mut out = vec![0f32; x.len()];
+        mistralrs_kernels::rms_norm(x, weight, self.eps, &mut out);
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+}

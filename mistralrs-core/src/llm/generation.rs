@@ -1,0 +1,195 @@
+//! An answer in the making: the engine's token events become text that can no longer change.
+
+use crate::engine::{FailureKind, PositionLogprobs, TokenEvent};
+use crate::error::RequestError;
+use crate::request::{Candidate, Delta, FinishReason, TokenLogprobs, Usage};
+use crate::text::{Detokenizer, TextPipeline};
+use futures::Stream;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// What is known of the prompt before the engine has seen it.
+pub(super) struct PromptFacts {
+    pub tokens: Vec<u32>,
+    pub truncated_tokens: usize,
+}
+
+/// An answer in the making. Dropping it cancels the work.
+pub struct Generation {
+    events: UnboundedReceiver<TokenEvent>,
+    text: Arc<TextPipeline>,
+    detokenizer: Detokenizer,
+    stop: Vec<String>,
+    timeout: Option<Duration>,
+    prompt: PromptFacts,
+    /// Tokens whose text has not been sent yet.
+    pending: Pending,
+    ready: VecDeque<Result<Delta, RequestError>>,
+    done: bool,
+    usage: Usage,
+    submitted: Instant,
+    first_token: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Pending {
+    token_ids: Vec<u32>,
+    logprobs: Vec<TokenLogprobs>,
+}
+
+impl Generation {
+    pub(super) fn new(
+        events: UnboundedReceiver<TokenEvent>,
+        text: Arc<TextPipeline>,
+        prompt: PromptFacts,
+        stop: Vec<String>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            events,
+            detokenizer: text.detokenizer(&prompt.tokens, &stop),
+            text,
+            stop,
+            timeout,
+            usage: Usage { prompt_tokens: prompt.tokens.len(), ..Usage::default() },
+            prompt,
+            pending: Pending::default(),
+            ready: VecDeque::new(),
+            done: false,
+            submitted: Instant::now(),
+            first_token: None,
+        }
+    }
+
+    /// The next piece; `None` after [`Delta::Finished`] or an error.
+    pub async fn next(&mut self) -> Option<Result<Delta, RequestError>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Like [`Generation::next`], for threads without a runtime.
+    pub fn blocking_next(&mut self) -> Option<Result<Delta, RequestError>> {
+        loop {
+            if let Some(delta) = self.take_ready() {
+                return delta;
+            }
+            let event = self.events.blocking_recv();
+            self.receive(event);
+        }
+    }
+
+    /// The ids of the prompt as it is computed: after truncation, with special tokens.
+    pub fn prompt_token_ids(&self) -> &[u32] {
+        &self.prompt.tokens
+    }
+
+    /// What is ready; `Some(None)` at the end; `None` if an event is needed first.
+    fn take_ready(&mut self) -> Option<Option<Result<Delta, RequestError>>> {
+        match self.ready.pop_front() {
+            Some(delta) => Some(Some(delta)),
+            None if self.done => Some(None),
+            None => None,
+        }
+    }
+
+    fn receive(&mut self, event: Option<TokenEvent>) {
+        match event {
+            Some(TokenEvent::Prompt { cached_tokens, queue_time, logprobs }) => {
+                self.usage.cached_tokens = cached_tokens;
+                self.usage.queue_time = queue_time;
+                let name = |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.text, p));
+                self.ready.push_back(Ok(Delta::Prompt {
+                    prompt_tokens: self.prompt.tokens.len(),
+                    cached_tokens,
+                    truncated_tokens: self.prompt.truncated_tokens,
+                    logprobs: logprobs.into_iter().map(name).collect(),
+                }));
+            }
+            Some(TokenEvent::Token { token_id, logprobs }) => self.push_token(token_id, logprobs),
+            Some(TokenEvent::Finished { reason, generated_tokens }) => {
+                let rest = self.detokenizer.finish();
+                self.flush(rest);
+                self.finish(reason, None, generated_tokens);
+            }
+            Some(TokenEvent::Failed(kind)) => self.fail(kind),
+            None => self.fail(FailureKind::Shutdown),
+        }
+    }
+
+    fn push_token(&mut self, token_id: u32, logprobs: Option<PositionLogprobs>) {
+        let now = Instant::now();
+        if self.first_token.is_none() {
+            self.first_token = Some(now);
+            self.usage.time_to_first_token = now - self.submitted;
+        }
+        self.usage.completion_tokens += 1;
+        self.pending.token_ids.push(token_id);
+        self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.text, p)));
+        let piece = self.detokenizer.push(token_id);
+        if piece.stop.is_some() || !piece.text.is_empty() {
+            self.flush(piece.text);
+        }
+        if let Some(index) = piece.stop {
+            // The engine sees the closed channel at its next commit.
+            self.events.close();
+            let stop = self.stop.get(index).cloned();
+            self.finish(FinishReason::Stop, stop, self.usage.completion_tokens);
+        }
+    }
+
+    fn flush(&mut self, text: String) {
+        let Pending { token_ids, logprobs } = std::mem::take(&mut self.pending);
+        if !text.is_empty() || !token_ids.is_empty() {
+            self.ready.push_back(Ok(Delta::Text { text, token_ids, logprobs }));
+        }
+    }
+
+    fn finish(&mut self, reason: FinishReason, stop_string: Option<String>, tokens: usize) {
+        self.usage.completion_tokens = tokens;
+        self.usage.decode_time = self.first_token.map(|t| t.elapsed()).unwrap_or_default();
+        self.ready.push_back(Ok(Delta::Finished { reason, stop_string, usage: self.usage.clone() }));
+        self.done = true;
+    }
+
+    fn fail(&mut self, kind: FailureKind) {
+        let timeout_ms = self.timeout.map_or(0, |t| t.as_millis() as u64);
+        self.ready.push_back(Err(match kind {
+            FailureKind::Timeout => RequestError::Timeout { timeout_ms },
+            FailureKind::Shutdown => RequestError::Shutdown,
+            FailureKind::Internal(id) => RequestError::Internal { id },
+        }));
+        self.done = true;
+    }
+}
+
+impl Stream for Generation {
+    type Item = Result<Delta, RequestError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(delta) = self.take_ready() {
+                return Poll::Ready(delta);
+            }
+            match self.events.poll_recv(context) {
+                Poll::Ready(event) => self.receive(event),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// Ids become text: bytes, since a token may be part of a character.
+fn name_logprobs(text: &TextPipeline, position: PositionLogprobs) -> TokenLogprobs {
+    let candidate = |(token_id, logprob): (u32, f32)| Candidate {
+        token_id,
+        bytes: text.tokenizer().token_bytes(token_id),
+        logprob,
+    };
+    TokenLogprobs {
+        chosen: candidate(position.chosen),
+        top: position.top.into_iter().map(candidate).collect(),
+    }
+}

@@ -1,0 +1,137 @@
+//! A cursor into a checkpoint: names, shapes and requested quantisation meet here and nowhere else.
+//! Layers say what they want; what is missing, surplus or misshapen is reported by full name.
+
+use crate::attention::AttentionBackend;
+use crate::layers::RmsNorm;
+use candle_core::{Device, Tensor};
+use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, QuantType, Result};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where in the checkpoint a module's tensors are. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    shared: Arc<Shared>,
+    prefix: String,
+}
+
+#[derive(Debug)]
+struct Shared {
+    checkpoint: Arc<dyn Checkpoint>,
+    isq: Option<QuantType>,
+    attention: Arc<dyn AttentionBackend>,
+    /// Names that somebody asked for. Only touched while loading.
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl Weights {
+    /// The root of a checkpoint; linear layers are quantised to `isq` as they are read.
+    pub fn new(
+        checkpoint: Arc<dyn Checkpoint>,
+        isq: Option<QuantType>,
+        attention: Arc<dyn AttentionBackend>,
+    ) -> Self {
+        let used = Mutex::new(BTreeSet::new());
+        Self { shared: Arc::new(Shared { checkpoint, isq, attention, used }), prefix: String::new() }
+    }
+
+    /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.
+    #[must_use]
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        Self { shared: Arc::clone(&self.shared), prefix: self.full_name(name) }
+    }
+
+    /// Whether the checkpoint has a tensor of this name here.
+    pub fn contains(&self, name: &str) -> bool {
+        self.shared.checkpoint.info(&self.full_name(name)).is_some()
+    }
+
+    /// The module's `weight` `[out, in]` and, if `bias`, its `bias` `[out]`.
+    ///
+    /// # Errors
+    /// When one is missing or misshapen.
+    pub fn linear(&self, out: usize, input: usize, bias: bool) -> Result<Linear> {
+        let weight = self.matrix(out, input, self.shared.isq)?;
+        let bias = bias.then(|| self.tensor("bias", &[out])).transpose()?;
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// The module's `weight` `[vocab, hidden]`, kept as it is stored.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn embedding(&self, vocab: usize, hidden: usize) -> Result<Arc<dyn QuantMethod>> {
+        self.matrix(vocab, hidden, None)
+    }
+
+    /// The module's `weight` `[hidden]` as a norm.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn norm(&self, hidden: usize, eps: f64) -> Result<RmsNorm> {
+        Ok(RmsNorm::new(self.tensor("weight", &[hidden])?, eps))
+    }
+
+    /// Any tensor, as f32.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = self.full_name(name);
+        let info = self.find(&name, shape)?;
+        mistralrs_quant::dense(info, self.shared.checkpoint.read(&name)?)
+    }
+
+    /// The attention backend of this module's device.
+    pub fn attention_backend(&self) -> Arc<dyn AttentionBackend> {
+        Arc::clone(&self.shared.attention)
+    }
+
+    /// The device of this module.
+    pub fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    /// Names in the checkpoint that nobody asked for.
+    pub fn unused(&self) -> Vec<String> {
+        let used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.shared.checkpoint.names().into_iter();
+        names.filter(|name| !used.contains(*name)).map(str::to_owned).collect()
+    }
+
+    fn matrix(
+        &self,
+        rows: usize,
+        cols: usize,
+        isq: Option<QuantType>,
+    ) -> Result<Arc<dyn QuantMethod>> {
+        let name = self.full_name("weight");
+        let info = self.find(&name, &[rows, cols])?;
+        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, isq)
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {
+        let Some(info) = self.shared.checkpoint.info(name) else {
+            return Err(Error::MissingTensor { name: name.to_owned(), wanted: shape.to_vec() });
+        };
+        if info.shape != shape {
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                file: info.file.clone(),
+                wanted: shape.to_vec(),
+                found: info.shape.clone(),
+            });
+        }
+        // The set is valid at every instruction, so a poisoned lock can be taken over.
+        let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(name.to_owned());
+        Ok(info)
+    }
+
+    fn full_name(&self, name: impl std::fmt::Display) -> String {
+        match self.prefix.is_empty() {
+            true => name.to_string(),
+            false => format!("{}.{name}", self.prefix),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Stored number formats, one file each: the layout, block to numbers, numbers to block.
+//! Knows nothing of rows, matrices or threads. All formats are ggml's, little-endian.
+//! Every function here is plain code that the compiler vectorizes once per instruction set
+//! (see `dispatch`); it uses no fused multiply-add, so all instruction sets give the same bits.
+
+mod dense;
+mod fit;
+mod half_float;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+pub(crate) use dense::{BF16, F16, F32};
+pub(crate) use half_float::f16_to_f32;
+pub(crate) use q2_k::Q2K;
+pub(crate) use q3_k::Q3K;
+pub(crate) use q4_0::Q40;
+pub(crate) use q4_1::Q41;
+pub(crate) use q4_k::Q4K;
+pub(crate) use q5_0::Q50;
+pub(crate) use q5_1::Q51;
+pub(crate) use q5_k::Q5K;
+pub(crate) use q6_k::Q6K;
+pub(crate) use q8_0::Q80;
+
+/// A format that stores `LEN` weights in a block of `BYTES` bytes.
+pub(crate) trait Format<const BYTES: usize, const LEN: usize> {
+    /// Turns one block into numbers.
+    fn dequantize(block: &[u8; BYTES], out: &mut [f32; LEN]);
+    /// Stores numbers as one block.
+    fn quantize(x: &[f32; LEN], block: &mut [u8; BYTES]);
+}
+
+/// Turns a row of whole blocks into numbers.
+#[inline(always)]
+pub(crate) fn dequantize_row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+) {
+    let blocks = bytes.as_chunks::<BYTES>().0.iter();
+    for (block, out) in blocks.zip(out.as_chunks_mut::<LEN>().0) {
+        F::dequantize(block, out);
+    }
+}
+
+/// Stores a row of numbers as whole blocks.
+#[inline(always)]
+pub(crate) fn quantize_row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
+    x: &[f32],
+    out: &mut [u8],
+) {
+    let rows = x.as_chunks::<LEN>().0.iter();
+    for (x, block) in rows.zip(out.as_chunks_mut::<BYTES>().0) {
+        F::quantize(x, block);
+    }
+}

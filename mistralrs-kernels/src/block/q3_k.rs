@@ -1,0 +1,61 @@
+//! Q3_K: 256 weights in 110 bytes, sixteen groups of 16, `w = d * (scale - 32) * (q - 4)`.
+//! Layout: 32 bytes of third bits, bit `j` of byte `l` belonging to weight `32 j + l`; 64 bytes of
+//! the low two bits, arranged as in Q2_K; 12 bytes of 6-bit scales; `d` f16. Scale `g` has its low
+//! four bits in byte `g % 8` (low nibble for `g < 8`, else high) and its high two bits in byte
+//! `8 + g % 4` at bit `2 (g / 4)`. Source: ggml `block_q3_K`.
+
+use super::Format;
+use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
+use super::half_float::{nearest_scale, read_scale};
+use super::q2_k::place;
+
+/// 3-bit weights, with a 6-bit signed scale per 16.
+pub(crate) struct Q3K;
+
+impl Format<110, 256> for Q3K {
+    #[inline(always)]
+    fn dequantize(block: &[u8; 110], out: &mut [f32; 256]) {
+        let [rest @ .., d0, d1] = block;
+        let (third_bits, rest) = rest.split_at(32);
+        let (quants, scales) = rest.split_at(64);
+        let d = read_scale(*d0, *d1);
+        for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let low = scales[g % 8] >> (g / 8 * 4) & 15;
+            let high = scales[8 + g % 4] >> (g / 4 * 2) & 3;
+            let scale = d * (i32::from(low | high << 4) - 32) as f32;
+            let (bytes, shift) = place(g);
+            let (first, bit) = (g % 2 * 16, g / 2);
+            let thirds = &third_bits[first..first + 16];
+            for ((out, byte), third) in out.iter_mut().zip(&quants[bytes..bytes + 16]).zip(thirds) {
+                let q = (byte >> shift & 3) | (third >> bit & 1) << 2;
+                *out = scale * (i32::from(q) - 4) as f32;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn quantize(x: &[f32; 256], block: &mut [u8; 110]) {
+        let groups = x.as_chunks::<16>().0;
+        let mut scales = [0.0f32; 16];
+        for (g, x) in groups.iter().enumerate() {
+            scales[g] = symmetric_scale(x, 4.0);
+        }
+        let d = nearest_scale(largest(&scales) / -32.0);
+        let d_inverse = inverse(d.to_f32());
+        block.fill(0);
+        for (g, x) in groups.iter().enumerate() {
+            let scale = nearest_integer((scales[g] * d_inverse).clamp(-32.0, 31.0));
+            let stored = (scale + 32.0) as u8;
+            block[96 + g % 8] |= (stored & 15) << (g / 8 * 4);
+            block[104 + g % 4] |= (stored >> 4) << (g / 4 * 2);
+            let step = inverse(d.to_f32() * scale);
+            let (bytes, shift) = place(g);
+            for (l, x) in x.iter().enumerate() {
+                let q = (nearest_integer((x * step).clamp(-4.0, 3.0)) + 4.0) as u8;
+                block[32 + bytes + l] |= (q & 3) << shift;
+                block[g % 2 * 16 + l] |= (q >> 2) << (g / 2);
+            }
+        }
+        block[108..].copy_from_slice(&d.to_le_bytes());
+    }
+}

@@ -1,0 +1,140 @@
+//! The slow, obvious twin of every kernel: what the fast ones are tested against.
+//! Plain loops in `f64` over the formulas; no blocking, no threads, no tricks.
+
+use crate::attention::{AttentionShape, AttentionSpan};
+use crate::elementwise::RopeShape;
+use crate::matmul::WeightRows;
+
+/// `y[m, rows] = x[m, cols] · wᵀ`.
+pub fn matmul(w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
+    let row_bytes = w.bytes.len() / w.rows.max(1);
+    let mut weights = vec![0.0; w.cols];
+    for j in 0..w.rows {
+        w.ty.dequantize_row(&w.bytes[j * row_bytes..(j + 1) * row_bytes], &mut weights);
+        for (x, y) in x.chunks_exact(w.cols).zip(y.chunks_exact_mut(w.rows)) {
+            y[j] = dot(x, &weights) as f32;
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum()
+}
+
+/// `x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` numbers.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let cols = weight.len();
+    for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+        let inverse = 1.0 / (dot(x, x) / cols as f64 + f64::from(eps)).sqrt();
+        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = (f64::from(*x) * inverse * f64::from(*weight)) as f32;
+        }
+    }
+}
+
+/// Rotates the pairs `(i, i + rotary_dim / 2)` of each head by its token's angles.
+pub fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
+    let half = shape.rotary_dim / 2;
+    for (token, x) in x.chunks_exact_mut(shape.heads * shape.head_dim).enumerate() {
+        for head in x.chunks_exact_mut(shape.head_dim) {
+            for i in 0..half {
+                let cos = f64::from(cos[token * half + i]);
+                let sin = f64::from(sin[token * half + i]);
+                let (a, b) = (f64::from(head[i]), f64::from(head[i + half]));
+                head[i] = (a * cos - b * sin) as f32;
+                head[i + half] = (b * cos + a * sin) as f32;
+            }
+        }
+    }
+}
+
+/// `gate / (1 + exp(-gate)) * up`.
+pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        let gate = f64::from(*gate);
+        *out = (gate / (1.0 + (-gate).exp()) * f64::from(*up)) as f32;
+    }
+}
+
+/// `gelu(gate) * up` with the tanh form of GELU.
+pub fn gelu_tanh_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        let gate = f64::from(*gate);
+        let inner = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044715 * gate.powi(3));
+        *out = (0.5 * gate * (1.0 + inner.tanh()) * f64::from(*up)) as f32;
+    }
+}
+
+/// The index of the first largest number; NaN never wins.
+pub fn argmax(x: &[f32]) -> usize {
+    let mut best: Option<usize> = None;
+    for (i, value) in x.iter().enumerate() {
+        if !value.is_nan() && best.is_none_or(|best| *value > x[best]) {
+            best = Some(i);
+        }
+    }
+    best.unwrap_or(0)
+}
+
+/// `exp(x - max) / sum` in place.
+pub fn softmax(x: &mut [f32]) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |max, x| max.max(*x));
+    let exps: Vec<f64> = x.iter().map(|x| f64::from(x - max).exp()).collect();
+    let sum: f64 = exps.iter().sum();
+    for (x, exp) in x.iter_mut().zip(exps) {
+        *x = (exp / sum) as f32;
+    }
+}
+
+/// Attention of every query row over the keys it may see; see [`crate::paged_attention`].
+pub fn paged_attention(
+    shape: &AttentionShape,
+    q: &[f32],
+    k_cache: &[f32],
+    v_cache: &[f32],
+    spans: &[AttentionSpan<'_>],
+    out: &mut [f32],
+) {
+    let dim = shape.head_dim;
+    for span in spans {
+        for row in 0..span.query_len {
+            // Rows whose position would be negative see nothing.
+            let end = (span.context_len + row + 1).saturating_sub(span.query_len);
+            let start = shape.window.map_or(0, |window| end.saturating_sub(window));
+            for head in 0..shape.heads {
+                let kv_head = head / (shape.heads / shape.kv_heads);
+                let at = |position: usize| {
+                    let block = span.block_table[position / shape.block_size] as usize;
+                    let slot = block * shape.block_size + position % shape.block_size;
+                    (slot * shape.kv_heads + kv_head) * dim
+                };
+                let first = ((span.query_start + row) * shape.heads + head) * dim;
+                let q = &q[first..first + dim];
+                let scores: Vec<f64> = (start..end)
+                    .map(|p| {
+                        let score = dot(q, &k_cache[at(p)..at(p) + dim]) * f64::from(shape.scale);
+                        shape.softcap.map_or(score, |cap| {
+                            f64::from(cap) * (score / f64::from(cap)).tanh()
+                        })
+                    })
+                    .collect();
+                let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
+                let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+                for d in 0..dim {
+                    let weighted: f64 = (start..end)
+                        .zip(&scores)
+                        .map(|(p, s)| (s - max).exp() * f64::from(v_cache[at(p) + d]))
+                        .sum();
+                    out[first + d] = if sum > 0.0 {
+                        (weighted / sum) as f32
+                    } else {
+                        0.0
+                    };
+                }
+            }
+        }
+    }
+}
