@@ -16,13 +16,16 @@ pub mod loading;
 pub mod models;
 pub mod request;
 pub mod sampling;
+mod slices;
 pub mod text;
+pub mod weights;
 
+pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
 pub use request::{
-    ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
+    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
     Prompt, Role, TokenLogprobs, Usage,
 };
 pub use sampling::SamplingParams;

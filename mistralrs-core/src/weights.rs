@@ -6,6 +6,7 @@ use crate::layers::RmsNorm;
 use candle_core::{Device, Tensor};
 use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, QuantType, Result};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where in the checkpoint a module's tensors are. Cheap to clone.
@@ -92,11 +93,25 @@ impl Weights {
         Device::Cpu
     }
 
-    /// Names in the checkpoint that nobody asked for.
-    pub fn unused(&self) -> Vec<String> {
+    /// Complains of tensors that nobody asked for, but for those whose name `ignorable` knows.
+    ///
+    /// # Errors
+    /// [`Error::Surplus`] with their names.
+    pub fn check_surplus(&self, ignorable: impl Fn(&str) -> bool) -> Result<()> {
         let used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
         let names = self.shared.checkpoint.names().into_iter();
-        names.filter(|name| !used.contains(*name)).map(str::to_owned).collect()
+        let surplus = names.filter(|name| !used.contains(*name) && !ignorable(name));
+        let tensors: Vec<String> = surplus.map(str::to_owned).collect();
+        match tensors.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Surplus { file: self.first_file(), tensors }),
+        }
+    }
+
+    fn first_file(&self) -> PathBuf {
+        let checkpoint = &self.shared.checkpoint;
+        let first = checkpoint.names().first().and_then(|name| checkpoint.info(name));
+        first.map(|info| info.file.clone()).unwrap_or_default()
     }
 
     fn matrix(
@@ -111,12 +126,13 @@ impl Weights {
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {
-        let Some(info) = self.shared.checkpoint.info(name) else {
-            return Err(Error::MissingTensor { name: name.to_owned(), wanted: shape.to_vec() });
+        let checkpoint = &self.shared.checkpoint;
+        let Some(info) = checkpoint.info(name) else {
+            return Err(Error::Missing { tensor: name.to_owned(), file: self.first_file() });
         };
         if info.shape != shape {
-            return Err(Error::Shape {
-                name: name.to_owned(),
+            return Err(Error::Misshapen {
+                tensor: name.to_owned(),
                 file: info.file.clone(),
                 wanted: shape.to_vec(),
                 found: info.shape.clone(),

@@ -2,7 +2,7 @@
 //! Source: Su et al., arXiv 2104.09864.
 
 use crate::slices::{f32_slice, f32_slice_mut};
-use candle_core::{CpuStorage, Device, InplaceOpN, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use mistralrs_kernels::RopeShape;
 
 /// Frequencies, from which each step computes the rotations of just its own positions: no table as
@@ -65,7 +65,7 @@ struct RotateHeads {
     head_dim: usize,
 }
 
-impl InplaceOpN<2> for RotateHeads {
+impl InplaceOp3 for RotateHeads {
     fn name(&self) -> &'static str {
         "rope"
     }
@@ -74,7 +74,10 @@ impl InplaceOpN<2> for RotateHeads {
         &self,
         x: &mut CpuStorage,
         x_layout: &Layout,
-        [(cos, cos_layout), (sin, sin_layout)]: [(&CpuStorage, &Layout); 2],
+        cos: &CpuStorage,
+        cos_layout: &Layout,
+        sin: &CpuStorage,
+        sin_layout: &Layout,
     ) -> Result<()> {
         let (tokens, width) = x_layout.shape().dims2()?;
         let x = f32_slice_mut(x, x_layout, self.name())?;

@@ -3,7 +3,7 @@
 use crate::engine::{FailureKind, PositionLogprobs, TokenEvent};
 use crate::error::RequestError;
 use crate::request::{Candidate, Delta, FinishReason, TokenLogprobs, Usage};
-use crate::text::{Detokenizer, TextPipeline};
+use crate::text::{Detokenizer, Piece, TextPipeline};
 use futures::Stream;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -110,9 +110,13 @@ impl Generation {
             }
             Some(TokenEvent::Token { token_id, logprobs }) => self.push_token(token_id, logprobs),
             Some(TokenEvent::Finished { reason, generated_tokens }) => {
-                let rest = self.detokenizer.finish();
-                self.flush(rest);
-                self.finish(reason, None, generated_tokens);
+                let Piece { text, stop } = self.detokenizer.finish();
+                self.flush(text);
+                let (reason, stop) = match stop.and_then(|index| self.stop.get(index).cloned()) {
+                    Some(stop) => (FinishReason::Stop, Some(stop)),
+                    None => (reason, None),
+                };
+                self.finish(reason, stop, generated_tokens);
             }
             Some(TokenEvent::Failed(kind)) => self.fail(kind),
             None => self.fail(FailureKind::Shutdown),

@@ -1,10 +1,25 @@
 //! From an id or a path to a running [`crate::Llm`]: the load walk, one screen, top to bottom.
 
+pub mod memory;
+mod opened;
 pub mod progress;
 pub mod source;
 
+use crate::attention;
+use crate::engine::{EngineHandle, EngineLimits};
+use crate::error::LoadError;
+use crate::kv_cache::KvCache;
+use crate::kv_cache::block_pool::BlockPool;
+use crate::llm::LlmParts;
+use crate::models::{self, ModelShape};
+use crate::weights::Weights;
+use candle_core::Device;
+use memory::{MemoryPlan, MemoryRequest};
+use opened::Opened;
 use progress::Progress;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// What to load and how. `LoadOptions::new("model")` is enough for most.
 #[derive(Debug, Clone)]
@@ -68,5 +83,69 @@ impl LoadOptions {
             hub: source::HubOptions::default(),
             progress: Progress::terminal(),
         }
+    }
+}
+
+/// The load walk.
+///
+/// # Errors
+/// [`LoadError`] in a sentence.
+pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
+    let files = source::resolve(&options)?;
+    let opened = Opened::open(&files)?;
+    let row = models::find(&opened.architecture)?;
+    let shape = (row.shape)(&opened.config_file, &opened.config)?;
+    let plan = MemoryPlan::compute(&memory_request(&options, &shape, &opened))?;
+    log_plan(&plan);
+
+    let text = Arc::new(opened.text(&files, &options)?);
+    let weights = Weights::new(opened.checkpoint(), options.isq, attention::select(&Device::Cpu)?);
+    let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
+    weights.check_surplus(models::is_ignorable)?;
+
+    let num_blocks = plan.kv_tokens / options.block_size;
+    let kv = KvCache::allocate(&shape.kv, num_blocks, options.block_size, &Device::Cpu)?;
+    let pool = BlockPool::new(num_blocks, options.block_size, options.prefix_cache);
+    let limits = EngineLimits {
+        max_seqs: options.max_seqs,
+        max_queue: options.max_queue,
+        prefill_chunk: options.prefill_chunk,
+    };
+    let engine = EngineHandle::spawn(model, kv, pool, limits)
+        .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;
+    Ok(LlmParts {
+        engine,
+        info: opened.info(&options, &shape, &plan, &text),
+        text,
+        defaults: opened.sampling_defaults(),
+        seed: options.seed.unwrap_or_else(rand::random),
+        requests: AtomicU64::new(0),
+    })
+}
+
+fn memory_request(options: &LoadOptions, shape: &ModelShape, opened: &Opened) -> MemoryRequest {
+    let step_tokens = options.prefill_chunk + options.max_seqs;
+    // Logits exist twice: as the model's tensor and as the sampler's scratch.
+    let logits = 2 * options.max_seqs * shape.vocab_size;
+    let numbers = step_tokens * shape.activations_per_token + logits;
+    MemoryRequest {
+        weight_bytes: opened.weight_bytes(options.isq),
+        activation_bytes: (numbers * size_of::<f32>()) as u64,
+        kv_bytes_per_token: shape.kv.bytes_per_token() as u64,
+        free_bytes: memory::free_bytes(),
+        model_context: shape.context,
+        max_seq_len: options.max_seq_len,
+        max_seqs: options.max_seqs,
+        kv_cache_tokens: options.kv_cache_tokens,
+        block_size: options.block_size,
+    }
+}
+
+fn log_plan(plan: &MemoryPlan) {
+    for line in plan.to_string().lines() {
+        tracing::info!("{line}");
+    }
+    if let Some(warning) = &plan.warning {
+        tracing::warn!("{warning}");
     }
 }

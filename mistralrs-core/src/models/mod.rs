@@ -1,6 +1,9 @@
 //! The registry: one line per architecture. A model sees [`Weights`] once and [`ForwardBatch`] ever
 //! after; it knows no files, sequences or devices.
 
+pub mod config;
+mod decoder;
+pub mod gguf_config;
 mod llama;
 mod qwen2;
 
@@ -8,8 +11,9 @@ use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::weights::Weights;
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
 use serde_json::Value;
+use std::path::Path;
 
 /// A loaded model: immutable weights; all state is in the cache.
 pub trait Model: Send {
@@ -17,50 +21,60 @@ pub trait Model: Send {
     ///
     /// # Errors
     /// When shapes disagree or the device fails.
-    fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor>;
+    fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor>;
+}
+
+/// Sizes of a model that follow from its config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelShape {
+    /// What it keeps per token.
+    pub kv: KvSpec,
+    /// Number of logits.
+    pub vocab_size: usize,
+    /// Context it was made for, in tokens.
+    pub context: usize,
+    /// Most numbers alive per token at one moment of a step, the logits not counted.
+    pub activations_per_token: usize,
 }
 
 /// What can be known of a model before it is loaded, and how to load it.
 pub trait Architecture: Model + Sized + 'static {
     /// `config.json`, as far as this family reads it.
-    type Config: serde::de::DeserializeOwned;
+    type Config;
 
-    /// What it keeps per token.
-    fn kv_spec(config: &Self::Config) -> KvSpec;
+    /// Reads `config.json`; the path is for messages only.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    fn config(file: &Path, json: &Value) -> Result<Self::Config, LoadError>;
+
+    /// Sizes that are needed before the weights are read.
+    fn shape(config: &Self::Config) -> ModelShape;
 
     /// Reads its weights.
     ///
     /// # Errors
     /// When a tensor is missing or misshapen, or the config asks for something unknown.
-    fn load(config: &Self::Config, weights: &Weights) -> std::result::Result<Self, LoadError>;
+    fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError>;
 }
-
-type Loaded = std::result::Result<Box<dyn Model>, LoadError>;
 
 /// One row of the registry: an [`Architecture`] behind function pointers.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchitectureRow {
     /// The name in `architectures` of `config.json`.
     pub name: &'static str,
-    /// [`Architecture::kv_spec`] of a `config.json`.
-    pub kv_spec: fn(&Value) -> serde_json::Result<KvSpec>,
+    /// [`Architecture::shape`] of a `config.json`.
+    pub shape: fn(&Path, &Value) -> Result<ModelShape, LoadError>,
     /// [`Architecture::load`] of a `config.json`.
-    pub load: fn(&Value, &Weights) -> Loaded,
+    pub load: fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>,
 }
 
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
     ArchitectureRow {
         name,
-        kv_spec: |config| Ok(A::kv_spec(&serde_json::from_value(config.clone())?)),
-        load: |config, weights| {
-            let config = serde_json::from_value(config.clone()).map_err(|e| bad_config(&e))?;
-            Ok(Box::new(A::load(&config, weights)?))
-        },
+        shape: |file, json| Ok(A::shape(&A::config(file, json)?)),
+        load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
     }
-}
-
-fn bad_config(error: &serde_json::Error) -> LoadError {
-    LoadError::BadFile { file: "config.json".into(), reason: error.to_string() }
 }
 
 /// All architectures.
@@ -71,11 +85,17 @@ pub const ARCHITECTURES: &[ArchitectureRow] =
 ///
 /// # Errors
 /// [`LoadError::UnknownArchitecture`] lists the known ones.
-pub fn find(name: &str) -> std::result::Result<&'static ArchitectureRow, LoadError> {
+pub fn find(name: &str) -> Result<&'static ArchitectureRow, LoadError> {
     ARCHITECTURES.iter().find(|row| row.name == name).ok_or_else(|| {
         LoadError::UnknownArchitecture {
             found: name.to_owned(),
             supported: ARCHITECTURES.iter().map(|r| r.name).collect::<Vec<_>>().join(", "),
         }
     })
+}
+
+/// Tensors that some checkpoints carry and no model needs: tables that are computed anyway, and a
+/// head that is the embedding.
+pub fn is_ignorable(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight" || name == "rope_freqs.weight"
 }

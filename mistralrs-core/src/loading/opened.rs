@@ -1,0 +1,155 @@
+//! A model's files, opened: headers and JSON read, weights still on disk. What Hugging Face folders
+//! and GGUF files do differently ends here.
+
+use super::LoadOptions;
+use super::memory::MemoryPlan;
+use super::source::ModelFiles;
+use crate::error::LoadError;
+use crate::llm::ModelInfo;
+use crate::models::{ModelShape, gguf_config};
+use crate::sampling::{GenerationDefaults, SamplingParams};
+use crate::text::TextPipeline;
+use mistralrs_quant::gguf::GgufFile;
+use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A model whose headers have been read.
+pub(super) struct Opened {
+    source: Source,
+    /// Where `config` came from, for messages.
+    pub config_file: PathBuf,
+    /// What `config.json` says, or would say.
+    pub config: Value,
+    generation_config: Option<Value>,
+    /// The first of `architectures`.
+    pub architecture: String,
+}
+
+enum Source {
+    HuggingFace(Arc<dyn Checkpoint>),
+    Gguf(Arc<GgufFile>),
+}
+
+impl Opened {
+    pub(super) fn open(files: &ModelFiles) -> Result<Self, LoadError> {
+        let (source, config_file, config, generation_config) = match files {
+            ModelFiles::HuggingFace { config, weights, generation_config, .. } => (
+                Source::HuggingFace(open_safetensors(weights)?),
+                config.clone(),
+                read_json(config)?,
+                generation_config.as_deref().map(read_json).transpose()?,
+            ),
+            ModelFiles::Gguf { files } => {
+                let file = GgufFile::open(files)?;
+                let mut config = gguf_config::config_from_gguf(file.metadata())?;
+                config["tie_word_embeddings"] = file.info("lm_head.weight").is_none().into();
+                (Source::Gguf(Arc::new(file)), files.first().cloned().unwrap_or_default(), config, None)
+            }
+        };
+        let architecture = match config.get("architectures").and_then(Value::as_array) {
+            Some(names) if names.len() == 1 => names.first().and_then(Value::as_str),
+            _ => None,
+        };
+        let Some(architecture) = architecture.map(str::to_owned) else {
+            let reason = "`architectures` must name exactly one architecture".to_owned();
+            return Err(LoadError::BadFile { file: config_file, reason });
+        };
+        Ok(Self { source, config_file, config, generation_config, architecture })
+    }
+
+    pub(super) fn checkpoint(&self) -> Arc<dyn Checkpoint> {
+        match &self.source {
+            Source::HuggingFace(checkpoint) => Arc::clone(checkpoint),
+            Source::Gguf(file) => Arc::clone(file) as Arc<dyn Checkpoint>,
+        }
+    }
+
+    pub(super) fn text(
+        &self,
+        files: &ModelFiles,
+        options: &LoadOptions,
+    ) -> Result<TextPipeline, LoadError> {
+        match &self.source {
+            Source::HuggingFace(_) => TextPipeline::from_huggingface(files, options),
+            Source::Gguf(file) => TextPipeline::from_gguf(file.metadata(), &self.config_file, options),
+        }
+    }
+
+    pub(super) fn sampling_defaults(&self) -> SamplingParams {
+        self.generation_config.as_ref().map(GenerationDefaults::from_json).unwrap_or_default()
+    }
+
+    /// Bytes of all weights as they will lie in memory.
+    pub(super) fn weight_bytes(&self, isq: Option<QuantType>) -> u64 {
+        let bytes = |info: &TensorInfo| {
+            // Only matrices are quantised; embeddings are counted as if they were too, which is near enough.
+            let ty = isq.filter(|_| info.shape.len() == 2).unwrap_or(info.ty);
+            stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
+        };
+        self.tensors().iter().map(bytes).sum()
+    }
+
+    pub(super) fn info(
+        &self,
+        options: &LoadOptions,
+        shape: &ModelShape,
+        plan: &MemoryPlan,
+        text: &TextPipeline,
+    ) -> ModelInfo {
+        let tensors = self.tensors();
+        let numbers = |info: &TensorInfo| info.shape.iter().map(|n| *n as u64).product::<u64>();
+        let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+        for info in &tensors {
+            *types.entry(info.ty.name()).or_default() += 1;
+        }
+        let mut types: Vec<_> = types.into_iter().collect();
+        types.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let types: Vec<_> = types.iter().map(|(name, count)| format!("{name} ×{count}")).collect();
+        ModelInfo {
+            id: model_id(&options.model),
+            architecture: self.architecture.clone(),
+            max_sequence_length: plan.context,
+            vocab_size: shape.vocab_size,
+            num_parameters: tensors.iter().map(numbers).sum(),
+            weight_bytes: plan.weight_bytes,
+            weight_types: types.join(", "),
+            has_chat_template: text.chat_template().is_some(),
+            eos_token_ids: text.eos_token_ids().to_vec(),
+        }
+    }
+
+    fn tensors(&self) -> Vec<TensorInfo> {
+        let checkpoint = self.checkpoint();
+        checkpoint.names().into_iter().filter_map(|name| checkpoint.info(name).cloned()).collect()
+    }
+}
+
+fn stored_bytes(info: &TensorInfo, ty: QuantType) -> Option<u64> {
+    let (cols, rows) = info.shape.split_last()?;
+    let rows: u64 = rows.iter().map(|n| *n as u64).product();
+    Some(ty.row_bytes(*cols)? as u64 * rows)
+}
+
+/// A hub id as it is; of a path its last component, without `.gguf`.
+fn model_id(model: &str) -> String {
+    let path = Path::new(model);
+    if !path.exists() {
+        return model.to_owned();
+    }
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+        true => path.file_stem(),
+        false => path.file_name(),
+    };
+    name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn read_json(file: &Path) -> Result<Value, LoadError> {
+    let bytes = std::fs::read(file)
+        .map_err(|source| LoadError::Io { file: file.to_owned(), source })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| LoadError::BadFile { file: file.to_owned(), reason: e.to_string() })
+}

@@ -1,0 +1,88 @@
+//! Qwen2 and Qwen2.5: Llama's layers with biases on q, k and v.
+//! Source: `modeling_qwen2.py` of Hugging Face transformers; arXiv 2407.10671.
+
+use super::config::TextConfig;
+use super::{Architecture, Model, ModelShape, decoder};
+use crate::attention::AttentionParams;
+use crate::error::LoadError;
+use crate::forward::ForwardBatch;
+use crate::kv_cache::KvCache;
+use crate::layers::{AttentionBiases, CausalLm, PreNormLayer};
+use crate::weights::Weights;
+use candle_core::Tensor;
+use serde_json::Value;
+use std::path::Path;
+
+/// A loaded Qwen2.
+#[derive(Debug)]
+pub struct Qwen2(CausalLm<PreNormLayer>);
+
+impl Architecture for Qwen2 {
+    type Config = TextConfig;
+
+    fn config(file: &Path, json: &Value) -> Result<TextConfig, LoadError> {
+        TextConfig::parse(file, json)
+    }
+
+    fn shape(config: &TextConfig) -> ModelShape {
+        decoder::shape(config)
+    }
+
+    fn load(config: &TextConfig, weights: &Weights) -> Result<Self, LoadError> {
+        let biases = AttentionBiases { qkv: true, output: false };
+        let lm = decoder::load(config, weights, |number, weights| {
+            let params = AttentionParams {
+                window: window(config, number),
+                ..decoder::attention_params(config)
+            };
+            decoder::pre_norm_layer(config, number, weights, params, biases)
+        })?;
+        Ok(Self(lm))
+    }
+}
+
+impl Model for Qwen2 {
+    fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
+        self.0.forward(batch, kv)
+    }
+}
+
+/// The window of a layer: `layer_types` decides where the file has it, else the layers from
+/// `max_window_layers` on slide. Without `use_sliding_window` nothing does.
+fn window(config: &TextConfig, layer: usize) -> Option<usize> {
+    let slides = match config.layer_types.get(layer) {
+        Some(kind) => kind == "sliding_attention",
+        None => layer >= config.max_window_layers.unwrap_or(28),
+    };
+    config.sliding_window.filter(|_| slides && config.use_sliding_window == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn windows(extra: &[(&str, Value)]) -> Vec<Option<usize>> {
+        let mut json = json!({
+            "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 3, "vocab_size": 8,
+            "num_attention_heads": 2, "sliding_window": 4, "max_window_layers": 2
+        });
+        for (key, value) in extra {
+            json[*key] = value.clone();
+        }
+        let config = TextConfig::parse(Path::new("config.json"), &json).unwrap();
+        (0..3).map(|layer| window(&config, layer)).collect()
+    }
+
+    #[test]
+    fn a_window_needs_the_switch_and_the_layer() {
+        assert_eq!(windows(&[]), [None; 3]);
+        assert_eq!(windows(&[("use_sliding_window", json!(false))]), [None; 3]);
+        assert_eq!(windows(&[("use_sliding_window", json!(true))]), [None, None, Some(4)]);
+        let types = json!(["sliding_attention", "full_attention", "full_attention"]);
+        assert_eq!(
+            windows(&[("use_sliding_window", json!(true)), ("layer_types", types)]),
+            [Some(4), None, None]
+        );
+    }
+}
