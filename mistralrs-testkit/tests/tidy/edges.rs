@@ -55,7 +55,8 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
     ("slices", &[]),
     ("request", &["sampling"]),
     ("forward", &[]),
-    ("weights", &[]),
+    // Hands out norms and the attention backend; the one pair of rooms that know each other.
+    ("weights", &["attention", "layers"]),
     ("kv_cache", &["slices", "forward"]),
     ("attention", &["slices", "forward", "kv_cache"]),
     (

@@ -1,6 +1,6 @@
 //! Rules about single files: size, header, where `unsafe` and the environment may appear.
 
-use crate::sources::{Source, all_files, expect_none, rust_sources, without_tests};
+use crate::sources::{CRATES, Source, all_files, expect_none, rust_sources, without_tests};
 
 /// Longest file without its tests, in lines; `//! table` in the header exempts.
 const MAX_FILE_LINES: usize = 600;
@@ -62,19 +62,16 @@ fn unsafe_stands_in_the_kernels_alone() {
         has_word(line, "unsafe") && !source.path.starts_with("mistralrs-kernels/")
     });
     expect_none("`unsafe` outside mistralrs-kernels", &found);
-    for name in [
-        "mistralrs-quant/src/lib",
-        "mistralrs-core/src/lib",
-        "mistralrs-server/src/main",
-    ] {
-        let root = sources
+    for folder in CRATES
+        .iter()
+        .filter(|folder| **folder != "mistralrs-kernels")
+    {
+        let roots = ["lib", "main"].map(|root| format!("{folder}/src/{root}.rs"));
+        let forbids = sources
             .iter()
-            .find(|source| source.path == format!("{name}.rs"))
-            .unwrap();
-        assert!(
-            root.text.contains("#![forbid(unsafe_code)]"),
-            "{name}.rs does not forbid unsafe code"
-        );
+            .filter(|source| roots.contains(&source.path))
+            .all(|root| root.text.contains("#![forbid(unsafe_code)]"));
+        assert!(forbids, "{folder} does not forbid unsafe code");
     }
 }
 
