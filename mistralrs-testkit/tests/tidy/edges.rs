@@ -68,7 +68,8 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
         &["forward", "kv_cache", "attention", "layers", "weights"],
     ),
     ("sampling", &[]),
-    ("text", &["request"]),
+    // `loading` for plain data only: which files, which options.
+    ("text", &["request", "loading"]),
     ("output", &["request"]),
     (
         "engine",
