@@ -13,5 +13,6 @@ mod docs;
 mod edges;
 mod makefile;
 mod manifests;
+mod scripts;
 mod sources;
 mod style;
