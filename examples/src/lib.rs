@@ -1,1 +1,2 @@
-//! Examples live in `examples/examples/`.
+//! Nothing here: the programs are in `examples/`, one file each, about thirty lines.
+#![forbid(unsafe_code)]
