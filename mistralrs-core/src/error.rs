@@ -137,10 +137,7 @@ impl RequestError {
 
     /// Shorthand for [`RequestError::Invalid`].
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid {
-            param: param.into(),
-            message: message.into(),
-        }
+        Self::Invalid { param: param.into(), message: message.into() }
     }
 }
 

@@ -25,7 +25,7 @@ pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
 pub use request::{
-    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions, Message, Part,
-    Prompt, Role, TokenLogprobs, Usage,
+    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
+    Message, Part, Prompt, Role, TokenLogprobs, Usage,
 };
 pub use sampling::SamplingParams;

@@ -98,9 +98,8 @@ impl Llm {
         let options = GenerateOptions { max_tokens: Some(1), sampling, ..Default::default() };
         let prompt = Prompt::Text("hello".into());
         let answered = match self.complete(CompletionRequest { prompt, options }) {
-            Ok(mut generation) => {
-                std::iter::from_fn(|| generation.blocking_next()).fold(false, |ok, d| ok | d.is_ok())
-            }
+            Ok(mut generation) => std::iter::from_fn(|| generation.blocking_next())
+                .fold(false, |ok, d| ok | d.is_ok()),
             Err(_) => false,
         };
         match answered {
@@ -166,7 +165,8 @@ impl Llm {
         let number = parts.requests.fetch_add(1, Ordering::Relaxed);
         let seed = sampling.seed.unwrap_or_else(|| parts.seed.wrapping_add(number));
         let breakers = self.dry_breakers(&sampling)?;
-        let prompt = generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
+        let prompt =
+            generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
             max_tokens: options.max_tokens.unwrap_or(room).min(room),
@@ -214,7 +214,11 @@ impl Llm {
     ///
     /// # Errors
     /// [`RequestError::Invalid`] for an id outside the vocabulary.
-    pub fn detokenize(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, RequestError> {
+    pub fn detokenize(
+        &self,
+        ids: &[u32],
+        skip_special_tokens: bool,
+    ) -> Result<String, RequestError> {
         self.check_ids("tokens", ids)?;
         self.parts.text.tokenizer().decode(ids, skip_special_tokens)
     }

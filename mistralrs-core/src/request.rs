@@ -61,11 +61,7 @@ pub struct Message {
 impl Message {
     /// A message of plain text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: Content::Text(text.into()),
-            extra: serde_json::Map::new(),
-        }
+        Self { role, content: Content::Text(text.into()), extra: serde_json::Map::new() }
     }
 }
 

@@ -10,30 +10,34 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where in the checkpoint a module's tensors are. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Weights {
     shared: Arc<Shared>,
     prefix: String,
 }
 
-#[derive(Debug)]
 struct Shared {
     checkpoint: Arc<dyn Checkpoint>,
     isq: Option<QuantType>,
     attention: Arc<dyn AttentionBackend>,
+    /// Told how many tensors have been taken, and of how many.
+    progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
     /// Names that somebody asked for. Only touched while loading.
     used: Mutex<BTreeSet<String>>,
 }
 
 impl Weights {
-    /// The root of a checkpoint; linear layers are quantised to `isq` as they are read.
+    /// The root of a checkpoint; linear layers are quantized to `isq` as they are read. `progress` is
+    /// told how many tensors have been taken, and of how many.
     pub fn new(
         checkpoint: Arc<dyn Checkpoint>,
         isq: Option<QuantType>,
         attention: Arc<dyn AttentionBackend>,
+        progress: impl Fn(usize, usize) + Send + Sync + 'static,
     ) -> Self {
-        let used = Mutex::new(BTreeSet::new());
-        Self { shared: Arc::new(Shared { checkpoint, isq, attention, used }), prefix: String::new() }
+        let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
+        let shared = Shared { checkpoint, isq, attention, progress, used };
+        Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
     /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.
@@ -141,6 +145,9 @@ impl Weights {
         // The set is valid at every instruction, so a poisoned lock can be taken over.
         let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert(name.to_owned());
+        let taken = used.len();
+        drop(used);
+        (self.shared.progress)(taken, self.shared.checkpoint.names().len());
         Ok(info)
     }
 

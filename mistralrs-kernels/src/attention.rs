@@ -1,4 +1,20 @@
-//! Attention over a paged key/value cache.
+//! Attention over a paged key/value cache, for any mix of prompts and single tokens.
+//!
+//! The sum over keys runs in tiles of [`TILE`] positions that begin at multiples of `TILE` in the
+//! sequence, with a running maximum; within a tile and from tile to tile the order is that of the
+//! positions. So a query's result is the same bits however its sequence was cut or batched.
+//! Source: online softmax, Milakov and Gimelshein 2018 (arXiv 1805.02867).
+
+mod check;
+
+use crate::dispatch::{self, Kernels};
+use crate::elementwise::body::{max, sum};
+use crate::math::{exp, tanh};
+use crate::shared::{Scratch, SharedSlice};
+use crate::simd::Simd;
+use crate::tile::accumulate;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// What all spans of one attention call share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,15 +40,42 @@ pub struct AttentionShape {
 pub struct AttentionSpan<'a> {
     /// The span's first row in `q` and `out`.
     pub query_start: usize,
-    /// Its number of rows.
+    /// Its number of rows; row `r` stands at position `context_len - query_len + r`.
     pub query_len: usize,
     /// Positions in the cache, those of the queries included.
     pub context_len: usize,
-    /// Cache block of each `block_size` positions.
+    /// The cache block of each `block_size` positions; blocks wholly outside the window may be
+    /// anything.
     pub block_table: &'a [u32],
 }
 
-/// Attention of each query over the positions it may see.
+impl AttentionSpan<'_> {
+    /// The positions that query row `row` sees.
+    #[inline(always)]
+    fn visible(&self, row: usize, window: Option<usize>) -> Range<usize> {
+        // A row whose position would be negative sees nothing.
+        let end = self.context_len.saturating_add(row + 1).saturating_sub(self.query_len);
+        window.map_or(0, |window| end.saturating_sub(window))..end
+    }
+}
+
+/// Positions per step of the running softmax.
+const TILE: usize = 64;
+/// Query rows (of all heads that share a key head) that one task takes, about.
+const TASK_ROWS: usize = 32;
+/// Below so many multiplications, waking threads costs more than they save.
+const SERIAL: usize = 64 << 10;
+
+/// Attends from every query to the positions of its sequence that it may see: its own and those
+/// before it, within the window.
+///
+/// `q` and `out` are `[tokens, heads, head_dim]`, the caches `[blocks, block_size, kv_heads,
+/// head_dim]`. A row of `out` depends on its own query and the keys and values it sees, to the bit;
+/// a query that sees nothing gets zeros; rows of no span stay as they are.
+///
+/// # Panics
+/// If sizes do not fit the shape, a span's rows, positions or blocks lie outside the slices, or
+/// two spans share rows.
 pub fn paged_attention(
     shape: &AttentionShape,
     q: &[f32],
@@ -41,5 +84,385 @@ pub fn paged_attention(
     spans: &[AttentionSpan<'_>],
     out: &mut [f32],
 ) {
-    crate::scalar::paged_attention(shape, q, k_cache, v_cache, spans, out);
+    let cache = (k_cache, v_cache);
+    attend_on(dispatch::kernels(), shape, q, cache, spans, out);
 }
+
+/// One call of [`paged_attention`], checked.
+pub(crate) struct Job<'a> {
+    shape: AttentionShape,
+    /// Query heads per key head.
+    group: usize,
+    q: &'a [f32],
+    k_cache: &'a [f32],
+    v_cache: &'a [f32],
+    spans: &'a [AttentionSpan<'a>],
+    out: SharedSlice<'a>,
+}
+
+/// A part of the work: some query rows of one span, with the heads that share one key head.
+pub(crate) struct Task {
+    span: usize,
+    kv_head: usize,
+    rows: Range<usize>,
+}
+
+pub(crate) fn attend_on(
+    kernels: &Kernels,
+    shape: &AttentionShape,
+    q: &[f32],
+    (k_cache, v_cache): (&[f32], &[f32]),
+    spans: &[AttentionSpan<'_>],
+    out: &mut [f32],
+) {
+    assert_eq!(q.len(), out.len(), "out is not of q's size");
+    assert_eq!(k_cache.len(), v_cache.len(), "the caches' sizes differ");
+    check::fits(shape, q.len(), k_cache.len(), spans);
+    if out.is_empty() {
+        return;
+    }
+    let job = Job {
+        shape: *shape,
+        group: shape.heads / shape.kv_heads,
+        q,
+        k_cache,
+        v_cache,
+        spans,
+        out: SharedSlice::new(out),
+    };
+    let mut tasks = tasks(&job);
+    let run = |(_, task): &(usize, Task)| {
+        // SAFETY: the kernels' instruction set is present, `check::fits` vouches for the sizes,
+        // and no two tasks share a row and head.
+        unsafe { (kernels.attend)(&job, task) }
+    };
+    let work: usize = tasks.iter().map(|(cost, _)| cost).sum();
+    if work < SERIAL || tasks.len() == 1 {
+        return tasks.iter().for_each(run);
+    }
+    // The dearest first, so that no thread begins a long one when the others are done.
+    tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+    tasks.par_iter().with_max_len(1).for_each(run);
+}
+
+/// The parts of a job, each with its number of multiplications.
+fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
+    let per_task = (TASK_ROWS / job.group).max(1);
+    let mut tasks = Vec::new();
+    for (index, span) in job.spans.iter().enumerate() {
+        for first in (0..span.query_len).step_by(per_task) {
+            let rows = first..span.query_len.min(first + per_task);
+            let positions: usize =
+                rows.clone().map(|row| span.visible(row, job.shape.window).len()).sum();
+            let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
+            for kv_head in 0..job.shape.kv_heads {
+                let task = Task { span: index, kv_head, rows: rows.clone() };
+                tasks.push((cost, task));
+            }
+        }
+    }
+    tasks
+}
+
+/// The running softmax of a task's rows (`[query rows, group]`, flattened).
+struct Running<'a> {
+    /// Scores, then weights, of one tile: `[rows, TILE]`.
+    scores: &'a mut [f32],
+    /// Weighted sums of values: `[rows, head_dim]`.
+    values: &'a mut [f32],
+    /// The largest score so far, per row.
+    largest: &'a mut [f32],
+    /// The sum of weights so far, per row.
+    total: &'a mut [f32],
+}
+
+/// Computes one task's rows of the output. `WIDE` is how many keys or rows a register tile takes.
+///
+/// # Safety
+/// The instruction set is present, the job's sizes were checked, and nobody else writes the
+/// task's rows.
+#[inline(always)]
+pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Task) {
+    let span = &job.spans[task.span];
+    let dim = job.shape.head_dim;
+    let rows = task.rows.len() * job.group;
+    let mut scratch = Scratch::take(rows * (TILE + dim + 2));
+    let (scores, scratch) = scratch.numbers().split_at_mut(rows * TILE);
+    let (values, scratch) = scratch.split_at_mut(rows * dim);
+    let (largest, total) = scratch.split_at_mut(rows);
+    values.fill(0.0);
+    largest.fill(f32::NEG_INFINITY);
+    total.fill(0.0);
+    let mut running = Running { scores, values, largest, total };
+    let seen = span.visible(task.rows.start, job.shape.window).start
+        ..span.visible(task.rows.end - 1, job.shape.window).end;
+    for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
+        let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
+        let places = Places::of(job, span, task.kv_head, tile, &keys);
+        // SAFETY: `places` of `keys` lie in the caches.
+        unsafe {
+            score::<S, WIDE>(job, task, &places, running.scores);
+            for (i, row) in task.rows.clone().enumerate() {
+                let visible = span.visible(row, job.shape.window);
+                let mine = visible.start.max(tile)..visible.end.min(tile + TILE);
+                if !mine.is_empty() {
+                    let mine = mine.start - tile..mine.end - tile;
+                    add_tile::<S, WIDE>(job, i * job.group, &mine, &places, &mut running);
+                }
+            }
+        }
+    }
+    write_out(job, task, &running);
+}
+
+/// Where a tile's keys and values lie.
+struct Places {
+    /// The keys' offsets within the tile.
+    keys: Range<usize>,
+    /// Index of each key's first number in the caches.
+    offsets: [usize; TILE],
+}
+
+impl Places {
+    #[inline(always)]
+    fn of(
+        job: &Job<'_>,
+        span: &AttentionSpan<'_>,
+        kv_head: usize,
+        tile: usize,
+        keys: &Range<usize>,
+    ) -> Self {
+        let shape = &job.shape;
+        let mut offsets = [0; TILE];
+        for position in keys.clone() {
+            let block = span.block_table[position / shape.block_size] as usize;
+            let slot = block * shape.block_size + position % shape.block_size;
+            offsets[position - tile] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
+        }
+        Self { keys: keys.start - tile..keys.end - tile, offsets }
+    }
+}
+
+/// Products of all of a task's rows with all keys of a tile.
+#[inline(always)]
+unsafe fn score<S: Simd, const WIDE: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    places: &Places,
+    scores: &mut [f32],
+) {
+    let rows = task.rows.len() * job.group;
+    let mut row = 0;
+    // SAFETY: the tiles cover the task's rows, no more.
+    unsafe {
+        while row + 4 <= rows {
+            score_rows::<S, 4, WIDE>(job, task, places, row, scores);
+            row += 4;
+        }
+        while row < rows {
+            score_rows::<S, 1, WIDE>(job, task, places, row, scores);
+            row += 1;
+        }
+    }
+}
+
+/// Products of `R` rows with all keys of a tile.
+#[inline(always)]
+unsafe fn score_rows<S: Simd, const R: usize, const WIDE: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    places: &Places,
+    row: usize,
+    scores: &mut [f32],
+) {
+    let mut key = places.keys.start;
+    // SAFETY: the tiles cover the keys, no more.
+    unsafe {
+        while key + WIDE <= places.keys.end {
+            score_tile::<S, R, WIDE>(job, task, places, (row, key), scores);
+            key += WIDE;
+        }
+        while key < places.keys.end {
+            score_tile::<S, R, 1>(job, task, places, (row, key), scores);
+            key += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn score_tile<S: Simd, const R: usize, const C: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    places: &Places,
+    (row, key): (usize, usize),
+    scores: &mut [f32],
+) {
+    let dim = job.shape.head_dim;
+    // SAFETY: the rows are the task's and the keys the tile's, all within `q` and the cache.
+    unsafe {
+        let a = std::array::from_fn(|r| job.q.as_ptr().add(first_number(job, task, row + r)));
+        let b = std::array::from_fn(|c| job.k_cache.as_ptr().add(places.offsets[key + c]));
+        let mut sums = [[S::splat(0.0); C]; R];
+        accumulate::<S, R, C>(a, b, dim, &mut sums);
+        for (r, row_sums) in sums.iter().enumerate() {
+            for (c, sum) in row_sums.iter().enumerate() {
+                scores[(row + r) * TILE + key + c] = S::sum(*sum);
+            }
+        }
+    }
+}
+
+/// Index in `q` and `out` of the first number of a task's row.
+#[inline(always)]
+fn first_number(job: &Job<'_>, task: &Task, row: usize) -> usize {
+    let token = job.spans[task.span].query_start + task.rows.start + row / job.group;
+    let head = task.kv_head * job.group + row % job.group;
+    (token * job.shape.heads + head) * job.shape.head_dim
+}
+
+/// Adds a tile to the rows of one query, which see its positions `mine`.
+#[inline(always)]
+unsafe fn add_tile<S: Simd, const WIDE: usize>(
+    job: &Job<'_>,
+    first: usize,
+    mine: &Range<usize>,
+    places: &Places,
+    running: &mut Running<'_>,
+) {
+    let dim = job.shape.head_dim;
+    for row in first..first + job.group {
+        let Some(scores) = running.scores[row * TILE..].first_chunk_mut::<TILE>() else {
+            return;
+        };
+        let shrink = weigh(&job.shape, mine, scores, &mut running.largest[row]);
+        running.total[row] = running.total[row] * shrink + sum(scores);
+        for value in &mut running.values[row * dim..(row + 1) * dim] {
+            *value *= shrink;
+        }
+    }
+    let mut row = first;
+    // SAFETY: the rows are the query's own, their memory within `running`.
+    unsafe {
+        while row + WIDE <= first + job.group {
+            add_values::<S, WIDE>(job, row, mine, places, running);
+            row += WIDE;
+        }
+        while row < first + job.group {
+            add_values::<S, 1>(job, row, mine, places, running);
+            row += 1;
+        }
+    }
+}
+
+/// Turns a row's products into weights relative to its largest score so far, and returns the
+/// factor that brings earlier sums to the same measure.
+#[inline(always)]
+fn weigh(
+    shape: &AttentionShape,
+    mine: &Range<usize>,
+    scores: &mut [f32; TILE],
+    largest: &mut f32,
+) -> f32 {
+    for score in scores.iter_mut() {
+        *score *= shape.scale;
+    }
+    if let Some(cap) = shape.softcap {
+        for score in scores.iter_mut() {
+            *score = cap * tanh(*score / cap);
+        }
+    }
+    // What lies outside was never computed or belongs to other queries.
+    scores[..mine.start].fill(f32::NEG_INFINITY);
+    scores[mine.end..].fill(f32::NEG_INFINITY);
+    let before = *largest;
+    let now = max(scores);
+    let now = if now > before { now } else { before };
+    for score in scores.iter_mut() {
+        *score = exp(*score - now);
+    }
+    *largest = now;
+    exp(before - now)
+}
+
+/// Adds the weighted values of a tile to `R` rows.
+#[inline(always)]
+unsafe fn add_values<S: Simd, const R: usize>(
+    job: &Job<'_>,
+    row: usize,
+    mine: &Range<usize>,
+    places: &Places,
+    running: &mut Running<'_>,
+) {
+    let dim = job.shape.head_dim;
+    let mut first = 0;
+    // SAFETY: columns up to `dim` of rows and values exist.
+    unsafe {
+        while first + 4 * S::LANES <= dim {
+            add_columns::<S, R, 4>(job, (row, first, S::LANES), mine, places, running);
+            first += 4 * S::LANES;
+        }
+        while first < dim {
+            let count = S::LANES.min(dim - first);
+            add_columns::<S, R, 1>(job, (row, first, count), mine, places, running);
+            first += count;
+        }
+    }
+}
+
+/// The same for `N` vectors of columns from `first`, `count` of each vector's lanes in use.
+#[inline(always)]
+unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
+    job: &Job<'_>,
+    (row, first, count): (usize, usize, usize),
+    mine: &Range<usize>,
+    places: &Places,
+    running: &mut Running<'_>,
+) {
+    let dim = job.shape.head_dim;
+    let values = running.values.as_mut_ptr();
+    // SAFETY: the caller vouches for rows and columns, `places` for the cache.
+    unsafe {
+        let place = |r: usize, n: usize| values.add((row + r) * dim + first + n * S::LANES);
+        let mut sums = [[S::splat(0.0); N]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = S::load(place(r, n), count);
+            }
+        }
+        for key in mine.clone() {
+            let value = job.v_cache.as_ptr().add(places.offsets[key] + first);
+            let mut of_value = [S::splat(0.0); N];
+            for (n, v) in of_value.iter_mut().enumerate() {
+                *v = S::load(value.add(n * S::LANES), count);
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let weight = S::splat(running.scores[(row + r) * TILE + key]);
+                for (sum, v) in sums.iter_mut().zip(of_value) {
+                    *sum = S::mul_add(weight, v, *sum);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                S::store(*sum, place(r, n), count);
+            }
+        }
+    }
+}
+
+/// Divides by the sums of weights.
+#[inline(always)]
+fn write_out(job: &Job<'_>, task: &Task, running: &Running<'_>) {
+    let dim = job.shape.head_dim;
+    for (row, total) in running.total.iter().enumerate() {
+        // SAFETY: the task's own row and head, within the checked size.
+        let out = unsafe { job.out.part(first_number(job, task, row), dim) };
+        let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
+        for (out, value) in out.iter_mut().zip(&running.values[row * dim..]) {
+            *out = value * inverse;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

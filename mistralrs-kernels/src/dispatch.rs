@@ -2,7 +2,12 @@
 //! Each kernel's body is written once, generic over `Simd`; the modules made here compile it once
 //! per instruction set behind `#[target_feature]`. Knows the bodies, nothing above them.
 
+use crate::attention;
 use crate::block::{self, Format};
+use crate::elementwise::{RopeShape, body};
+use crate::matmul;
+use crate::simd;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// The instruction sets that kernels are compiled for.
@@ -106,19 +111,19 @@ pub fn force_instruction_set(name: &str) -> Result<(), InstructionSetError> {
     };
     if !isa.is_present() {
         let have: Vec<_> = Isa::available().map(Isa::name).collect();
-        return Err(InstructionSetError::Missing {
-            name: isa.name(),
-            have: have.join(", "),
-        });
+        return Err(InstructionSetError::Missing { name: isa.name(), have: have.join(", ") });
     }
     let chosen = *CHOSEN.get_or_init(|| isa);
     if chosen != isa {
-        return Err(InstructionSetError::AlreadyChosen {
-            chosen: chosen.name(),
-        });
+        return Err(InstructionSetError::AlreadyChosen { chosen: chosen.name() });
     }
     Ok(())
 }
+
+/// Turns a row of whole blocks into numbers.
+pub(crate) type Dequantize = unsafe fn(&[u8], &mut [f32]);
+/// Stores a row of numbers as whole blocks.
+pub(crate) type Quantize = unsafe fn(&[f32], &mut [u8]);
 
 /// One function, compiled for each instruction set.
 pub(crate) struct Clones<F> {
@@ -142,40 +147,124 @@ impl<F: Copy> Clones<F> {
     }
 }
 
-/// Compiles every kernel for one instruction set.
-macro_rules! compile_kernels {
-    ($module:ident $(, $features:literal)?) => {
-        mod $module {
-            use super::{block, Format};
+/// The kernels of one instruction set. To call one, the instruction set must be present; what else
+/// a kernel needs stands at its body.
+pub(crate) struct Kernels {
+    pub(crate) isa: Isa,
+    pub(crate) multiply: unsafe fn(&matmul::Job<'_>, Range<usize>),
+    pub(crate) attend: unsafe fn(&attention::Job<'_>, &attention::Task),
+    pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
+    pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub(crate) softmax: unsafe fn(&mut [f32]),
+    pub(crate) max: unsafe fn(&[f32]) -> f32,
+}
 
-            $(#[target_feature(enable = $features)])?
-            pub(super) unsafe fn dequantize<F: Format<B, L>, const B: usize, const L: usize>(
-                bytes: &[u8],
-                out: &mut [f32],
-            ) {
-                block::dequantize_row::<F, B, L>(bytes, out);
-            }
+static KERNELS: Clones<&Kernels> = Clones {
+    scalar: &scalar::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    avx2: &avx2::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    avx512: &avx512::KERNELS,
+};
 
-            $(#[target_feature(enable = $features)])?
-            pub(super) unsafe fn quantize<F: Format<B, L>, const B: usize, const L: usize>(
-                x: &[f32],
-                out: &mut [u8],
-            ) {
-                block::quantize_row::<F, B, L>(x, out);
-            }
+/// The kernels of this process.
+pub(crate) fn kernels() -> &'static Kernels {
+    KERNELS.get(chosen())
+}
+
+/// The kernels of every instruction set this processor has, to test them against each other.
+#[cfg(test)]
+pub(crate) fn all_kernels() -> impl Iterator<Item = &'static Kernels> {
+    Isa::available().map(|isa| KERNELS.get(isa))
+}
+
+/// Compiles one body behind the features.
+macro_rules! compile {
+    ([$($features:literal)?] $name:ident($($arg:ident: $ty:ty),*) = unsafe $body:expr) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name($($arg: $ty),*) {
+            // SAFETY: the caller vouches for the instruction set and for what the body needs.
+            unsafe { $body($($arg),*) }
+        }
+    };
+    ([$($features:literal)?] $name:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)? = $body:expr) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn $name($($arg: $ty),*) $(-> $out)? {
+            $body($($arg),*)
         }
     };
 }
 
-compile_kernels!(scalar);
+/// Compiles every kernel for one instruction set: its vectors, how many rows of one operand a
+/// register tile takes, its features.
+macro_rules! compile_kernels {
+    ($module:ident, $isa:ident, $simd:ident, $wide:literal, $features:tt) => {
+        mod $module {
+            use super::*;
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                isa: Isa::$isa,
+                multiply,
+                attend,
+                rms_norm,
+                rope,
+                silu_mul,
+                gelu_tanh_mul,
+                softmax,
+                max,
+            };
+
+            compile!($features multiply(job: &matmul::Job<'_>, rows: Range<usize>)
+                = unsafe matmul::multiply::<simd::$simd, $wide>);
+            compile!($features attend(job: &attention::Job<'_>, task: &attention::Task)
+                = unsafe attention::attend::<simd::$simd, $wide>);
+            compile!($features rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
+                = body::rms_norm);
+            compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])
+                = body::rope);
+            compile!($features silu_mul(gate: &[f32], up: &[f32], out: &mut [f32])
+                = body::silu_mul);
+            compile!($features gelu_tanh_mul(gate: &[f32], up: &[f32], out: &mut [f32])
+                = body::gelu_tanh_mul);
+            compile!($features softmax(x: &mut [f32]) = body::softmax);
+            compile!($features max(x: &[f32]) -> f32 = body::max);
+            compile_formats!($features);
+        }
+    };
+}
+
+/// Compiles what is generic over the stored format.
+macro_rules! compile_formats {
+    ([$($features:literal)?]) => {
+        $(#[target_feature(enable = $features)])?
+        pub(super) unsafe fn dequantize<F: Format<B, L>, const B: usize, const L: usize>(
+            bytes: &[u8],
+            out: &mut [f32],
+        ) {
+            block::dequantize_row::<F, B, L>(bytes, out);
+        }
+
+        $(#[target_feature(enable = $features)])?
+        pub(super) unsafe fn quantize<F: Format<B, L>, const B: usize, const L: usize>(
+            x: &[f32],
+            out: &mut [u8],
+        ) {
+            block::quantize_row::<F, B, L>(x, out);
+        }
+    };
+}
+
+compile_kernels!(scalar, Scalar, Portable, 2, []);
 #[cfg(target_arch = "x86_64")]
-compile_kernels!(avx2, "avx2,fma,f16c");
+compile_kernels!(avx2, Avx2, Avx2, 2, ["avx2,fma,f16c"]);
 #[cfg(target_arch = "x86_64")]
-compile_kernels!(avx512, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
+compile_kernels!(avx512, Avx512, Avx512, 4, ["avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"]);
 
 /// The row dequantizers of a format.
 pub(crate) const fn dequantize_clones<F: Format<B, L>, const B: usize, const L: usize>()
--> Clones<unsafe fn(&[u8], &mut [f32])> {
+-> Clones<Dequantize> {
     Clones {
         scalar: scalar::dequantize::<F, B, L>,
         #[cfg(target_arch = "x86_64")]
@@ -187,7 +276,7 @@ pub(crate) const fn dequantize_clones<F: Format<B, L>, const B: usize, const L: 
 
 /// The row quantizers of a format.
 pub(crate) const fn quantize_clones<F: Format<B, L>, const B: usize, const L: usize>()
--> Clones<unsafe fn(&[f32], &mut [u8])> {
+-> Clones<Quantize> {
     Clones {
         scalar: scalar::quantize::<F, B, L>,
         #[cfg(target_arch = "x86_64")]

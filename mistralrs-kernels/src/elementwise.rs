@@ -1,6 +1,10 @@
-//! Norms, rotary embedding, activations.
+//! Norms, rotary embedding, activations, softmax, argmax: work that is row-wise or number-wise.
+//! The bodies are plain loops that `dispatch` compiles per instruction set; sums run in sixteen
+//! fixed lanes so that they vectorize and never depend on the batch.
 
-use crate::scalar;
+use crate::dispatch;
+use crate::math::exp;
+use rayon::prelude::*;
 
 /// The shape of the vectors that [`rope`] rotates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,32 +17,215 @@ pub struct RopeShape {
     pub rotary_dim: usize,
 }
 
-/// Root-mean-square norm of rows of `weight.len()` numbers.
+/// From so many numbers on, work is split over threads.
+const PARALLEL: usize = 64 << 10;
+/// Numbers per task.
+const TASK: usize = 16 << 10;
+/// Sums and maxima run in so many lanes.
+const LANES: usize = 16;
+
+/// Writes `x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` numbers.
+///
+/// # Panics
+/// If `x` is not whole rows or `out` is not of its size.
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    scalar::rms_norm(x, weight, eps, out);
+    let cols = weight.len().max(1);
+    assert!(x.len().is_multiple_of(cols), "x is not [rows, {cols}]");
+    assert_eq!(x.len(), out.len(), "out is not of x's size");
+    let norm = dispatch::kernels().rms_norm;
+    let task = (TASK / cols).max(1) * cols;
+    in_tasks(out, task, |first, out| {
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { norm(&x[first..first + out.len()], weight, eps, out) }
+    });
 }
 
-/// Rotary position embedding in place.
+/// Rotates the pairs `(i, i + rotary_dim / 2)` of every head in `x` `[tokens, heads, head_dim]` by
+/// its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
+///
+/// # Panics
+/// If the sizes do not fit, or `rotary_dim` is odd or larger than `head_dim`.
 pub fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
-    scalar::rope(x, shape, cos, sin);
+    let half = shape.rotary_dim / 2;
+    assert!(
+        shape.rotary_dim == 2 * half && shape.rotary_dim <= shape.head_dim,
+        "rotary_dim does not fit {shape:?}"
+    );
+    let width = shape.heads * shape.head_dim;
+    if half == 0 || width == 0 {
+        return;
+    }
+    assert!(x.len().is_multiple_of(width), "x is not [tokens, {width}]");
+    let tokens = x.len() / width;
+    assert_eq!(cos.len(), tokens * half, "cos is not [{tokens}, {half}]");
+    assert_eq!(sin.len(), tokens * half, "sin is not [{tokens}, {half}]");
+    let rotate = dispatch::kernels().rope;
+    let task = (TASK / width).max(1) * width;
+    in_tasks(x, task, |first, x| {
+        let angles = first / width * half..(first + x.len()) / width * half;
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { rotate(x, shape, &cos[angles.clone()], &sin[angles]) }
+    });
 }
 
-/// `silu(gate) * up`.
+/// Writes `silu(gate) * up`, number by number.
+///
+/// # Panics
+/// If the sizes differ.
 pub fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    scalar::silu_mul(gate, up, out);
+    gated(dispatch::kernels().silu_mul, gate, up, out);
 }
 
-/// `gelu(gate) * up`, tanh form.
+/// Writes `gelu(gate) * up`, number by number, with the tanh form of GELU.
+///
+/// # Panics
+/// If the sizes differ.
 pub fn gelu_tanh_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    scalar::gelu_tanh_mul(gate, up, out);
+    gated(dispatch::kernels().gelu_tanh_mul, gate, up, out);
 }
 
-/// First of the largest numbers.
+fn gated(kernel: unsafe fn(&[f32], &[f32], &mut [f32]), gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert_eq!(gate.len(), out.len(), "gate is not of out's size");
+    assert_eq!(up.len(), out.len(), "up is not of out's size");
+    in_tasks(out, TASK, |first, out| {
+        let part = first..first + out.len();
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { kernel(&gate[part.clone()], &up[part], out) }
+    });
+}
+
+/// The index of the first of the largest numbers; NaN never wins, and of nothing but NaN (or
+/// nothing at all) the answer is 0.
 pub fn argmax(x: &[f32]) -> usize {
-    scalar::argmax(x)
+    // SAFETY: the kernels' instruction set is present.
+    let max = unsafe { (dispatch::kernels().max)(x) };
+    x.iter().position(|x| *x == max).unwrap_or(0)
 }
 
-/// Softmax in place.
+/// Turns `x` into `exp(x - max) / sum` in place.
 pub fn softmax(x: &mut [f32]) {
-    scalar::softmax(x);
+    // SAFETY: the kernels' instruction set is present.
+    unsafe { (dispatch::kernels().softmax)(x) }
 }
+
+/// Runs `work(first, part)` over parts of `task` numbers, on several threads if it is worth it.
+fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if out.len() < PARALLEL {
+        return work(0, out);
+    }
+    out.par_chunks_mut(task).enumerate().for_each(|(i, part)| work(i * task, part));
+}
+
+/// The bodies, compiled per instruction set.
+pub(crate) mod body {
+    use super::{LANES, RopeShape, exp};
+
+    /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
+    #[inline(always)]
+    pub(crate) fn fold(x: &[f32], start: f32, of: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+        let (whole, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [start; LANES];
+        for x in whole {
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane = of(*lane, *x);
+            }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane = of(*lane, *x);
+        }
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = of(lanes[i], lanes[i + half]);
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The sum of all numbers.
+    #[inline(always)]
+    pub(crate) fn sum(x: &[f32]) -> f32 {
+        fold(x, 0.0, |sum, x| sum + x)
+    }
+
+    /// The largest number; NaN is passed over, nothing gives negative infinity.
+    #[inline(always)]
+    pub(crate) fn max(x: &[f32]) -> f32 {
+        fold(x, f32::NEG_INFINITY, |max, x| if x > max { x } else { max })
+    }
+
+    #[inline(always)]
+    fn sum_of_squares(x: &[f32]) -> f32 {
+        let (whole, rest) = x.as_chunks::<LANES>();
+        let mut lanes = [0.0f32; LANES];
+        for x in whole {
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane += x * x;
+            }
+        }
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *lane += x * x;
+        }
+        sum(&lanes)
+    }
+
+    #[inline(always)]
+    pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        let cols = weight.len().max(1);
+        for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+            let inverse = 1.0 / (sum_of_squares(x) / cols as f32 + eps).sqrt();
+            for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+                *out = x * inverse * weight;
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
+        let half = shape.rotary_dim / 2;
+        let tokens = x.chunks_exact_mut(shape.heads * shape.head_dim);
+        let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+        for (token, (cos, sin)) in tokens.zip(angles) {
+            for head in token.chunks_exact_mut(shape.head_dim) {
+                let (first, second) = head[..2 * half].split_at_mut(half);
+                let pairs = first.iter_mut().zip(second);
+                for ((a, b), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn gelu_tanh_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+        // -2 sqrt(2 / pi), for (1 + tanh(u)) / 2 = 1 / (1 + e^(-2u))
+        const FACTOR: f32 = -1.595_769;
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            let inner = FACTOR * (gate + 0.044_715 * gate * gate * gate);
+            *out = gate / (1.0 + exp(inner)) * up;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn softmax(x: &mut [f32]) {
+        let max = max(x);
+        for x in x.iter_mut() {
+            *x = exp(*x - max);
+        }
+        let inverse = 1.0 / sum(x);
+        for x in x {
+            *x *= inverse;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

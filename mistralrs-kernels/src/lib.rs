@@ -10,9 +10,13 @@ mod block;
 mod dispatch;
 mod elementwise;
 pub mod mapped_file;
+mod math;
 mod matmul;
 pub mod quant_type;
 pub mod scalar;
+mod shared;
+mod simd;
+mod tile;
 
 pub use attention::{AttentionShape, AttentionSpan, paged_attention};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};

@@ -1,6 +1,17 @@
 //! Products of activations with stored weights.
+//!
+//! Rows of weights are split over threads. A thread turns a panel of rows into `f32` once and
+//! multiplies it with all rows of `x` in register tiles. Few rows of `x`: a panel is 8 rows by
+//! [`CHUNK`] columns and lives in the first-level cache, partial sums wait in between; many: whole
+//! rows, as many as the second-level cache holds.
 
 use crate::QuantType;
+use crate::dispatch::{self, Dequantize, Kernels};
+use crate::shared::{Scratch, SharedSlice};
+use crate::simd::Simd;
+use crate::tile::accumulate;
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// A stored weight matrix `[rows, cols]`, row after row.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +26,237 @@ pub struct WeightRows<'a> {
     pub cols: usize,
 }
 
-/// `y[m, rows] = x[m, cols] · wᵀ`.
+/// Columns of a panel when `x` has few rows: a multiple of every block and vector length.
+const CHUNK: usize = 512;
+/// Up to so many rows of `x`, partial sums and the rows' chunks fit the first-level cache.
+const FEW: usize = 16;
+/// Weight rows of a panel when `x` has few rows.
+const FEW_PANEL: usize = 8;
+/// Size of a panel when `x` has many rows, in numbers: 256 KiB of a second-level cache.
+const PANEL: usize = 64 << 10;
+/// Below so many multiplications, waking threads costs more than they save.
+const SERIAL: usize = 128 << 10;
+
+/// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
+///
+/// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit: not on `m`, nor on
+/// the number of threads.
+///
+/// # Panics
+/// If the sizes of the slices do not fit the shape of `w`.
 pub fn matmul(w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
-    crate::scalar::matmul(w, x, y);
+    multiply_on(dispatch::kernels(), w, x, y);
 }
+
+/// One call of [`matmul`], checked.
+pub(crate) struct Job<'a> {
+    w: WeightRows<'a>,
+    row_bytes: usize,
+    x: &'a [f32],
+    m: usize,
+    y: SharedSlice<'a>,
+    dequantize: Dequantize,
+    panel_rows: usize,
+    panel_cols: usize,
+}
+
+pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
+    let row_bytes = w.ty.row_bytes(w.cols);
+    let stored = row_bytes.and_then(|bytes| bytes.checked_mul(w.rows));
+    assert_eq!(stored, Some(w.bytes.len()), "bytes of {w:?}", w = (w.ty, w.rows, w.cols));
+    if w.rows == 0 || y.is_empty() {
+        return;
+    }
+    let m = y.len() / w.rows;
+    assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [m, {}]", w.rows);
+    assert_eq!(Some(x.len()), m.checked_mul(w.cols), "x is not [{m}, {}]", w.cols);
+    let threads = rayon::current_num_threads();
+    let in_place = is_in_place(w.ty);
+    let few = m <= FEW && !in_place;
+    let panel_cols = if few { CHUNK.min(w.cols) } else { w.cols };
+    let panel_rows = if m <= FEW {
+        FEW_PANEL
+    } else {
+        let share = w.rows.div_ceil(2 * threads);
+        (PANEL / w.cols.max(1)).clamp(1, share).next_multiple_of(4)
+    };
+    let job = Job {
+        w: *w,
+        row_bytes: row_bytes.unwrap_or(0),
+        x,
+        m,
+        y: SharedSlice::new(y),
+        dequantize: w.ty.dequantizer(kernels.isa),
+        panel_rows,
+        panel_cols,
+    };
+    let run = |rows: Range<usize>| {
+        // SAFETY: the kernels' instruction set is present, the sizes were checked above, and each
+        // task writes the columns of `y` that belong to its own weight rows.
+        unsafe { (kernels.multiply)(&job, rows) }
+    };
+    let work = w.rows.saturating_mul(w.cols).saturating_mul(m);
+    if work < SERIAL || threads == 1 {
+        return run(0..w.rows);
+    }
+    let per_task = if m <= FEW {
+        w.rows.div_ceil(4 * threads).next_multiple_of(FEW_PANEL)
+    } else {
+        panel_rows
+    };
+    (0..w.rows.div_ceil(per_task))
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|task| run(task * per_task..w.rows.min((task + 1) * per_task)));
+}
+
+/// Whether stored bytes can be read as numbers where they lie.
+fn is_in_place(ty: QuantType) -> bool {
+    ty == QuantType::F32 && cfg!(target_endian = "little")
+}
+
+/// Computes the columns of `y` that belong to `rows` of the weights. `WIDE` is how many rows of
+/// `x` a tile takes at most.
+///
+/// # Safety
+/// The instruction set is present; nobody else writes these columns.
+#[inline(always)]
+pub(crate) unsafe fn multiply<S: Simd, const WIDE: usize>(job: &Job<'_>, rows: Range<usize>) {
+    let in_place = is_in_place(job.w.ty);
+    let panel = if in_place { 0 } else { job.panel_rows * job.panel_cols };
+    let is_split = job.panel_cols < job.w.cols;
+    let sums = if is_split { job.panel_rows * job.m * S::LANES } else { 0 };
+    let mut scratch = Scratch::take(panel + sums);
+    let (panel, sums) = scratch.numbers().split_at_mut(panel);
+    for first_row in rows.clone().step_by(job.panel_rows) {
+        let count = job.panel_rows.min(rows.end - first_row);
+        for first_col in (0..job.w.cols.max(1)).step_by(job.panel_cols.max(1)) {
+            let cols = job.panel_cols.min(job.w.cols - first_col);
+            let weights = if in_place {
+                let numbers = job.w.bytes.as_ptr().cast::<f32>();
+                // SAFETY: row `first_row` exists.
+                unsafe { numbers.add(first_row * job.w.cols) }
+            } else {
+                fill_panel(job, (first_row, count), (first_col, cols), panel);
+                panel.as_ptr()
+            };
+            let step = Step { job, weights, first_row, first_col, cols, sums: sums.as_mut_ptr() };
+            // SAFETY: `weights` has `count` rows of `cols` numbers.
+            unsafe { multiply_panel::<S, WIDE>(&step, count) };
+        }
+    }
+}
+
+/// Dequantizes a part of the weight rows.
+#[inline(always)]
+fn fill_panel(
+    job: &Job<'_>,
+    (first_row, count): (usize, usize),
+    (first_col, cols): (usize, usize),
+    panel: &mut [f32],
+) {
+    let (block_len, block_bytes) = (job.w.ty.block_len(), job.w.ty.block_bytes());
+    let start = first_col / block_len * block_bytes;
+    let len = cols / block_len * block_bytes;
+    for row in 0..count {
+        let from = (first_row + row) * job.row_bytes + start;
+        let to = row * job.panel_cols;
+        // SAFETY: this clone belongs to the kernels' own instruction set.
+        unsafe {
+            (job.dequantize)(&job.w.bytes[from..from + len], &mut panel[to..to + cols]);
+        }
+    }
+}
+
+/// A panel of weights about to be multiplied with all of `x`.
+struct Step<'a> {
+    job: &'a Job<'a>,
+    weights: *const f32,
+    first_row: usize,
+    first_col: usize,
+    cols: usize,
+    /// Partial sums `[x row, panel row, lane]` when columns come in chunks.
+    sums: *mut f32,
+}
+
+#[inline(always)]
+unsafe fn multiply_panel<S: Simd, const WIDE: usize>(step: &Step<'_>, count: usize) {
+    let m = step.job.m;
+    let mut i = 0;
+    // SAFETY: the tiles cover `count` panel rows and `m` rows of `x`, no more.
+    unsafe {
+        while WIDE >= 4 && i + 4 <= m {
+            multiply_strip::<S, 4, 4>(step, count, i);
+            i += 4;
+        }
+        while i + 2 <= m {
+            multiply_strip::<S, 4, 2>(step, count, i);
+            i += 2;
+        }
+        if i < m {
+            multiply_strip::<S, 8, 1>(step, count, i);
+        }
+    }
+}
+
+/// All panel rows, `R` at a time, with `C` rows of `x` from row `i`.
+#[inline(always)]
+unsafe fn multiply_strip<S: Simd, const R: usize, const C: usize>(
+    step: &Step<'_>,
+    count: usize,
+    i: usize,
+) {
+    let mut j = 0;
+    // SAFETY: as in `multiply_panel`.
+    unsafe {
+        while j + R <= count {
+            multiply_tile::<S, R, C>(step, j, i);
+            j += R;
+        }
+        while j < count {
+            multiply_tile::<S, 1, C>(step, j, i);
+            j += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_tile<S: Simd, const R: usize, const C: usize>(
+    step: &Step<'_>,
+    j: usize,
+    i: usize,
+) {
+    let job = step.job;
+    let is_first = step.first_col == 0;
+    let is_last = step.first_col + step.cols == job.w.cols;
+    // SAFETY: rows `j..j + R` of the panel and `i..i + C` of `x` exist, and so do their sums and
+    // their places in `y`, which are this task's own.
+    unsafe {
+        let a = std::array::from_fn(|r| step.weights.add((j + r) * job.panel_cols));
+        let b = std::array::from_fn(|c| job.x.as_ptr().add((i + c) * job.w.cols + step.first_col));
+        let place =
+            |r: usize, c: usize| step.sums.add(((i + c) * job.panel_rows + j + r) * S::LANES);
+        let mut sums = [[S::splat(0.0); C]; R];
+        if !is_first {
+            for (r, row) in sums.iter_mut().enumerate() {
+                for (c, sum) in row.iter_mut().enumerate() {
+                    *sum = S::load(place(r, c), S::LANES);
+                }
+            }
+        }
+        accumulate::<S, R, C>(a, b, step.cols, &mut sums);
+        for (r, row) in sums.iter().enumerate() {
+            for (c, sum) in row.iter().enumerate() {
+                if is_last {
+                    let at = (i + c) * job.w.rows + step.first_row + j + r;
+                    job.y.write(at, S::sum(*sum));
+                } else {
+                    S::store(*sum, place(r, c), S::LANES);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,15 +4,12 @@
 //! Source: the GGUF specification in the ggml repository.
 
 use crate::block::{BF16, F16, F32, Format, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80};
-use crate::dispatch::{self, Clones};
+use crate::dispatch::{self, Clones, Dequantize, Isa, Quantize};
 
 /// How the numbers of a weight are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(non_camel_case_types, reason = "the field's names: Q4_K, not Q4K")]
-#[expect(
-    missing_docs,
-    reason = "each name is its own description; the table below has the facts"
-)]
+#[expect(missing_docs, reason = "each name is its own description; the table below has the facts")]
 pub enum QuantType {
     F32,
     F16,
@@ -36,8 +33,8 @@ struct Row {
     gguf_id: u32,
     block_len: usize,
     block_bytes: usize,
-    dequantize: Clones<unsafe fn(&[u8], &mut [f32])>,
-    quantize: Clones<unsafe fn(&[f32], &mut [u8])>,
+    dequantize: Clones<Dequantize>,
+    quantize: Clones<Quantize>,
 }
 
 const fn row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
@@ -105,16 +102,10 @@ impl QuantType {
     /// Finds a type by name, in any case and with or without the underscore (`Q4_K`, `q4k`).
     pub fn from_name(name: &str) -> Option<Self> {
         let letters = |name: &str| -> String {
-            name.chars()
-                .filter(|c| *c != '_')
-                .map(|c| c.to_ascii_uppercase())
-                .collect()
+            name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_uppercase()).collect()
         };
         let wanted = letters(name);
-        TABLE
-            .iter()
-            .find(|row| letters(row.name) == wanted)
-            .map(|row| row.ty)
+        TABLE.iter().find(|row| letters(row.name) == wanted).map(|row| row.ty)
     }
 
     /// The number that stands for this type in a GGUF file.
@@ -160,14 +151,14 @@ impl QuantType {
             out.len(),
             self.name()
         );
-        let dequantize = self.dequantizer();
+        let dequantize = self.dequantizer(dispatch::chosen());
         // SAFETY: the clone was chosen for the instruction set found on this machine.
         unsafe { dequantize(bytes, out) }
     }
 
-    /// The dequantizer of the chosen instruction set, for loops that check sizes themselves.
-    pub(crate) fn dequantizer(self) -> unsafe fn(&[u8], &mut [f32]) {
-        self.row().dequantize.get(dispatch::chosen())
+    /// The dequantizer compiled for `isa`, which must be present when it is called.
+    pub(crate) fn dequantizer(self, isa: Isa) -> Dequantize {
+        self.row().dequantize.get(isa)
     }
 
     /// Stores whole blocks of numbers in this type, each block as close to `x` as the format

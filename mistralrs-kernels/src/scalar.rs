@@ -18,10 +18,7 @@ pub fn matmul(w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| f64::from(*a) * f64::from(*b))
-        .sum()
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 /// `x / sqrt(mean(x²) + eps) * weight` for each row of `weight.len()` numbers.
@@ -116,9 +113,9 @@ pub fn paged_attention(
                 let scores: Vec<f64> = (start..end)
                     .map(|p| {
                         let score = dot(q, &k_cache[at(p)..at(p) + dim]) * f64::from(shape.scale);
-                        shape.softcap.map_or(score, |cap| {
-                            f64::from(cap) * (score / f64::from(cap)).tanh()
-                        })
+                        shape
+                            .softcap
+                            .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                     })
                     .collect();
                 let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
@@ -128,11 +125,7 @@ pub fn paged_attention(
                         .zip(&scores)
                         .map(|(p, s)| (s - max).exp() * f64::from(v_cache[at(p) + d]))
                         .sum();
-                    out[first + d] = if sum > 0.0 {
-                        (weighted / sum) as f32
-                    } else {
-                        0.0
-                    };
+                    out[first + d] = if sum > 0.0 { (weighted / sum) as f32 } else { 0.0 };
                 }
             }
         }

@@ -1,5 +1,19 @@
+//! Weights at rest and in multiplication: checkpoints (safetensors, GGUF), in-situ quantization and
+//! the linear layer over any stored format. Knows candle and files. Does not know models, tokens,
+//! layers or requests; arithmetic on blocks lives in `mistralrs-kernels`.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod error;
+mod isq;
+mod linear;
+mod method;
+mod packed;
+
+pub use checkpoint::{Checkpoint, TensorBytes, TensorInfo, gguf, open_safetensors};
+pub use error::{Error, Result};
+pub use linear::{Linear, MergedLinear};
+pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::QuantType;
-/// e
-#[derive(Debug, thiserror::Error)]
-#[error("e")]
-pub struct Error;
+pub use packed::{dense, weight};

@@ -46,7 +46,8 @@ impl PagedAttention<'_> {
         for span in &self.batch.spans {
             let blocks = span.context_len.div_ceil(self.block_size);
             let known = span.block_table.iter().take(blocks);
-            if span.block_table.len() < blocks || known.into_iter().any(|b| *b as usize >= num_blocks)
+            if span.block_table.len() < blocks
+                || known.into_iter().any(|b| *b as usize >= num_blocks)
             {
                 bail!("attention: the block table does not cover {} tokens", span.context_len);
             }

@@ -8,6 +8,9 @@ mod sequence;
 mod stats;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use stats::{EngineStats, StatsCells};
 
 use crate::error::RequestError;
@@ -139,8 +142,9 @@ impl EngineHandle {
         let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let stats = Arc::new(StatsCells::new(&pool));
         let worker = worker::Worker::new(model, kv, pool, limits, Arc::clone(&stats));
-        let thread =
-            std::thread::Builder::new().name("engine".into()).spawn(move || worker.run(&receiver))?;
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || worker.run(&receiver))?;
         Ok(Self {
             commands,
             stats,
@@ -187,10 +191,10 @@ impl EngineHandle {
         let _ = self.commands.send(Command::Shutdown);
         // The option inside is valid whatever happened to another holder of the lock.
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            if thread.join().is_err() {
-                tracing::error!("the engine thread ended in a panic");
-            }
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the engine thread ended in a panic");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The policy: who computes how many tokens in the next step. Decodes first, so that running answers
 //! keep flowing; then prompts in order of arrival, by chunks, within a budget. When blocks run out
-//! the newest running sequence is put back to the front of the queue, to be computed again.
+//! the newest running sequence is put back to the front of the queue, to be computed again. Who
+//! shares a prefix with a prompt that is just being computed waits for it rather than compute it too.
 
 use super::EngineLimits;
 use super::sequence::Sequence;
@@ -62,14 +63,22 @@ impl Scheduler {
             }
         }
         let mut admitted = Vec::new();
+        let mut next = 0;
         // After a preemption nobody new comes in: it would only take the blocks just freed.
         while preempted == 0 && budget > 0 && self.running.len() < limits.max_seqs.max(1) {
-            let Some(mut sequence) = self.waiting.pop_front() else { break };
+            let Some(candidate) = self.waiting.get(next) else { break };
+            if pool.is_sharing()
+                && self.running.iter().any(|r| r.is_computing_prefix_of(candidate, pool))
+            {
+                next += 1;
+                continue;
+            }
+            let Some(mut sequence) = self.waiting.remove(next) else { break };
             let first_time = !sequence.admitted;
             // A block to spare for each running sequence, or the newcomer is thrown out at once.
             if !sequence.admit(pool) || pool.free() < self.running.len() {
                 sequence.release(pool);
-                self.waiting.push_front(sequence);
+                self.waiting.insert(next, sequence);
                 break;
             }
             if first_time {

@@ -89,6 +89,17 @@ impl Sequence {
         self.request.prompt_logprobs.is_some() && !self.prompt_announced
     }
 
+    /// Whether it is about to compute full blocks that `other` could share when they are done.
+    pub fn is_computing_prefix_of(&self, other: &Self, pool: &BlockPool) -> bool {
+        if self.remaining() <= 1 || other.scores_prompt() {
+            return false;
+        }
+        let usable = other.tokens.len() - 1;
+        let same = self.tokens.iter().zip(&other.tokens).take(usable);
+        let common = same.take_while(|(a, b)| a == b).count();
+        common / pool.block_size() * pool.block_size() > self.computed
+    }
+
     /// Takes blocks for all its tokens, shared ones where possible; false if there are not enough.
     pub fn admit(&mut self, pool: &mut BlockPool) -> bool {
         let share = !self.scores_prompt();
@@ -165,7 +176,11 @@ impl Sequence {
     }
 
     /// Appends a drawn token and tells the caller; says whether this ended the sequence.
-    pub fn push(&mut self, token_id: u32, logprobs: Option<PositionLogprobs>) -> Option<FinishReason> {
+    pub fn push(
+        &mut self,
+        token_id: u32,
+        logprobs: Option<PositionLogprobs>,
+    ) -> Option<FinishReason> {
         self.tokens.push(token_id);
         if self.request.stop_token_ids.contains(&token_id) {
             return Some(FinishReason::Stop);

@@ -94,6 +94,11 @@ impl BlockPool {
         self.block_size
     }
 
+    /// Whether blocks are ever found again.
+    pub fn is_sharing(&self) -> bool {
+        self.sharing
+    }
+
     /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches (if `share`).
     /// At least the last token is left to compute, so that there are logits. `None`, and nothing
     /// taken, if there are not enough free blocks.
@@ -130,14 +135,16 @@ impl BlockPool {
     /// whose keys and values are really there: after the forward pass.
     pub fn seal(&mut self, block: u32, parent: ChainHash, tokens: &[u32]) -> ChainHash {
         let hash = ChainHash(self.hasher.hash_one((parent, tokens)));
-        if self.sharing && tokens.len() == self.block_size && !self.by_hash.contains_key(&hash) {
-            if let Some(entry) = self.blocks.get_mut(block as usize) {
-                if let Some(old) = entry.sealed.take() {
-                    self.by_hash.remove(&old.hash);
-                }
-                entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
-                self.by_hash.insert(hash, block);
+        if self.sharing
+            && tokens.len() == self.block_size
+            && !self.by_hash.contains_key(&hash)
+            && let Some(entry) = self.blocks.get_mut(block as usize)
+        {
+            if let Some(old) = entry.sealed.take() {
+                self.by_hash.remove(&old.hash);
             }
+            entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
+            self.by_hash.insert(hash, block);
         }
         hash
     }
@@ -229,15 +236,18 @@ impl BlockPool {
             self.blocks.iter().zip(counted.into_iter().zip(free)).enumerate()
         {
             if block.holders != counted {
-                return Err(format!("block {number}: {} holders, {counted} counted", block.holders));
+                return Err(format!(
+                    "block {number}: {} holders, {counted} counted",
+                    block.holders
+                ));
             }
             if free != u32::from(counted == 0) {
                 return Err(format!("block {number}: {counted} holders, {free} times free"));
             }
-            if let Some(sealed) = &block.sealed {
-                if self.by_hash.get(&sealed.hash).map(|b| *b as usize) != Some(number) {
-                    return Err(format!("block {number} is sealed but cannot be found"));
-                }
+            if let Some(sealed) = &block.sealed
+                && self.by_hash.get(&sealed.hash).map(|b| *b as usize) != Some(number)
+            {
+                return Err(format!("block {number} is sealed but cannot be found"));
             }
         }
         let sealed = self.blocks.iter().filter(|b| b.sealed.is_some()).count();

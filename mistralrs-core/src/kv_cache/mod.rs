@@ -159,8 +159,7 @@ mod tests {
 
     #[test]
     fn a_slot_outside_the_cache_is_an_error() {
-        let mut cache =
-            KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, &Device::Cpu).unwrap();
+        let mut cache = KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, &Device::Cpu).unwrap();
         let rows = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
         assert!(cache.store(0, &rows, &rows, &[4]).is_err());
         assert!(cache.store(1, &rows, &rows, &[0]).is_err());

@@ -88,8 +88,7 @@ impl InplaceOp3 for RotateHeads {
         if !fits || sin.len() != cos.len() || tokens * rotary_dim != 2 * cos.len() {
             bail!("rope: {rotary_dim} rotated of {} in rows of {width}", self.head_dim);
         }
-        let shape =
-            RopeShape { heads: width / self.head_dim, head_dim: self.head_dim, rotary_dim };
+        let shape = RopeShape { heads: width / self.head_dim, head_dim: self.head_dim, rotary_dim };
         mistralrs_kernels::rope(x, shape, cos, sin);
         Ok(())
     }

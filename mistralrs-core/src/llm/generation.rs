@@ -154,7 +154,11 @@ impl Generation {
     fn finish(&mut self, reason: FinishReason, stop_string: Option<String>, tokens: usize) {
         self.usage.completion_tokens = tokens;
         self.usage.decode_time = self.first_token.map(|t| t.elapsed()).unwrap_or_default();
-        self.ready.push_back(Ok(Delta::Finished { reason, stop_string, usage: self.usage.clone() }));
+        self.ready.push_back(Ok(Delta::Finished {
+            reason,
+            stop_string,
+            usage: self.usage.clone(),
+        }));
         self.done = true;
     }
 

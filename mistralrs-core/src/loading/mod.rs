@@ -99,9 +99,13 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
     log_plan(&plan);
 
     let text = Arc::new(opened.text(&files, &options)?);
-    let weights = Weights::new(opened.checkpoint(), options.isq, attention::select(&Device::Cpu)?);
+    let attention = attention::select(&Device::Cpu)?;
+    let progress = options.progress.clone();
+    let report = move |done, of| progress.report("load weights", done as u64, of as u64);
+    let weights = Weights::new(opened.checkpoint(), options.isq, attention, report);
     let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
     weights.check_surplus(models::is_ignorable)?;
+    options.progress.report("load weights", 1, 1);
 
     let num_blocks = plan.kv_tokens / options.block_size;
     let kv = KvCache::allocate(&shape.kv, num_blocks, options.block_size, &Device::Cpu)?;

@@ -46,7 +46,12 @@ impl Opened {
                 let file = GgufFile::open(files)?;
                 let mut config = gguf_config::config_from_gguf(file.metadata())?;
                 config["tie_word_embeddings"] = file.info("lm_head.weight").is_none().into();
-                (Source::Gguf(Arc::new(file)), files.first().cloned().unwrap_or_default(), config, None)
+                (
+                    Source::Gguf(Arc::new(file)),
+                    files.first().cloned().unwrap_or_default(),
+                    config,
+                    None,
+                )
             }
         };
         let architecture = match config.get("architectures").and_then(Value::as_array) {
@@ -74,7 +79,9 @@ impl Opened {
     ) -> Result<TextPipeline, LoadError> {
         match &self.source {
             Source::HuggingFace(_) => TextPipeline::from_huggingface(files, options),
-            Source::Gguf(file) => TextPipeline::from_gguf(file.metadata(), &self.config_file, options),
+            Source::Gguf(file) => {
+                TextPipeline::from_gguf(file.metadata(), &self.config_file, options)
+            }
         }
     }
 
@@ -148,8 +155,8 @@ fn model_id(model: &str) -> String {
 }
 
 fn read_json(file: &Path) -> Result<Value, LoadError> {
-    let bytes = std::fs::read(file)
-        .map_err(|source| LoadError::Io { file: file.to_owned(), source })?;
+    let bytes =
+        std::fs::read(file).map_err(|source| LoadError::Io { file: file.to_owned(), source })?;
     serde_json::from_slice(&bytes)
         .map_err(|e| LoadError::BadFile { file: file.to_owned(), reason: e.to_string() })
 }

@@ -58,6 +58,8 @@ pub trait Architecture: Model + Sized + 'static {
     fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError>;
 }
 
+type LoadModel = fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>;
+
 /// One row of the registry: an [`Architecture`] behind function pointers.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchitectureRow {
@@ -66,7 +68,7 @@ pub struct ArchitectureRow {
     /// [`Architecture::shape`] of a `config.json`.
     pub shape: fn(&Path, &Value) -> Result<ModelShape, LoadError>,
     /// [`Architecture::load`] of a `config.json`.
-    pub load: fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>,
+    pub load: LoadModel,
 }
 
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
@@ -97,5 +99,7 @@ pub fn find(name: &str) -> Result<&'static ArchitectureRow, LoadError> {
 /// Tensors that some checkpoints carry and no model needs: tables that are computed anyway, and a
 /// head that is the embedding.
 pub fn is_ignorable(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight" || name == "rope_freqs.weight"
+    name.ends_with(".rotary_emb.inv_freq")
+        || name == "lm_head.weight"
+        || name == "rope_freqs.weight"
 }

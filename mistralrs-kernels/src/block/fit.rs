@@ -33,9 +33,7 @@ pub(super) fn largest(x: &[f32]) -> f32 {
 #[inline(always)]
 pub(super) fn range(x: &[f32]) -> (f32, f32) {
     let start = (f32::INFINITY, f32::NEG_INFINITY);
-    let (low, high) = x
-        .iter()
-        .fold(start, |(low, high), x| (low.min(*x), high.max(*x)));
+    let (low, high) = x.iter().fold(start, |(low, high), x| (low.min(*x), high.max(*x)));
     if low > high { (0.0, 0.0) } else { (low, high) }
 }
 

@@ -10,11 +10,7 @@ pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff) << 13;
     let finite = (f32::from_bits(magnitude) * REBIAS).to_bits();
     let special = magnitude | 0x7f80_0000;
-    let value = if bits & 0x7c00 == 0x7c00 {
-        special
-    } else {
-        finite
-    };
+    let value = if bits & 0x7c00 == 0x7c00 { special } else { finite };
     f32::from_bits(value | (u32::from(bits & 0x8000) << 16))
 }
 

@@ -1,0 +1,141 @@
+//! Text ⇄ token ids, over the `tokenizers` crate: what is added to it is that broken files and
+//! untrusted text are errors, and that every token's exact bytes are known.
+//! Knows no template, no model and no GGUF (see `gguf_tokenizer` for that door).
+
+use super::token_table::{DecodeRule, TokenTable};
+use crate::error::{LoadError, RequestError};
+use std::path::Path;
+
+/// A loaded tokenizer. Immutable; share it in an `Arc`.
+pub struct Tokenizer {
+    model: tokenizers::Tokenizer,
+    table: TokenTable,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`] when it cannot be read, [`LoadError::BadFile`] when it is no tokenizer.
+    pub fn from_file(file: &Path) -> Result<Self, LoadError> {
+        let bytes = std::fs::read(file)
+            .map_err(|source| LoadError::Io { file: file.to_path_buf(), source })?;
+        Self::from_bytes(&bytes, file)
+    }
+
+    /// Takes the contents of a `tokenizer.json`; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] when the bytes are no tokenizer.
+    pub fn from_bytes(bytes: &[u8], file: &Path) -> Result<Self, LoadError> {
+        // The crate panics on some syntax errors deep inside; this pass turns them into errors.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .map_err(|e| bad_file(file, format!("not valid JSON: {e}")))?;
+        let model = guarded(|| tokenizers::Tokenizer::from_bytes(bytes))
+            .map_err(|e| bad_file(file, format!("not a usable tokenizer.json: {e}")))?;
+        Self::new(model, file)
+    }
+
+    /// Wraps a tokenizer made elsewhere; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] when the vocabulary cannot be tabulated.
+    pub fn new(mut model: tokenizers::Tokenizer, file: &Path) -> Result<Self, LoadError> {
+        // Both may be stored in the file from training; a prompt must be neither cut nor padded.
+        model.with_truncation(None).map_err(|e| bad_file(file, e.to_string()))?;
+        model.with_padding(None);
+        let table = TokenTable::build(&model).map_err(|reason| bad_file(file, reason))?;
+        Ok(Self { model, table })
+    }
+
+    /// Text to ids. Special tokens spelled out in the text are recognized; with
+    /// `add_special_tokens` the usual ones (such as BOS) are added around it.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when the tokenizer has no way to write the text.
+    pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, RequestError> {
+        guarded(|| self.model.encode_fast(text, add_special_tokens))
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|e| RequestError::invalid("prompt", format!("cannot be tokenized: {e}")))
+    }
+
+    /// Ids to text. Bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] for an id outside the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, RequestError> {
+        if let Some(id) = ids.iter().find(|&&id| !self.table.contains(id)) {
+            return Err(RequestError::invalid(
+                "tokens",
+                format!("token id {id} is not in the vocabulary of {} ids", self.vocab_size()),
+            ));
+        }
+        self.decode_known(ids, skip_special_tokens)
+            .map_err(|e| RequestError::invalid("tokens", format!("cannot be decoded: {e}")))
+    }
+
+    /// Ids to text, unknown ids skipped.
+    pub(super) fn decode_known(&self, ids: &[u32], skip_special: bool) -> Result<String, String> {
+        let shown = |&id: &u32| self.table.contains(id) && !(skip_special && self.is_special(id));
+        // Some decoders cannot bear an empty list.
+        if !ids.iter().any(shown) {
+            return Ok(String::new());
+        }
+        guarded(|| self.model.decode(ids, skip_special))
+    }
+
+    /// The bytes a token stands for; a token may be a part of a character. Empty for an id
+    /// outside the vocabulary. Special tokens give their name.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        match self.table.rule() {
+            DecodeRule::Whole => self.decode_known(&[id], false).unwrap_or_default().into_bytes(),
+            _ => self.table.bytes(id).to_vec(),
+        }
+    }
+
+    /// The id of a token by its exact spelling in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.model.token_to_id(token)
+    }
+
+    /// The spelling of a token in the vocabulary.
+    pub fn token_name(&self, id: u32) -> Option<String> {
+        self.model.id_to_token(id)
+    }
+
+    /// One more than the highest id. The model may have more logits than that.
+    pub fn vocab_size(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether the id is a special token: one that is not part of the answer's text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.table.is_special(id)
+    }
+
+    pub(super) fn table(&self) -> &TokenTable {
+        &self.table
+    }
+}
+
+/// Runs a call of the crate. Odd tokenizer files lead it into panics (an empty token before a
+/// `Strip` decoder, for one); the file and the text come from outside, so that is an error.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(_) => Err("the tokenizer failed on this input".to_owned()),
+    }
+}
+
+fn bad_file(file: &Path, reason: String) -> LoadError {
+    LoadError::BadFile { file: file.to_path_buf(), reason }
+}
+
+#[cfg(test)]
+mod tests;

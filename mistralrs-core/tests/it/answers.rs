@@ -1,0 +1,98 @@
+//! What the tests share: loading a fixture and collecting an answer.
+
+use mistralrs_core::loading::progress::Progress;
+use mistralrs_core::{
+    CompletionRequest, Delta, FinishReason, GenerateOptions, Generation, Llm, LoadOptions, Prompt,
+    RequestError, SamplingParams, TokenLogprobs, Usage,
+};
+use std::path::Path;
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub text: String,
+    pub token_ids: Vec<u32>,
+    pub logprobs: Vec<TokenLogprobs>,
+    pub prompt_logprobs: Vec<Option<TokenLogprobs>>,
+    pub reason: FinishReason,
+    pub stop_string: Option<String>,
+    pub usage: Usage,
+}
+
+impl Answer {
+    /// The bits of every log-probability, for exact comparison.
+    pub fn bits(&self) -> Vec<(u32, u32)> {
+        self.logprobs.iter().map(|p| (p.chosen.token_id, p.chosen.logprob.to_bits())).collect()
+    }
+}
+
+/// Quiet defaults for a model.
+pub fn options(model: &Path) -> LoadOptions {
+    let mut options = LoadOptions::new(model.to_str().unwrap());
+    options.progress = Progress::silent();
+    options.warm_up = false;
+    options.seed = Some(1);
+    options
+}
+
+/// Loads with changed options.
+pub fn load(model: &Path, change: impl FnOnce(&mut LoadOptions)) -> Llm {
+    let mut options = options(model);
+    change(&mut options);
+    Llm::load(options).unwrap()
+}
+
+pub fn greedy(max_tokens: usize) -> GenerateOptions {
+    GenerateOptions {
+        max_tokens: Some(max_tokens),
+        sampling: SamplingParams { temperature: Some(0.), ..SamplingParams::default() },
+        ..GenerateOptions::default()
+    }
+}
+
+pub fn start(llm: &Llm, prompt: &[u32], options: GenerateOptions) -> Generation {
+    let prompt = Prompt::Tokens(prompt.to_vec());
+    llm.complete(CompletionRequest { prompt, options }).unwrap()
+}
+
+pub fn ask(llm: &Llm, prompt: &[u32], options: GenerateOptions) -> Answer {
+    collect(start(llm, prompt, options)).unwrap()
+}
+
+pub fn collect(mut generation: Generation) -> Result<Answer, RequestError> {
+    let mut answer = Answer {
+        text: String::new(),
+        token_ids: Vec::new(),
+        logprobs: Vec::new(),
+        prompt_logprobs: Vec::new(),
+        reason: FinishReason::Length,
+        stop_string: None,
+        usage: Usage::default(),
+    };
+    while let Some(delta) = generation.blocking_next() {
+        match delta? {
+            Delta::Prompt { logprobs, .. } => answer.prompt_logprobs = logprobs,
+            Delta::Text { text, token_ids, logprobs } => {
+                answer.text += &text;
+                answer.token_ids.extend(token_ids);
+                answer.logprobs.extend(logprobs);
+            }
+            Delta::Finished { reason, stop_string, usage } => {
+                (answer.reason, answer.stop_string, answer.usage) = (reason, stop_string, usage);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Numbers that look random and are the same every time (an xorshift).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+}

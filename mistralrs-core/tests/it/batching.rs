@@ -1,0 +1,108 @@
+//! A sequence's result is its own, to the bit: alone, in company, cut anywhere, preempted, or on a
+//! shared prefix.
+
+use crate::answers::{Answer, Dice, ask, collect, load, start};
+use mistralrs_core::{GenerateOptions, Llm, LoadOptions, SamplingParams};
+use mistralrs_testkit::{fixture, golden};
+
+const VOCAB: usize = 300;
+
+/// A request of random shape: prompt, length, and a sampler with a seed of its own.
+fn request(dice: &mut Dice, shared_prefix: &[u32]) -> (Vec<u32>, GenerateOptions) {
+    let mut prompt: Vec<u32> = shared_prefix[..dice.roll(shared_prefix.len())].to_vec();
+    prompt.extend((0..1 + dice.roll(60)).map(|_| dice.roll(VOCAB) as u32));
+    let sampling = SamplingParams {
+        temperature: Some(if dice.roll(2) == 0 { 0. } else { 1.5 }),
+        top_k: Some(50),
+        repetition_penalty: Some(1.1),
+        seed: Some(dice.roll(1000) as u64),
+        ..SamplingParams::default()
+    };
+    let options = GenerateOptions {
+        max_tokens: Some(1 + dice.roll(30)),
+        ignore_eos: true,
+        sampling,
+        logprobs: Some(3),
+        ..GenerateOptions::default()
+    };
+    (prompt, options)
+}
+
+fn requests(seed: u64, count: usize) -> Vec<(Vec<u32>, GenerateOptions)> {
+    let mut dice = Dice(seed);
+    let prefix: Vec<u32> = (0..80).map(|_| dice.roll(VOCAB) as u32).collect();
+    (0..count).map(|_| request(&mut dice, &prefix)).collect()
+}
+
+/// All at once; results in order.
+fn together(llm: &Llm, requests: &[(Vec<u32>, GenerateOptions)]) -> Vec<Answer> {
+    let started: Vec<_> = requests.iter().map(|(p, o)| start(llm, p, o.clone())).collect();
+    started.into_iter().map(|generation| collect(generation).unwrap()).collect()
+}
+
+fn check(model: &str, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
+    let requests = requests(seed, 24);
+    let solo = load(&fixture(model), |o| {
+        o.prefix_cache = false;
+        o.max_seqs = 1;
+    });
+    let llm = load(&fixture(model), change);
+    for round in 0..2 {
+        for ((prompt, options), answer) in requests.iter().zip(together(&llm, &requests)) {
+            let alone = ask(&solo, prompt, options.clone());
+            assert_eq!(answer.token_ids, alone.token_ids, "{model}, round {round}");
+            assert_eq!(answer.bits(), alone.bits(), "{model}, round {round}");
+        }
+    }
+    let stats = llm.stats();
+    assert_eq!((stats.kv_blocks_used, stats.running_requests, stats.waiting_requests), (0, 0, 0));
+    assert_eq!(stats.failed_steps_total, 0);
+    llm
+}
+
+#[test]
+fn company_and_chunks_do_not_matter() {
+    for (seed, model) in [(3, "llama-plain"), (4, "qwen2-tied"), (5, "qwen2-tied-q8_0.gguf")] {
+        for prefill_chunk in [1, 5, 64, 512] {
+            check(model, seed, |o| {
+                o.prefill_chunk = prefill_chunk;
+                o.block_size = 8;
+                o.max_seqs = 1 + prefill_chunk % 7;
+            });
+        }
+    }
+}
+
+#[test]
+fn preemption_does_not_matter() {
+    let llm = check("qwen2-untied", 9, |o| {
+        o.block_size = 8;
+        o.max_seq_len = Some(176);
+        o.kv_cache_tokens = Some(176);
+        o.prefill_chunk = 16;
+    });
+    assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
+}
+
+#[test]
+fn a_shared_prefix_is_found_after_its_request_has_ended() {
+    let llm = load(&fixture("llama-plain"), |o| o.block_size = 8);
+    let case = &golden("llama-plain").cases[0];
+    let options = || GenerateOptions { logprobs: Some(1), ..crate::answers::greedy(8) };
+    let first = ask(&llm, &case.prompt, options());
+    let second = ask(&llm, &case.prompt, options());
+    assert_eq!(first.usage.cached_tokens, 0);
+    assert_eq!(second.usage.cached_tokens, 32, "40 tokens: the last block is computed");
+    assert_eq!(first.bits(), second.bits());
+    // What was generated is cached as well.
+    let longer = [&case.prompt[..], &first.token_ids[..]].concat();
+    assert_eq!(ask(&llm, &longer, options()).usage.cached_tokens, 40);
+    let stats = llm.stats();
+    assert_eq!(stats.cached_tokens_total, 72);
+    assert_eq!(stats.kv_blocks_used, 0);
+
+    let off = load(&fixture("llama-plain"), |o| o.prefix_cache = false);
+    for _ in 0..2 {
+        assert_eq!(ask(&off, &case.prompt, options()).usage.cached_tokens, 0);
+    }
+}

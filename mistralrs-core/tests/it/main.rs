@@ -1,0 +1,8 @@
+//! The engine from the outside: one binary, real (tiny) models, no network.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod answers;
+mod batching;
+mod generation;
+mod golden;

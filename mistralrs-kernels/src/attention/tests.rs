@@ -1,0 +1,259 @@
+//! Each instruction set against the oracle; a query's result never depends on the batch.
+
+use super::*;
+use crate::dispatch::all_kernels;
+use crate::scalar;
+use proptest::prelude::*;
+
+/// Sequences in a paged cache, each with queries for its last positions.
+struct Case {
+    shape: AttentionShape,
+    /// `(query_len, context_len, block table)`
+    sequences: Vec<(usize, usize, Vec<u32>)>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed | 1;
+    (0..len)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 2.0
+        })
+        .collect()
+}
+
+impl Case {
+    fn new(shape: AttentionShape, lengths: &[(usize, usize)], seed: u64) -> Self {
+        let mut blocks = 0u32;
+        let mut sequences = Vec::new();
+        for (query_len, context_len) in lengths {
+            let count = context_len.div_ceil(shape.block_size) as u32;
+            // Backwards, so that neighbors in the sequence are none in the cache.
+            sequences.push((*query_len, *context_len, (blocks..blocks + count).rev().collect()));
+            blocks += count;
+        }
+        let tokens: usize = lengths.iter().map(|(query_len, _)| query_len).sum();
+        let slots = blocks as usize * shape.block_size;
+        let mut case = Self {
+            shape,
+            sequences,
+            q: noise(seed, tokens * shape.heads * shape.head_dim),
+            k: noise(seed + 1, slots * shape.kv_heads * shape.head_dim),
+            v: noise(seed + 2, slots * shape.kv_heads * shape.head_dim),
+        };
+        case.poison();
+        case
+    }
+
+    /// Slots that no sequence fills hold NaN: reading one would show.
+    fn poison(&mut self) {
+        let slot = self.shape.kv_heads * self.shape.head_dim;
+        let block = self.shape.block_size * slot;
+        for (_, context_len, table) in &self.sequences {
+            if let Some(last) = table.last() {
+                let used = context_len - (table.len() - 1) * self.shape.block_size;
+                let rest = *last as usize * block + used * slot..(*last as usize + 1) * block;
+                self.k[rest.clone()].fill(f32::NAN);
+                self.v[rest].fill(f32::NAN);
+            }
+        }
+    }
+
+    fn spans(&self) -> Vec<AttentionSpan<'_>> {
+        let mut query_start = 0;
+        self.sequences
+            .iter()
+            .map(|(query_len, context_len, block_table)| {
+                let span = AttentionSpan {
+                    query_start,
+                    query_len: *query_len,
+                    context_len: *context_len,
+                    block_table,
+                };
+                query_start += query_len;
+                span
+            })
+            .collect()
+    }
+
+    fn run(&self, kernels: &Kernels, spans: &[AttentionSpan<'_>]) -> Vec<f32> {
+        let mut out = vec![0.25; self.q.len()];
+        attend_on(kernels, &self.shape, &self.q, (&self.k, &self.v), spans, &mut out);
+        out
+    }
+}
+
+/// The same queries in parts of at most `len` rows; earlier parts see a shorter context.
+fn cut<'a>(spans: &[AttentionSpan<'a>], len: usize) -> Vec<AttentionSpan<'a>> {
+    let mut parts = Vec::new();
+    for span in spans {
+        for first in (0..span.query_len).step_by(len) {
+            let query_len = len.min(span.query_len - first);
+            let later = span.query_len - first - query_len;
+            parts.push(AttentionSpan {
+                query_start: span.query_start + first,
+                query_len,
+                context_len: span.context_len - later,
+                ..*span
+            });
+        }
+    }
+    parts
+}
+
+fn bits(y: &[f32]) -> Vec<u32> {
+    y.iter().map(|y| y.to_bits()).collect()
+}
+
+fn check_case(case: &Case, chunk: usize) -> Result<(), TestCaseError> {
+    let spans = case.spans();
+    let mut wanted = vec![0.25; case.q.len()];
+    scalar::paged_attention(&case.shape, &case.q, &case.k, &case.v, &spans, &mut wanted);
+    for kernels in all_kernels() {
+        let name = kernels.isa.name();
+        let out = case.run(kernels, &spans);
+        for (i, (found, wanted)) in out.iter().zip(&wanted).enumerate() {
+            let miss = (found - wanted).abs();
+            prop_assert!(miss <= 2e-5, "{name}: [{i}] is {found}, not {wanted}");
+        }
+        // Every sequence alone.
+        let width = case.shape.heads * case.shape.head_dim;
+        for span in &spans {
+            let alone = case.run(kernels, std::slice::from_ref(span));
+            let rows = span.query_start * width..(span.query_start + span.query_len) * width;
+            prop_assert_eq!(bits(&alone[rows.clone()]), bits(&out[rows]), "{}: alone", name);
+        }
+        // In chunks, and token by token.
+        for len in [chunk, 1] {
+            let pieces = case.run(kernels, &cut(&spans, len));
+            prop_assert_eq!(bits(&pieces), bits(&out), "{}: in parts of {}", name, len);
+        }
+    }
+    Ok(())
+}
+
+fn any_case() -> impl Strategy<Value = (AttentionShape, Vec<(usize, usize)>, u32)> {
+    let lengths = proptest::collection::vec((1usize..12, 0usize..150), 1..4);
+    let shape = (1usize..4, 1usize..7, 1usize..66, 1usize..20);
+    let window = prop_oneof![3 => Just(None), 2 => (0usize..90).prop_map(Some)];
+    let softcap = prop_oneof![3 => Just(None), 1 => Just(Some(5.0f32))];
+    (shape, lengths, window, softcap, any::<u32>()).prop_map(
+        |((kv_heads, group, head_dim, block_size), lengths, window, softcap, seed)| {
+            let shape = AttentionShape {
+                heads: kv_heads * group,
+                kv_heads,
+                head_dim,
+                block_size,
+                scale: 1.0 / (head_dim as f32).sqrt(),
+                window,
+                softcap,
+            };
+            let lengths = lengths
+                .iter()
+                .map(|(query_len, before)| (*query_len, query_len + before))
+                .collect();
+            (shape, lengths, seed)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn attention_matches_the_oracle_and_never_depends_on_the_batch(
+        (shape, lengths, seed) in any_case(),
+        chunk in 2usize..12,
+    ) {
+        check_case(&Case::new(shape, &lengths, u64::from(seed)), chunk)?;
+    }
+}
+
+fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
+    AttentionShape {
+        heads,
+        kv_heads,
+        head_dim,
+        block_size: 16,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        window: None,
+        softcap: None,
+    }
+}
+
+#[test]
+fn long_prompts_beside_single_tokens() {
+    let case = Case::new(plain(14, 2, 64), &[(70, 200), (1, 300), (1, 1), (40, 40)], 5);
+    check_case(&case, 33).unwrap();
+}
+
+#[test]
+fn scores_of_any_size_stay_finite() {
+    let mut case = Case::new(plain(4, 2, 16), &[(3, 100), (1, 7)], 9);
+    for q in &mut case.q {
+        *q *= 1e4;
+    }
+    let out = case.run(dispatch::kernels(), &case.spans());
+    let mut wanted = vec![0.0; out.len()];
+    scalar::paged_attention(&case.shape, &case.q, &case.k, &case.v, &case.spans(), &mut wanted);
+    assert!(out.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-2), "{out:?}");
+}
+
+#[test]
+fn rows_that_see_nothing_are_zero_and_rows_of_no_span_stay() {
+    let mut case = Case::new(plain(2, 1, 8), &[(3, 3), (2, 2)], 1);
+    for kernels in all_kernels() {
+        // Two positions, three queries: the first stands before the sequence.
+        let mut spans = case.spans();
+        spans.truncate(1);
+        spans[0].context_len = 2;
+        let out = case.run(kernels, &spans);
+        assert!(out[..16].iter().all(|x| x.to_bits() == 0));
+        assert!(out[16..48].iter().all(|x| *x != 0.0 && x.is_finite()));
+        assert!(out[48..].iter().all(|x| *x == 0.25));
+    }
+    case.shape.window = Some(0);
+    let out = case.run(dispatch::kernels(), &case.spans());
+    assert!(out.iter().all(|x| x.to_bits() == 0));
+}
+
+#[test]
+fn blocks_outside_the_window_may_be_gone() {
+    let mut case = Case::new(plain(2, 1, 8), &[(2, 60)], 1);
+    case.shape.window = Some(10);
+    let before = case.run(dispatch::kernels(), &case.spans());
+    for block in &mut case.sequences[0].2[..3] {
+        *block = u32::MAX;
+    }
+    assert_eq!(before, case.run(dispatch::kernels(), &case.spans()));
+}
+
+#[test]
+#[should_panic(expected = "of 4")]
+fn blocks_outside_the_cache_are_refused() {
+    let mut case = Case::new(plain(2, 1, 8), &[(2, 60)], 1);
+    case.sequences[0].2[3] = 4;
+    case.run(dispatch::kernels(), &case.spans());
+}
+
+#[test]
+#[should_panic(expected = "too few")]
+fn short_block_tables_are_refused() {
+    let mut case = Case::new(plain(2, 1, 8), &[(2, 60)], 1);
+    case.sequences[0].1 = 65;
+    case.run(dispatch::kernels(), &case.spans());
+}
+
+#[test]
+#[should_panic(expected = "share rows")]
+fn overlapping_spans_are_refused() {
+    let case = Case::new(plain(2, 1, 8), &[(2, 60), (1, 4)], 1);
+    let mut spans = case.spans();
+    spans[1].query_start = 1;
+    case.run(dispatch::kernels(), &spans);
+}

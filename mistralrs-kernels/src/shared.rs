@@ -1,0 +1,79 @@
+//! Writing disjoint parts of one slice from several threads, and memory that a thread keeps
+//! between calls. Knows no kernel.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+/// A slice that several threads write, each its own places.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedSlice<'a> {
+    start: *mut f32,
+    len: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the only way to write is `part`, whose caller vouches that no two threads share a place.
+unsafe impl Send for SharedSlice<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedSlice<'_> {}
+
+impl<'a> SharedSlice<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// The `len` numbers from `start`.
+    ///
+    /// # Safety
+    /// They lie within the slice, and nobody else reads or writes them while the result lives.
+    #[inline(always)]
+    pub(crate) unsafe fn part(self, start: usize, len: usize) -> &'a mut [f32] {
+        debug_assert!(start + len <= self.len);
+        // SAFETY: within the slice and exclusive, as the caller vouches.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+
+    /// Writes one number.
+    ///
+    /// # Safety
+    /// `at` lies within the slice and no other thread touches it.
+    #[inline(always)]
+    pub(crate) unsafe fn write(self, at: usize, x: f32) {
+        debug_assert!(at < self.len);
+        // SAFETY: within the slice and exclusive, as the caller vouches.
+        unsafe { self.start.add(at).write(x) };
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Numbers of this thread's own, handed back to it at the end. (A guard and not a closure: a
+/// closure would be compiled without the caller's instruction set.)
+pub(crate) struct Scratch {
+    memory: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    /// `len` numbers; what they hold at first is arbitrary.
+    pub(crate) fn take(len: usize) -> Self {
+        let mut memory = SCRATCH.take();
+        if memory.len() < len {
+            memory.resize(len, 0.0);
+        }
+        Self { memory, len }
+    }
+
+    #[inline(always)]
+    pub(crate) fn numbers(&mut self) -> &mut [f32] {
+        &mut self.memory[..self.len]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.memory));
+    }
+}

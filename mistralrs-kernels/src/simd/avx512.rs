@@ -1,0 +1,63 @@
+//! Sixteen lanes: AVX-512.
+
+use super::Simd;
+use std::arch::x86_64::{
+    __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps,
+};
+
+/// AVX-512 F.
+pub(crate) struct Avx512;
+
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+// SAFETY (all): the trait's contract is that of the intrinsics.
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    type V = __m512;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> __m512 {
+        // SAFETY: see above; masked-out lanes are not read.
+        unsafe {
+            if count == 16 {
+                _mm512_loadu_ps(from)
+            } else {
+                _mm512_maskz_loadu_ps(first(count), from)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(v: __m512, to: *mut f32, count: usize) {
+        // SAFETY: see above; masked-out lanes are not written.
+        unsafe {
+            if count == 16 {
+                _mm512_storeu_ps(to, v);
+            } else {
+                _mm512_mask_storeu_ps(to, first(count), v);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(v: __m512) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+}

@@ -1,0 +1,53 @@
+//! Eight lanes in plain code: for processors without the other instruction sets.
+
+use super::Simd;
+
+/// Whatever the compiler makes of arrays.
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    const LANES: usize = 8;
+    type V = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> [f32; 8] {
+        if count == 8 {
+            // SAFETY: the caller vouches for eight numbers; alignment is not assumed.
+            return unsafe { from.cast::<[f32; 8]>().read_unaligned() };
+        }
+        let mut v = [0.0; 8];
+        for (i, lane) in v.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` numbers.
+            *lane = unsafe { from.add(i).read_unaligned() };
+        }
+        v
+    }
+
+    #[inline(always)]
+    unsafe fn store(v: [f32; 8], to: *mut f32, count: usize) {
+        for (i, lane) in v.iter().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` numbers.
+            unsafe { to.add(i).write_unaligned(*lane) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        // Two roundings: a fused one would be a library call per lane.
+        let mut v = c;
+        for (i, lane) in v.iter_mut().enumerate() {
+            *lane += a[i] * b[i];
+        }
+        v
+    }
+
+    #[inline(always)]
+    unsafe fn sum(v: [f32; 8]) -> f32 {
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}

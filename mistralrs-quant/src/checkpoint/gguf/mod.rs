@@ -1,0 +1,124 @@
+//! GGUF: one file (or the pieces of a split one) with everything a model needs. Tensor names become
+//! Hugging Face's at this door, shapes row-major, and Llama's query and key rows get back the order
+//! that half-split rotary embedding expects. Knows no model, only names.
+//! Source: the GGUF specification (docs/gguf.md in the ggml repository), versions 2 and 3.
+
+mod header;
+mod metadata;
+mod names;
+mod reader;
+mod split;
+#[cfg(test)]
+mod tests;
+mod unpermute;
+#[cfg(test)]
+pub(crate) mod writer;
+
+pub use metadata::{Array, Metadata, Strings, Value};
+
+use super::catalog::{self, Catalog};
+use super::{Checkpoint, TensorBytes, TensorInfo};
+use crate::error::{Error, Result};
+use mistralrs_kernels::mapped_file::MappedFile;
+use names::{Architecture, Translated};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An opened GGUF checkpoint.
+#[derive(Debug)]
+pub struct GgufFile {
+    metadata: Metadata,
+    catalog: Catalog,
+    /// Tensors whose rows stand in the order of interleaved rotary embedding, and their heads.
+    interleaved: HashMap<String, usize>,
+}
+
+/// One piece: its map and its header.
+struct Piece {
+    file: PathBuf,
+    map: Arc<MappedFile>,
+    header: header::Header,
+}
+
+impl GgufFile {
+    /// Opens a GGUF file, or all pieces of a split one in any order. Only headers are read.
+    ///
+    /// # Errors
+    /// A file cannot be opened, breaks the format, has a type or architecture that is not
+    /// supported; pieces are absent or do not belong together.
+    pub fn open(files: &[PathBuf]) -> Result<Self> {
+        let pieces = files.iter().map(|file| Piece::open(file)).collect::<Result<Vec<_>>>()?;
+        let mut pieces = split::in_order(pieces)?;
+        // A file without tensors (a vocabulary) needs no names translated.
+        let has_tensors = pieces.iter().any(|piece| !piece.header.tensors.is_empty());
+        let first = pieces.first_mut().ok_or(Error::NoFiles)?;
+        let metadata = std::mem::take(&mut first.header.metadata);
+        let architecture = has_tensors.then(|| names::find(&metadata, &first.file)).transpose()?;
+        let mut gguf =
+            Self { catalog: Catalog::new(&first.file), metadata, interleaved: HashMap::new() };
+        if let Some(architecture) = architecture {
+            for piece in pieces {
+                gguf.add(piece, architecture)?;
+            }
+        }
+        Ok(gguf)
+    }
+
+    /// The metadata (of the first piece).
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn add(&mut self, piece: Piece, architecture: &Architecture) -> Result<()> {
+        let Piece { file, map, header } = piece;
+        for tensor in header.tensors {
+            let Translated { name, interleaved_heads } =
+                architecture.translate(&tensor.name, &self.metadata, &file)?;
+            let info = TensorInfo { name, shape: tensor.shape, ty: tensor.ty, file: file.clone() };
+            if let Some(heads) = interleaved_heads {
+                unpermute::check(&info, heads)?;
+                self.interleaved.insert(info.name.clone(), heads);
+            }
+            self.catalog.add(info, &map, tensor.range)?;
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoint for GgufFile {
+    fn names(&self) -> Vec<&str> {
+        self.catalog.names()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.catalog.info(name)
+    }
+
+    fn read(&self, name: &str) -> Result<TensorBytes> {
+        let bytes = self.catalog.read(name)?;
+        let heads = self.interleaved.get(name).copied();
+        Ok(match heads.zip(self.info(name)) {
+            Some((heads, info)) => unpermute::half_split(info, &bytes, heads),
+            None => bytes,
+        })
+    }
+}
+
+impl Metadata {
+    /// Reads only the metadata of a GGUF file, whatever its architecture.
+    ///
+    /// # Errors
+    /// The file cannot be opened or breaks the format.
+    pub fn read(file: &Path) -> Result<Self> {
+        Piece::open(file).map(|piece| piece.header.metadata)
+    }
+}
+
+impl Piece {
+    fn open(file: &Path) -> Result<Self> {
+        let map = catalog::map(file)?;
+        let header = header::parse(map.bytes(), file)?;
+        Ok(Self { file: file.to_owned(), map, header })
+    }
+}

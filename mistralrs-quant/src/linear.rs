@@ -1,0 +1,97 @@
+//! Linear layers over any stored weight: one, and several that share their input. Knows tensors and
+//! [`QuantMethod`]; not models. How many products a merged layer computes is its secret.
+
+use crate::method::{QuantMethod, WeightInfo};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use std::sync::Arc;
+
+/// `y = x · weightᵀ + bias`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Arc<dyn QuantMethod>,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A layer of a weight `[out, in]` and an f32 bias `[out]`.
+    pub fn new(weight: Arc<dyn QuantMethod>, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// `x [tokens, in]` → `[tokens, out]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices of `x`, weight and bias do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.weight.forward(x)?;
+        if let Some(bias) = &self.bias {
+            y.inplace_op2(bias, &AddBias)?;
+        }
+        Ok(y)
+    }
+
+    /// What the weight is and what it costs.
+    pub fn info(&self) -> WeightInfo {
+        self.weight.info()
+    }
+}
+
+/// Several layers with one input: query, key and value; gate and up.
+#[derive(Debug, Clone)]
+pub struct MergedLinear {
+    parts: Vec<Linear>,
+}
+
+impl MergedLinear {
+    /// A layer of parts that all take the same input. Their types may differ.
+    pub fn new(parts: Vec<Linear>) -> Self {
+        Self { parts }
+    }
+
+    /// `x [tokens, in]` → for each part `[tokens, out of that part]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices of `x`, weights and biases do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let x = x.contiguous()?;
+        self.parts.iter().map(|part| part.forward(&x)).collect()
+    }
+}
+
+/// Adds `bias [out]` to every row of `[.., out]` where it stands, without another tensor.
+struct AddBias;
+
+impl InplaceOp2 for AddBias {
+    fn name(&self) -> &'static str {
+        "add-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<()> {
+        let (CpuStorage::F32(y), CpuStorage::F32(bias)) = (y, bias) else {
+            bail!("a linear layer and its bias are f32");
+        };
+        let y = y_layout.contiguous_offsets().and_then(|(start, end)| y.get_mut(start..end));
+        let bias = bias_layout.contiguous_offsets().and_then(|(start, end)| bias.get(start..end));
+        let (Some(y), Some(bias)) = (y, bias) else {
+            bail!("a linear layer's output or bias is not contiguous");
+        };
+        if bias_layout.dims().len() != 1 || y_layout.dims().last() != Some(&bias.len()) {
+            bail!("a bias {:?} for an output {:?}", bias_layout.dims(), y_layout.dims());
+        }
+        for row in y.chunks_exact_mut(bias.len().max(1)) {
+            for (y, bias) in row.iter_mut().zip(bias) {
+                *y += bias;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Biases and merged layers against their parts.
+
+use super::*;
+use crate::packed::tests::{info, noise, stored};
+use crate::{QuantType, weight};
+use candle_core::{DType, Device};
+
+fn vector(numbers: &[f32]) -> Tensor {
+    Tensor::new(numbers, &Device::Cpu).unwrap()
+}
+
+fn layer(rows: usize, cols: usize, ty: QuantType, bias: Option<Tensor>) -> Linear {
+    let bytes = stored(&noise(rows * cols, 7), cols, ty);
+    Linear::new(weight(&info(&[rows, cols], ty), bytes, None).unwrap(), bias)
+}
+
+fn input(tokens: usize, cols: usize) -> Tensor {
+    Tensor::from_vec(noise(tokens * cols, 8), (tokens, cols), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn a_bias_is_added_to_every_row() {
+    let x = input(3, 32);
+    let bias = noise(5, 9);
+    let without = layer(5, 32, QuantType::Q8_0, None).forward(&x).unwrap();
+    let with = layer(5, 32, QuantType::Q8_0, Some(vector(&bias)));
+    let expected = without.broadcast_add(&vector(&bias)).unwrap();
+    for _ in 0..2 {
+        let y = with.forward(&x).unwrap();
+        assert_eq!(y.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
+    }
+    // A view of a longer tensor is a bias too.
+    let longer = vector(&[&[9.][..], &bias].concat()).narrow(0, 1, 5).unwrap();
+    let y = layer(5, 32, QuantType::Q8_0, Some(longer)).forward(&x).unwrap();
+    assert_eq!(y.to_vec2::<f32>().unwrap(), expected.to_vec2::<f32>().unwrap());
+}
+
+#[test]
+fn a_bias_that_does_not_fit_is_an_error() {
+    let x = input(5, 32);
+    for bias in [
+        Tensor::zeros(4, DType::F32, &Device::Cpu),
+        Tensor::zeros(25, DType::F32, &Device::Cpu),
+        Tensor::zeros((1, 5), DType::F32, &Device::Cpu),
+        Tensor::zeros(5, DType::F16, &Device::Cpu),
+    ] {
+        let layer = layer(5, 32, QuantType::F32, Some(bias.unwrap()));
+        assert!(layer.forward(&x).is_err(), "{layer:?}");
+    }
+}
+
+#[test]
+fn a_merged_layer_gives_what_its_parts_give() {
+    let parts = vec![
+        layer(6, 256, QuantType::Q4_K, Some(vector(&noise(6, 10)))),
+        layer(2, 256, QuantType::Q6_K, None),
+        layer(2, 256, QuantType::F16, Some(vector(&noise(2, 11)))),
+    ];
+    let merged = MergedLinear::new(parts.clone());
+    for x in [input(1, 256), input(4, 256), input(256, 4).t().unwrap()] {
+        let together = merged.forward(&x).unwrap();
+        assert_eq!(together.len(), 3);
+        for (part, y) in parts.iter().zip(together) {
+            let alone = part.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(y.to_vec2::<f32>().unwrap(), alone);
+        }
+    }
+    assert!(merged.forward(&input(1, 255)).is_err());
+}
