@@ -11,16 +11,8 @@ fn main() -> anyhow::Result<()> {
     let llm = Llm::load(LoadOptions::new(model))?;
 
     let mut running = Vec::new();
-    for start in [
-        "The dog",
-        "A big red ball",
-        "Lily and her mom",
-        "In the park, Tim",
-    ] {
-        let mut options = GenerateOptions {
-            max_tokens: Some(24),
-            ..Default::default()
-        };
+    for start in ["The dog", "A big red ball", "Lily and her mom", "In the park, Tim"] {
+        let mut options = GenerateOptions { max_tokens: Some(24), ..Default::default() };
         options.sampling.temperature = Some(0.0);
         let prompt = Prompt::Text(start.to_owned());
         running.push((start, llm.complete(CompletionRequest { prompt, options })?));
@@ -35,9 +27,6 @@ fn main() -> anyhow::Result<()> {
         println!("- {text}");
     }
     let stats = llm.stats();
-    println!(
-        "{} tokens in {} steps",
-        stats.generated_tokens_total, stats.steps_total
-    );
+    println!("{} tokens in {} steps", stats.generated_tokens_total, stats.steps_total);
     Ok(())
 }

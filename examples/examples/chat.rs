@@ -13,10 +13,7 @@ fn main() -> anyhow::Result<()> {
     for line in ["Once upon a time, there was a little", "The next day,"] {
         println!("> {line}");
         messages.push(Message::text(Role::User, line));
-        let mut request = ChatRequest {
-            messages: messages.clone(),
-            ..Default::default()
-        };
+        let mut request = ChatRequest { messages: messages.clone(), ..Default::default() };
         request.options.max_tokens = Some(48);
         request.options.sampling.temperature = Some(0.0);
 

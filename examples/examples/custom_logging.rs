@@ -15,17 +15,12 @@ fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=debug"));
     let log = Mutex::new(File::create(LOG)?); // an older log is gone
-    let format = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false);
+    let format = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     format.with_target(false).with_writer(log).init();
 
     let llm = Llm::load(LoadOptions::new(model))?;
     let messages = vec![Message::text(Role::User, "Once upon a time")];
-    let mut request = ChatRequest {
-        messages,
-        ..Default::default()
-    };
+    let mut request = ChatRequest { messages, ..Default::default() };
     request.options.max_tokens = Some(24);
     let mut generation = llm.chat(request)?;
     while let Some(delta) = generation.blocking_next() {

@@ -11,14 +11,8 @@ async fn main() -> anyhow::Result<()> {
     let model = model.unwrap_or_else(|| "mistralrs-testkit/fixtures/stories260K".to_owned());
     // Loading and tokenizing are work for a thread that may block.
     let llm = tokio::task::spawn_blocking(|| Llm::load(LoadOptions::new(model))).await??;
-    let options = GenerateOptions {
-        max_tokens: Some(64),
-        ..Default::default()
-    };
-    let request = CompletionRequest {
-        prompt: Prompt::Text("One day, a cat".into()),
-        options,
-    };
+    let options = GenerateOptions { max_tokens: Some(64), ..Default::default() };
+    let request = CompletionRequest { prompt: Prompt::Text("One day, a cat".into()), options };
     let mut generation = tokio::task::spawn_blocking(move || llm.complete(request)).await??;
 
     while let Some(delta) = generation.next().await {

@@ -3,10 +3,7 @@
 //! Knows files and numbers only; no crate of the workspace. The models are written by
 //! `scripts/make_fixtures.py`, the reference values by the transformers implementation.
 //! Everything here panics on a missing file: a test without its fixture is a broken checkout.
-#![expect(
-    clippy::panic,
-    reason = "a test helper has nobody to return an error to"
-)]
+#![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use serde::Deserialize;
@@ -15,13 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The Hugging Face folders with a golden: Llama with three kinds of rope, Qwen2 tied and untied.
 /// `qwen2-untied` comes in three shards.
-pub const HF_MODELS: [&str; 5] = [
-    "llama-plain",
-    "llama-rope-llama3",
-    "llama-rope-linear",
-    "qwen2-tied",
-    "qwen2-untied",
-];
+pub const HF_MODELS: [&str; 5] =
+    ["llama-plain", "llama-rope-llama3", "llama-rope-linear", "qwen2-tied", "qwen2-untied"];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
 pub const GGUF_MODELS: [&str; 6] = [
@@ -79,11 +71,7 @@ impl GoldenStep {
         let pairs = self.top.iter().copied().chain([(self.token, self.logprob)]);
         let worst = |worst: f32, (token, wanted): (u32, f32)| {
             let distance = (logprob(token) - wanted).abs();
-            if distance.is_nan() {
-                f32::INFINITY
-            } else {
-                worst.max(distance)
-            }
+            if distance.is_nan() { f32::INFINITY } else { worst.max(distance) }
         };
         pairs.fold(0.0, worst)
     }
@@ -157,10 +145,7 @@ pub struct StoriesGgufRun {
 
 /// The workspace's root folder.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .components()
-        .collect()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").components().collect()
 }
 
 /// A folder or file of the fixtures: `"llama-plain"`, `"qwen2-tied-q8_0.gguf"`.
@@ -168,13 +153,8 @@ pub fn workspace() -> PathBuf {
 /// # Panics
 /// When it is not there.
 pub fn fixture(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(name);
-    assert!(
-        path.exists(),
-        "no fixture `{name}`: run scripts/make_fixtures.py"
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    assert!(path.exists(), "no fixture `{name}`: run scripts/make_fixtures.py");
     path
 }
 
@@ -216,10 +196,7 @@ pub fn stories260k_reference() -> StoriesReference {
 /// When the fixture has no `config.old.json` or the copy fails.
 pub fn with_old_config(name: &str) -> tempfile::TempDir {
     let copy = copy_of(name);
-    let (old, new) = (
-        copy.path().join("config.old.json"),
-        copy.path().join("config.json"),
-    );
+    let (old, new) = (copy.path().join("config.old.json"), copy.path().join("config.json"));
     if let Err(error) = std::fs::rename(&old, &new) {
         panic!("{}: {error}", old.display());
     }
@@ -271,11 +248,7 @@ mod tests {
     fn every_golden_is_complete() {
         for name in HF_MODELS.iter().chain(&GGUF_MODELS) {
             assert!(fixture(name).exists());
-            let lengths: Vec<_> = golden(name)
-                .cases
-                .iter()
-                .map(|case| case.prompt.len())
-                .collect();
+            let lengths: Vec<_> = golden(name).cases.iter().map(|case| case.prompt.len()).collect();
             assert_eq!(lengths, [40, 7], "{name}");
             for case in golden(name).cases {
                 assert_eq!(case.prompt_logprobs.len() + 1, case.prompt.len(), "{name}");
@@ -283,16 +256,10 @@ mod tests {
                 for (step, token) in case.prompt_logprobs.iter().zip(&case.prompt[1..]) {
                     assert_eq!(step.token, *token, "{name}");
                 }
-                assert!(
-                    case.greedy.iter().all(|step| step.top[0].0 == step.token),
-                    "{name}"
-                );
+                assert!(case.greedy.iter().all(|step| step.top[0].0 == step.token), "{name}");
                 for step in case.prompt_logprobs.iter().chain(&case.greedy) {
                     assert!(step.top.is_sorted_by(|a, b| a.1 >= b.1), "{name}");
-                    assert!(
-                        step.logprob <= step.top[0].1 && step.top[0].1 < 0.0,
-                        "{name}"
-                    );
+                    assert!(step.logprob <= step.top[0].1 && step.top[0].1 < 0.0, "{name}");
                 }
             }
         }
@@ -300,11 +267,7 @@ mod tests {
 
     #[test]
     fn distance_sees_the_worst_value_and_nan() {
-        let step = GoldenStep {
-            token: 3,
-            logprob: -2.0,
-            top: vec![(1, -0.5), (2, -1.0)],
-        };
+        let step = GoldenStep { token: 3, logprob: -2.0, top: vec![(1, -0.5), (2, -1.0)] };
         let near = |token| match token {
             1 => -0.5,
             2 => -1.25,

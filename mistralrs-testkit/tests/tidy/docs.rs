@@ -24,10 +24,7 @@ const ROWS: [(char, usize); 14] = [
 ];
 
 fn documents() -> Vec<Source> {
-    all_files()
-        .into_iter()
-        .filter(|source| source.path.ends_with(".md"))
-        .collect()
+    all_files().into_iter().filter(|source| source.path.ends_with(".md")).collect()
 }
 
 /// What stands between backquotes, in lines and in blocks.
@@ -56,16 +53,9 @@ fn links_lead_somewhere() {
                 continue;
             }
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let folder = workspace()
-                .join(&document.path)
-                .parent()
-                .unwrap()
-                .to_path_buf();
-            let path = if file.is_empty() {
-                workspace().join(&document.path)
-            } else {
-                folder.join(file)
-            };
+            let folder = workspace().join(&document.path).parent().unwrap().to_path_buf();
+            let path =
+                if file.is_empty() { workspace().join(&document.path) } else { folder.join(file) };
             if !path.exists() || !anchor.is_empty() && !has_heading(&path, anchor) {
                 found.push(format!("{}: {target}", document.path));
             }
@@ -76,18 +66,11 @@ fn links_lead_somewhere() {
 
 fn has_heading(path: &Path, anchor: &str) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter(|line| line.starts_with('#'))
-        .any(|line| {
-            let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
-            let slug: String = line
-                .trim_start_matches('#')
-                .trim()
-                .chars()
-                .filter(kept)
-                .collect();
-            slug.to_lowercase().replace(' ', "-") == anchor
-        })
+    text.lines().filter(|line| line.starts_with('#')).any(|line| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let slug: String = line.trim_start_matches('#').trim().chars().filter(kept).collect();
+        slug.to_lowercase().replace(' ', "-") == anchor
+    })
 }
 
 #[test]
@@ -98,25 +81,18 @@ fn commands_in_the_documents_exist() {
         for span in code_spans(&document.text) {
             let words: Vec<_> = span.split_whitespace().collect();
             if words.first() == Some(&"make") {
-                let named = words
-                    .iter()
-                    .skip(1)
-                    .filter(|w| !w.contains('=') && !w.starts_with('-'));
+                let named =
+                    words.iter().skip(1).filter(|w| !w.contains('=') && !w.starts_with('-'));
                 let unknown = named.filter(|w| !menu.contains(&(**w).to_owned()));
                 found.extend(unknown.map(|w| format!("{}: make {w}", document.path)));
             }
-            for pair in words
-                .windows(2)
-                .filter(|pair| pair[0] == "-p" && words[0] == "cargo")
-            {
+            for pair in words.windows(2).filter(|pair| pair[0] == "-p" && words[0] == "cargo") {
                 let package = pair[1].replace("mistralrs-examples", "examples");
                 if package != "CRATE" && !CRATES.contains(&package.as_str()) {
                     found.push(format!("{}: {span}", document.path));
                 }
             }
-            let files = words
-                .iter()
-                .filter(|w| w.starts_with("scripts/") || w.starts_with(".ci/"));
+            let files = words.iter().filter(|w| w.starts_with("scripts/") || w.starts_with(".ci/"));
             let absent = files.filter(|w| !workspace().join(w).exists());
             found.extend(absent.map(|w| format!("{}: {w}", document.path)));
         }
@@ -128,11 +104,7 @@ fn commands_in_the_documents_exist() {
 #[test]
 fn the_architecture_page_is_short_and_true() {
     let page = read("docs/ARCHITECTURE.md");
-    assert!(
-        page.lines().count() <= 200,
-        "{} lines",
-        page.lines().count()
-    );
+    assert!(page.lines().count() <= 200, "{} lines", page.lines().count());
     let files = all_files();
     let named = code_spans(&page)
         .into_iter()
@@ -141,10 +113,7 @@ fn the_architecture_page_is_short_and_true() {
         let end = format!("/{name}");
         !files.iter().any(|file| file.path.ends_with(&end))
     });
-    expect_none(
-        "files that are not there",
-        &absent.map(str::to_owned).collect::<Vec<_>>(),
-    );
+    expect_none("files that are not there", &absent.map(str::to_owned).collect::<Vec<_>>());
 }
 
 /// Row N3: the README's list of models is the registry, and every registry row has a fixture.
@@ -155,22 +124,14 @@ fn the_model_list_is_the_registry() {
         .split("row::<")
         .skip(1)
         .filter_map(|row| {
-            row.split_once(">(\"")?
-                .1
-                .split_once('"')
-                .map(|(name, _)| name.to_owned())
+            row.split_once(">(\"")?.1.split_once('"').map(|(name, _)| name.to_owned())
         })
         .collect();
     assert!(!rows.is_empty());
     let readme = read("README.md");
-    let list = readme
-        .split("<!-- models -->")
-        .nth(1)
-        .and_then(|r| r.split("<!-- /models -->").next());
-    let listed: Vec<_> = code_spans(list.unwrap())
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let list =
+        readme.split("<!-- models -->").nth(1).and_then(|r| r.split("<!-- /models -->").next());
+    let listed: Vec<_> = code_spans(list.unwrap()).into_iter().map(str::to_owned).collect();
     assert_eq!(listed, rows);
     let with_golden: Vec<String> = HF_MODELS
         .iter()
@@ -179,10 +140,7 @@ fn the_model_list_is_the_registry() {
             config["architectures"][0].as_str().unwrap().to_owned()
         })
         .collect();
-    let without: Vec<_> = rows
-        .into_iter()
-        .filter(|row| !with_golden.contains(row))
-        .collect();
+    let without: Vec<_> = rows.into_iter().filter(|row| !with_golden.contains(row)).collect();
     expect_none("architectures without reference values", &without);
 }
 
@@ -211,9 +169,8 @@ fn carried_fixes_name_their_tests() {
                 found.push(format!("{row}: {state} without a test"))
             }
             "done" | "partly" | "not yet" | "no" => {}
-            _ => found.push(format!(
-                "{row}: the state `{state}` is none of done, partly, not yet, no"
-            )),
+            _ => found
+                .push(format!("{row}: the state `{state}` is none of done, partly, not yet, no")),
         }
         let absent = names.into_iter().filter(|name| !test_exists(&files, name));
         found.extend(absent.map(|name| format!("{row}: there is no test `{name}`")));
@@ -236,11 +193,8 @@ fn test_exists(files: &[Source], name: &str) -> bool {
     }
     let function = name.rsplit("::").next().unwrap_or_default();
     let folder = name.split("::").next().unwrap_or_default().to_owned() + "/";
-    let marks = [
-        format!("fn {function}("),
-        format!("def {function}("),
-        format!("async {function}("),
-    ];
+    let marks =
+        [format!("fn {function}("), format!("def {function}("), format!("async {function}(")];
     files
         .iter()
         .filter(|file| file.path.starts_with(&folder))
@@ -251,27 +205,14 @@ fn test_exists(files: &[Source], name: &str) -> bool {
 #[test]
 fn examples_say_how_they_are_run() {
     let files = all_files();
-    let examples: Vec<_> = files
-        .iter()
-        .filter(|f| f.path.starts_with("examples/examples/"))
-        .collect();
+    let examples: Vec<_> =
+        files.iter().filter(|f| f.path.starts_with("examples/examples/")).collect();
     for name in ["chat", "streaming", "batch", "custom_logging"] {
-        assert!(
-            examples
-                .iter()
-                .any(|e| e.path.ends_with(&format!("/{name}.rs"))),
-            "{name}"
-        );
+        assert!(examples.iter().any(|e| e.path.ends_with(&format!("/{name}.rs"))), "{name}");
     }
     for example in examples {
-        let name = example
-            .path
-            .trim_start_matches("examples/examples/")
-            .trim_end_matches(".rs");
-        assert!(
-            example.text.contains(&format!("--example {name} -- MODEL")),
-            "{name}"
-        );
+        let name = example.path.trim_start_matches("examples/examples/").trim_end_matches(".rs");
+        assert!(example.text.contains(&format!("--example {name} -- MODEL")), "{name}");
         assert!(example.text.lines().count() <= 50, "{name}");
     }
 }
@@ -293,9 +234,6 @@ fn the_pages_of_the_house_are_there() {
     assert!(read("LICENSE").starts_with("MIT License"));
     let readme = read("README.md");
     for mark in ["run", "test", "chat", "stream", "completion"] {
-        assert!(
-            readme.contains(&format!("<!-- ci: {mark} -->")),
-            "the CI does not find `{mark}`"
-        );
+        assert!(readme.contains(&format!("<!-- ci: {mark} -->")), "the CI does not find `{mark}`");
     }
 }

@@ -10,10 +10,7 @@ const CRATE_EDGES: [(&str, &[&str]); 7] = [
     ("mistralrs-kernels", &[]),
     ("mistralrs-quant", &["mistralrs-kernels"]),
     ("mistralrs-vision", &[]),
-    (
-        "mistralrs-core",
-        &["mistralrs-kernels", "mistralrs-quant", "mistralrs-vision"],
-    ),
+    ("mistralrs-core", &["mistralrs-kernels", "mistralrs-quant", "mistralrs-vision"]),
     ("mistralrs-server", &["mistralrs-core"]),
     ("mistralrs-testkit", &[]),
     ("examples", &["mistralrs-core"]),
@@ -21,31 +18,11 @@ const CRATE_EDGES: [(&str, &[&str]); 7] = [
 
 /// crate → outside crates it may not use, dev-dependencies excepted.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
-    (
-        "mistralrs-kernels",
-        &["candle-core", "tokio", "serde", "axum", "tracing"],
-    ),
+    ("mistralrs-kernels", &["candle-core", "tokio", "serde", "axum", "tracing"]),
     ("mistralrs-quant", &["tokio", "axum", "clap", "tokenizers"]),
-    (
-        "mistralrs-vision",
-        &["tokio", "axum", "clap", "tokenizers", "ureq"],
-    ),
-    (
-        "mistralrs-core",
-        &[
-            "axum",
-            "tower",
-            "tower-http",
-            "clap",
-            "anyhow",
-            "utoipa",
-            "ratatui",
-        ],
-    ),
-    (
-        "mistralrs-server",
-        &["candle-core", "tokenizers", "safetensors"],
-    ),
+    ("mistralrs-vision", &["tokio", "axum", "clap", "tokenizers", "ureq"]),
+    ("mistralrs-core", &["axum", "tower", "tower-http", "clap", "anyhow", "utoipa", "ratatui"]),
+    ("mistralrs-server", &["candle-core", "tokenizers", "safetensors"]),
     ("examples", &["candle-core", "axum"]),
 ];
 
@@ -59,22 +36,13 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
     ("weights", &["attention", "layers"]),
     ("kv_cache", &["slices", "forward"]),
     ("attention", &["slices", "forward", "kv_cache"]),
-    (
-        "layers",
-        &["slices", "forward", "kv_cache", "attention", "weights"],
-    ),
-    (
-        "models",
-        &["forward", "kv_cache", "attention", "layers", "weights"],
-    ),
+    ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),
+    ("models", &["forward", "kv_cache", "attention", "layers", "weights"]),
     ("sampling", &[]),
     // `loading` for plain data only: which files, which options.
     ("text", &["request", "loading"]),
     ("output", &["request"]),
-    (
-        "engine",
-        &["forward", "kv_cache", "models", "sampling", "request"],
-    ),
+    ("engine", &["forward", "kv_cache", "models", "sampling", "request"]),
 ];
 
 /// Rooms that tie the others together and see everything.
@@ -101,41 +69,29 @@ fn crates_know_only_what_stands_below_them() {
     for (name, forbidden) in FORBIDDEN {
         let uses = dependencies(name, "dependencies").into_iter();
         found.extend(
-            uses.filter(|d| forbidden.contains(&d.as_str()))
-                .map(|d| format!("{name} → {d}")),
+            uses.filter(|d| forbidden.contains(&d.as_str())).map(|d| format!("{name} → {d}")),
         );
     }
     assert_eq!(CRATE_EDGES.map(|(name, _)| name), CRATES);
-    expect_none(
-        "edges between crates that the architecture does not have",
-        &found,
-    );
+    expect_none("edges between crates that the architecture does not have", &found);
 }
 
 #[test]
 fn rooms_of_core_know_only_what_stands_below_them() {
     let exports = reexports(&read("mistralrs-core/src/lib.rs"));
     let mut found = Vec::new();
-    for source in rust_sources()
-        .iter()
-        .filter(|s| s.path.starts_with("mistralrs-core/src/"))
-    {
+    for source in rust_sources().iter().filter(|s| s.path.starts_with("mistralrs-core/src/")) {
         let room = room_of(&source.path);
         if RIM.contains(&room.as_str()) || source.is_test() {
             continue;
         }
         let Some(allowed) = allowed_of(&room) else {
-            found.push(format!(
-                "{}: the room `{room}` is not in the table",
-                source.path
-            ));
+            found.push(format!("{}: the room `{room}` is not in the table", source.path));
             continue;
         };
         for used in used_rooms(source) {
-            let room_used = exports
-                .iter()
-                .find(|(name, _)| *name == used)
-                .map_or(&used, |(_, room)| room);
+            let room_used =
+                exports.iter().find(|(name, _)| *name == used).map_or(&used, |(_, room)| room);
             let first = room_used.split("::").next().unwrap_or_default();
             let own = first == room || first == "error";
             if !own && !allowed.contains(&first) {
@@ -143,26 +99,16 @@ fn rooms_of_core_know_only_what_stands_below_them() {
             }
         }
     }
-    expect_none(
-        "edges between rooms of core that the architecture does not have",
-        &found,
-    );
+    expect_none("edges between rooms of core that the architecture does not have", &found);
 }
 
 fn allowed_of(room: &str) -> Option<&'static [&'static str]> {
-    ROOM_EDGES
-        .iter()
-        .find(|(name, _)| *name == room)
-        .map(|(_, allowed)| *allowed)
+    ROOM_EDGES.iter().find(|(name, _)| *name == room).map(|(_, allowed)| *allowed)
 }
 
 fn room_of(path: &str) -> String {
     let inside = path.trim_start_matches("mistralrs-core/src/");
-    inside
-        .split(['/', '.'])
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    inside.split(['/', '.']).next().unwrap_or_default().to_owned()
 }
 
 /// `pub use room::{A, B};` of lib.rs as (name, room).
@@ -200,9 +146,7 @@ fn used_rooms(source: &Source) -> Vec<String> {
 
 fn path_prefix(text: &str) -> String {
     let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
-    text[..end.unwrap_or(text.len())]
-        .trim_end_matches(':')
-        .to_owned()
+    text[..end.unwrap_or(text.len())].trim_end_matches(':').to_owned()
 }
 
 /// The members of a brace group, each by its path, nested groups cut off.
@@ -219,20 +163,13 @@ fn members(group: &str) -> Vec<String> {
         }
     }
     found.push(member);
-    found
-        .iter()
-        .map(|m| path_prefix(m.trim()))
-        .filter(|m| !m.is_empty())
-        .collect()
+    found.iter().map(|m| path_prefix(m.trim())).filter(|m| !m.is_empty()).collect()
 }
 
 #[test]
 fn the_reader_of_use_lines_reads_groups() {
     let text = "use crate::{engine::{A, B}, text::X,};\nlet x = crate::llm::f(); $crate::no; // crate::no\n";
-    let source = Source {
-        path: "x".into(),
-        text: text.into(),
-    };
+    let source = Source { path: "x".into(), text: text.into() };
     assert_eq!(used_rooms(&source), ["engine", "text::X", "llm::f"]);
     let exports = reexports("pub use error::{EngineError, LoadError};\npub use llm::Llm;");
     assert_eq!(exports[1], ("LoadError".to_owned(), "error".to_owned()));

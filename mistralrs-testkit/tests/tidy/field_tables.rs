@@ -24,19 +24,13 @@ fn field_tables_are_the_wire_types() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(workspace().join(PAGE), &wanted).unwrap();
     } else {
-        assert!(
-            page == wanted,
-            "{PAGE} is out of date: run this test with UPDATE_DOCS=1"
-        );
+        assert!(page == wanted, "{PAGE} is out of date: run this test with UPDATE_DOCS=1");
     }
 }
 
 /// One row per public field of a struct: name and aliases, and its doc comment.
 fn field_table(source: &str, name: &str) -> String {
-    let body = source
-        .split_once(&format!("pub struct {name} {{\n"))
-        .unwrap()
-        .1;
+    let body = source.split_once(&format!("pub struct {name} {{\n")).unwrap().1;
     let body = body.split_once("\n}").unwrap().0;
     let mut table = String::from("| field | what |\n|---|---|\n");
     let (mut names, mut doc) = (String::new(), Vec::new());
@@ -49,10 +43,7 @@ fn field_table(source: &str, name: &str) -> String {
             }
         } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(':')) {
             assert!(!doc.is_empty(), "{name}.{field} has no doc comment");
-            table += &format!(
-                "| `{field}`{names} | {} |\n",
-                doc.join(" ").replace('|', "\\|")
-            );
+            table += &format!("| `{field}`{names} | {} |\n", doc.join(" ").replace('|', "\\|"));
             names.clear();
             doc.clear();
         }
@@ -63,8 +54,5 @@ fn field_table(source: &str, name: &str) -> String {
 #[test]
 fn the_reader_of_structs_sees_fields_and_aliases() {
     let source = "/// S.\npub struct S {\n    /// One\n    /// two.\n    #[serde(alias = \"c\")]\n    pub b: X,\n}\n";
-    assert_eq!(
-        field_table(source, "S"),
-        "| field | what |\n|---|---|\n| `b`, `c` | One two. |\n"
-    );
+    assert_eq!(field_table(source, "S"), "| field | what |\n|---|---|\n| `b`, `c` | One two. |\n");
 }

@@ -8,18 +8,8 @@ use std::process::Command;
 /// that the Makefile would otherwise find out by `uname`, `$OS` and a look at the PATH.
 fn make(arguments: &[&str]) -> Option<(bool, String)> {
     let mut command = Command::new("make");
-    command
-        .arg("--no-print-directory")
-        .args(arguments)
-        .current_dir(workspace());
-    for name in [
-        "OS",
-        "NVCC_CCBIN",
-        "CUDA_HOME",
-        "CUDA_PATH",
-        "MAKEFLAGS",
-        "MAKELEVEL",
-    ] {
+    command.arg("--no-print-directory").args(arguments).current_dir(workspace());
+    for name in ["OS", "NVCC_CCBIN", "CUDA_HOME", "CUDA_PATH", "MAKEFLAGS", "MAKELEVEL"] {
         command.env_remove(name);
     }
     let Ok(output) = command.output() else {
@@ -35,19 +25,10 @@ fn make(arguments: &[&str]) -> Option<(bool, String)> {
 fn each_platform_gets_its_features() {
     for (platform, wanted) in [
         (["UNAME=Linux", "NVCC="], ""),
-        (
-            ["UNAME=Linux", "NVCC=/opt/cuda/bin/nvcc"],
-            "--features mistralrs-server/cuda",
-        ),
+        (["UNAME=Linux", "NVCC=/opt/cuda/bin/nvcc"], "--features mistralrs-server/cuda"),
         (["UNAME=MINGW64_NT", "NVCC="], ""),
-        (
-            ["OS=Windows_NT", "NVCC=nvcc.exe"],
-            "--features mistralrs-server/cuda",
-        ),
-        (
-            ["UNAME=Darwin", "NVCC="],
-            "--features mistralrs-server/metal",
-        ),
+        (["OS=Windows_NT", "NVCC=nvcc.exe"], "--features mistralrs-server/cuda"),
+        (["UNAME=Darwin", "NVCC="], "--features mistralrs-server/metal"),
     ] {
         let Some((success, text)) = make(&["-n", "build", platform[0], platform[1]]) else {
             return;
@@ -55,11 +36,7 @@ fn each_platform_gets_its_features() {
         assert!(success, "{platform:?}: {text}");
         assert!(text.contains("cargo build"), "{platform:?}: {text}");
         assert!(text.contains(wanted), "{platform:?}: {text}");
-        assert_eq!(
-            text.contains("--features"),
-            !wanted.is_empty(),
-            "{platform:?}: {text}"
-        );
+        assert_eq!(text.contains("--features"), !wanted.is_empty(), "{platform:?}: {text}");
         assert!(!text.contains("--all-features"), "{platform:?}: {text}");
     }
 }
@@ -71,10 +48,7 @@ fn the_host_compiler_of_nvcc_is_named_on_windows_only() {
     };
     assert!(!linux.contains("NVCC_CCBIN"), "{linux}");
     let (_, windows) = make(&["print-env", "OS=Windows_NT"]).unwrap();
-    assert!(
-        windows.contains("NVCC_CCBIN=") && windows.contains("cl"),
-        "{windows}"
-    );
+    assert!(windows.contains("NVCC_CCBIN=") && windows.contains("cl"), "{windows}");
     let (_, chosen) = make(&["print-env", "OS=Windows_NT", "NVCC_CCBIN=clang-cl"]).unwrap();
     assert!(chosen.contains("NVCC_CCBIN=clang-cl"), "{chosen}");
 }
@@ -116,8 +90,7 @@ fn help_lists_every_target() {
     }
     for name in targets {
         assert!(
-            help.lines()
-                .any(|line| line.trim_start().starts_with(&format!("{name} "))),
+            help.lines().any(|line| line.trim_start().starts_with(&format!("{name} "))),
             "{name}:\n{help}"
         );
     }
@@ -135,9 +108,7 @@ fn builds_for_absent_devices_fail() {
 
 /// The names that stand before a colon at the start of a line.
 pub fn targets(makefile: &str) -> Vec<String> {
-    let rules = makefile
-        .lines()
-        .filter(|line| !line.starts_with(['\t', '#', ' ', '.']));
+    let rules = makefile.lines().filter(|line| !line.starts_with(['\t', '#', ' ', '.']));
     rules
         .filter_map(|line| line.split_once(':'))
         .filter(|(name, rest)| !rest.starts_with('=') && !name.contains(['$', ' ', '=']))

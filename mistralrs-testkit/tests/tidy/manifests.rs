@@ -11,9 +11,7 @@ fn manifest(folder: &str) -> Table {
 pub fn dependencies(folder: &str, table: &str) -> Vec<String> {
     let manifest = manifest(folder);
     let entries = manifest.get(table).and_then(|t| t.as_table());
-    entries
-        .map(|t| t.keys().cloned().collect())
-        .unwrap_or_default()
+    entries.map(|t| t.keys().cloned().collect()).unwrap_or_default()
 }
 
 #[test]
@@ -30,20 +28,14 @@ fn members_take_versions_and_lints_from_the_workspace() {
             };
             for (name, value) in entries {
                 if value.get("workspace").and_then(toml::Value::as_bool) != Some(true) {
-                    found.push(format!(
-                        "{folder}: `{name}` is not from the workspace's table"
-                    ));
+                    found.push(format!("{folder}: `{name}` is not from the workspace's table"));
                 }
             }
         }
     }
     let root: Table = read("Cargo.toml").parse().unwrap();
     let members = root["workspace"]["members"].as_array().unwrap();
-    assert_eq!(
-        members.len(),
-        CRATES.len(),
-        "the tidy test does not know every crate"
-    );
+    assert_eq!(members.len(), CRATES.len(), "the tidy test does not know every crate");
     expect_none("one dependency table, one lint table", &found);
 }
 
@@ -52,29 +44,18 @@ fn members_take_versions_and_lints_from_the_workspace() {
 fn one_candle_no_git_no_once_cell() {
     let lock: Table = read("Cargo.lock").parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
-    let named = |name: &str| {
-        packages
-            .iter()
-            .filter(|p| p["name"].as_str() == Some(name))
-            .count()
-    };
+    let named = |name: &str| packages.iter().filter(|p| p["name"].as_str() == Some(name)).count();
     assert_eq!(named("candle-core"), 1);
     assert_eq!(named("tokenizers"), 1);
     let git: Vec<_> = packages
         .iter()
-        .filter(|p| {
-            p.get("source")
-                .is_some_and(|s| s.as_str().unwrap().starts_with("git+"))
-        })
+        .filter(|p| p.get("source").is_some_and(|s| s.as_str().unwrap().starts_with("git+")))
         .map(|p| p["name"].to_string())
         .collect();
     expect_none("git dependencies", &git);
     for folder in CRATES {
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            assert!(
-                !dependencies(folder, table).contains(&"once_cell".to_owned()),
-                "{folder}"
-            );
+            assert!(!dependencies(folder, table).contains(&"once_cell".to_owned()), "{folder}");
         }
     }
 }
@@ -100,10 +81,7 @@ fn the_lint_table_holds_the_rules() {
         "allow_attributes_without_reason",
     ] {
         let level = lints.get(lint).and_then(toml::Value::as_str);
-        assert!(
-            matches!(level, Some("warn" | "deny")),
-            "clippy::{lint} is {level:?}"
-        );
+        assert!(matches!(level, Some("warn" | "deny")), "clippy::{lint} is {level:?}");
     }
     assert!(read("Makefile").contains("clippy --workspace --all-targets -- -D warnings"));
 }
@@ -113,9 +91,7 @@ fn the_lint_table_holds_the_rules() {
 fn the_toolchain_and_the_minimum_version_agree() {
     let toolchain: Table = read("rust-toolchain.toml").parse().unwrap();
     let root: Table = read("Cargo.toml").parse().unwrap();
-    let minimum = root["workspace"]["package"]["rust-version"]
-        .as_str()
-        .unwrap();
+    let minimum = root["workspace"]["package"]["rust-version"].as_str().unwrap();
     let channel = toolchain["toolchain"]["channel"].as_str().unwrap();
     assert!(channel.starts_with(minimum), "{channel} is not {minimum}");
 }
@@ -132,11 +108,7 @@ fn the_cargo_config_forces_nothing() {
     if let Some(env) = config.get("env").and_then(|e| e.as_table()) {
         for (name, value) in env {
             let forced = value.get("force").and_then(toml::Value::as_bool);
-            assert_ne!(
-                forced,
-                Some(true),
-                "{name} overrides the user's environment"
-            );
+            assert_ne!(forced, Some(true), "{name} overrides the user's environment");
         }
     }
 }

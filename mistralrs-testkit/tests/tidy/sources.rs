@@ -46,29 +46,19 @@ pub fn without_tests(text: &str) -> &str {
 
 /// The line without its `//` comment (a `//` inside an address such as `http://` is none).
 fn before_comment(line: &str) -> &str {
-    let comment = line
-        .match_indices("//")
-        .find(|(at, _)| !line[..*at].ends_with(':'));
+    let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
 /// Every Rust file of the crates' `src` folders and of the examples.
 pub fn rust_sources() -> Vec<Source> {
     let all = all_files().into_iter();
-    all.filter(|source| source.path.ends_with(".rs") && !source.path.contains("/tests/"))
-        .collect()
+    all.filter(|source| source.path.ends_with(".rs") && !source.path.contains("/tests/")).collect()
 }
 
 /// Every text file of the project.
 pub fn all_files() -> Vec<Source> {
-    const SKIPPED: [&str; 6] = [
-        "target",
-        ".git",
-        "node_modules",
-        "__pycache__",
-        ".venv",
-        ".idea",
-    ];
+    const SKIPPED: [&str; 6] = ["target", ".git", "node_modules", "__pycache__", ".venv", ".idea"];
     let root = workspace();
     let (mut folders, mut files) = (vec![root.clone()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -80,10 +70,7 @@ pub fn all_files() -> Vec<Source> {
                     folders.push(path);
                 }
             } else if let Ok(text) = std::fs::read_to_string(&path) {
-                files.push(Source {
-                    path: relative(&root, &path),
-                    text,
-                });
+                files.push(Source { path: relative(&root, &path), text });
             }
         }
     }
@@ -93,10 +80,7 @@ pub fn all_files() -> Vec<Source> {
 }
 
 fn relative(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root)
-        .unwrap()
-        .to_string_lossy()
-        .replace('\\', "/")
+    path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/")
 }
 
 /// A file of the workspace by its path from the root.
@@ -113,15 +97,9 @@ pub fn expect_none(rule: &str, found: &[String]) {
 #[test]
 fn comments_and_tests_are_not_code() {
     let text = "use a; // unsafe\nlet u = \"http://x\";\n#[cfg(test)]\nmod tests {\n unsafe\n}\n";
-    let source = Source {
-        path: "x/src/y.rs".into(),
-        text: text.into(),
-    };
+    let source = Source { path: "x/src/y.rs".into(), text: text.into() };
     let code: Vec<_> = source.code().map(|(_, line)| line).collect();
     assert_eq!(code, ["use a; ", "let u = \"http://x\";"]);
-    let outside = Source {
-        path: "x".into(),
-        text: "#[cfg(test)]\nmod tests;\nfn f() {}\n".into(),
-    };
+    let outside = Source { path: "x".into(), text: "#[cfg(test)]\nmod tests;\nfn f() {}\n".into() };
     assert_eq!(outside.code().count(), 3);
 }

@@ -7,10 +7,8 @@ const MAX_FILE_LINES: usize = 600;
 /// Most methods of a trait.
 const MAX_TRAIT_METHODS: usize = 6;
 /// The files that may read the environment.
-const READS_ENVIRONMENT: [&str; 2] = [
-    "mistralrs-server/src/args.rs",
-    "mistralrs-core/src/loading/hub.rs",
-];
+const READS_ENVIRONMENT: [&str; 2] =
+    ["mistralrs-server/src/args.rs", "mistralrs-core/src/loading/hub.rs"];
 
 fn lines_with(sources: &[Source], wanted: impl Fn(&Source, &str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
@@ -25,8 +23,7 @@ fn lines_with(sources: &[Source], wanted: impl Fn(&Source, &str) -> bool) -> Vec
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    line.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .any(|part| part == word)
+    line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|part| part == word)
 }
 
 #[test]
@@ -34,16 +31,10 @@ fn every_file_has_a_header_and_a_size() {
     let mut found = Vec::new();
     for source in rust_sources() {
         let lines = without_tests(&source.text).lines().count();
-        let header: Vec<_> = source
-            .text
-            .lines()
-            .take_while(|line| line.starts_with("//!"))
-            .collect();
+        let header: Vec<_> =
+            source.text.lines().take_while(|line| line.starts_with("//!")).collect();
         if header.is_empty() && !source.is_test() {
-            found.push(format!(
-                "{}: does not open with a `//!` header",
-                source.path
-            ));
+            found.push(format!("{}: does not open with a `//!` header", source.path));
         }
         if lines > MAX_FILE_LINES && !header.iter().any(|line| line.trim_end() == "//! table") {
             found.push(format!("{}: {lines} lines", source.path));
@@ -62,10 +53,7 @@ fn unsafe_stands_in_the_kernels_alone() {
         has_word(line, "unsafe") && !source.path.starts_with("mistralrs-kernels/")
     });
     expect_none("`unsafe` outside mistralrs-kernels", &found);
-    for folder in CRATES
-        .iter()
-        .filter(|folder| **folder != "mistralrs-kernels")
-    {
+    for folder in CRATES.iter().filter(|folder| **folder != "mistralrs-kernels") {
         let roots = ["lib", "main"].map(|root| format!("{folder}/src/{root}.rs"));
         let forbids = sources
             .iter()
@@ -90,14 +78,7 @@ fn the_core_is_silent() {
     let found = lines_with(&rust_sources(), |source, line| {
         let library =
             !source.path.starts_with("mistralrs-server/") && !source.path.starts_with("examples/");
-        let prints = [
-            "println!",
-            "print!",
-            "eprintln!",
-            "eprint!",
-            "dbg!",
-            "set_global_default",
-        ];
+        let prints = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "set_global_default"];
         library && prints.iter().any(|mark| line.contains(mark))
     });
     expect_none("a library prints", &found);
@@ -121,10 +102,7 @@ fn traits_stay_small() {
         for (name, body) in traits(&code) {
             let methods = body.lines().filter(|line| has_word(line, "fn")).count();
             if methods > MAX_TRAIT_METHODS {
-                found.push(format!(
-                    "{}: trait {name} has {methods} methods",
-                    source.path
-                ));
+                found.push(format!("{}: trait {name} has {methods} methods", source.path));
             }
         }
     }
@@ -139,9 +117,7 @@ fn traits(code: &str) -> Vec<(String, &str)> {
         let line_start = code[..at].ends_with('\n') || at == 0 || head.starts_with("pub");
         if line_start {
             let rest = &code[at + mark.len()..];
-            let name = rest
-                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .next();
+            let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next();
             found.push((
                 name.unwrap_or_default().to_owned(),
                 rest.split("\n}").next().unwrap_or(rest),
@@ -153,14 +129,9 @@ fn traits(code: &str) -> Vec<(String, &str)> {
 
 #[test]
 fn no_path_of_one_machine() {
-    let marks = [
-        ["/wo", "rk/"],
-        ["/ro", "ot/"],
-        ["/ho", "me/"],
-        ["/Us", "ers/"],
-        ["C:\\Us", "ers"],
-    ]
-    .map(|parts| parts.concat());
+    let marks =
+        [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["C:\\Us", "ers"]]
+            .map(|parts| parts.concat());
     let mut found = Vec::new();
     for source in all_files() {
         for (number, line) in source.text.lines().enumerate() {
@@ -178,12 +149,5 @@ fn the_reader_of_traits_counts_methods() {
         "pub trait A {\n    fn a(&self);\n    fn b(&self) {\n        x\n    }\n}\nfn c() {}\n";
     let found = traits(code);
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        found[0]
-            .1
-            .lines()
-            .filter(|line| has_word(line, "fn"))
-            .count(),
-        2
-    );
+    assert_eq!(found[0].1.lines().filter(|line| has_word(line, "fn")).count(), 2);
 }
