@@ -24,8 +24,19 @@ pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
+pub use mistralrs_quant::QuantType;
 pub use request::{
     Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
     Message, Part, Prompt, Role, TokenLogprobs, Usage,
 };
 pub use sampling::SamplingParams;
+
+/// The instruction set the kernels compute with: `avx512`, `avx2` or `scalar`.
+pub fn instruction_set() -> &'static str {
+    mistralrs_kernels::instruction_set()
+}
+
+/// How many threads the kernels compute with.
+pub fn compute_threads() -> usize {
+    rayon::current_num_threads()
+}

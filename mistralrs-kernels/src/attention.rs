@@ -6,14 +6,15 @@
 //! Source: online softmax, Milakov and Gimelshein 2018 (arXiv 1805.02867).
 
 mod check;
+mod running;
+mod score;
 
 use crate::dispatch::{self, Kernels};
-use crate::elementwise::body::{max, sum};
-use crate::math::{exp, tanh};
 use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Simd;
-use crate::tile::accumulate;
 use rayon::prelude::*;
+use running::{Running, add_tile};
+use score::{Places, score};
 use std::ops::Range;
 
 /// What all spans of one attention call share.
@@ -164,18 +165,6 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     tasks
 }
 
-/// The running softmax of a task's rows (`[query rows, group]`, flattened).
-struct Running<'a> {
-    /// Scores, then weights, of one tile: `[rows, TILE]`.
-    scores: &'a mut [f32],
-    /// Weighted sums of values: `[rows, head_dim]`.
-    values: &'a mut [f32],
-    /// The largest score so far, per row.
-    largest: &'a mut [f32],
-    /// The sum of weights so far, per row.
-    total: &'a mut [f32],
-}
-
 /// Computes one task's rows of the output. `WIDE` is how many keys or rows a register tile takes.
 ///
 /// # Safety
@@ -202,114 +191,36 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
         // SAFETY: `places` of `keys` lie in the caches.
         unsafe {
             score::<S, WIDE>(job, task, &places, running.scores);
-            for (i, row) in task.rows.clone().enumerate() {
-                let visible = span.visible(row, job.shape.window);
-                let mine = visible.start.max(tile)..visible.end.min(tile + TILE);
+            let mut first = task.rows.start;
+            while first < task.rows.end {
+                let (end, mine) = same_view(job, task, first, tile);
                 if !mine.is_empty() {
-                    let mine = mine.start - tile..mine.end - tile;
-                    add_tile::<S, WIDE>(job, i * job.group, &mine, &places, &mut running);
+                    let rows =
+                        (first - task.rows.start) * job.group..(end - task.rows.start) * job.group;
+                    add_tile::<S, WIDE>(job, rows, &mine, &places, &mut running);
                 }
+                first = end;
             }
         }
     }
     write_out(job, task, &running);
 }
 
-/// Where a tile's keys and values lie.
-struct Places {
-    /// The keys' offsets within the tile.
-    keys: Range<usize>,
-    /// Index of each key's first number in the caches.
-    offsets: [usize; TILE],
-}
-
-impl Places {
-    #[inline(always)]
-    fn of(
-        job: &Job<'_>,
-        span: &AttentionSpan<'_>,
-        kv_head: usize,
-        tile: usize,
-        keys: &Range<usize>,
-    ) -> Self {
-        let shape = &job.shape;
-        let mut offsets = [0; TILE];
-        for position in keys.clone() {
-            let block = span.block_table[position / shape.block_size] as usize;
-            let slot = block * shape.block_size + position % shape.block_size;
-            offsets[position - tile] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
-        }
-        Self { keys: keys.start - tile..keys.end - tile, offsets }
-    }
-}
-
-/// Products of all of a task's rows with all keys of a tile.
+/// Where the run of query rows ends that see the same positions of a tile as row `first`, and
+/// these positions relative to the tile.
 #[inline(always)]
-unsafe fn score<S: Simd, const WIDE: usize>(
-    job: &Job<'_>,
-    task: &Task,
-    places: &Places,
-    scores: &mut [f32],
-) {
-    let rows = task.rows.len() * job.group;
-    let mut row = 0;
-    // SAFETY: the tiles cover the task's rows, no more.
-    unsafe {
-        while row + 4 <= rows {
-            score_rows::<S, 4, WIDE>(job, task, places, row, scores);
-            row += 4;
-        }
-        while row < rows {
-            score_rows::<S, 1, WIDE>(job, task, places, row, scores);
-            row += 1;
-        }
+fn same_view(job: &Job<'_>, task: &Task, first: usize, tile: usize) -> (usize, Range<usize>) {
+    let view = |row: usize| {
+        let seen = job.spans[task.span].visible(row, job.shape.window);
+        let start = seen.start.clamp(tile, tile + TILE) - tile;
+        start..(seen.end.clamp(tile, tile + TILE) - tile).max(start)
+    };
+    let mine = view(first);
+    let mut end = first + 1;
+    while end < task.rows.end && view(end) == mine {
+        end += 1;
     }
-}
-
-/// Products of `R` rows with all keys of a tile.
-#[inline(always)]
-unsafe fn score_rows<S: Simd, const R: usize, const WIDE: usize>(
-    job: &Job<'_>,
-    task: &Task,
-    places: &Places,
-    row: usize,
-    scores: &mut [f32],
-) {
-    let mut key = places.keys.start;
-    // SAFETY: the tiles cover the keys, no more.
-    unsafe {
-        while key + WIDE <= places.keys.end {
-            score_tile::<S, R, WIDE>(job, task, places, (row, key), scores);
-            key += WIDE;
-        }
-        while key < places.keys.end {
-            score_tile::<S, R, 1>(job, task, places, (row, key), scores);
-            key += 1;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn score_tile<S: Simd, const R: usize, const C: usize>(
-    job: &Job<'_>,
-    task: &Task,
-    places: &Places,
-    (row, key): (usize, usize),
-    scores: &mut [f32],
-) {
-    let dim = job.shape.head_dim;
-    // SAFETY: the rows are the task's and the keys the tile's, all within `q` and the cache.
-    unsafe {
-        let a = std::array::from_fn(|r| job.q.as_ptr().add(first_number(job, task, row + r)));
-        let b = std::array::from_fn(|c| job.k_cache.as_ptr().add(places.offsets[key + c]));
-        let mut sums = [[S::splat(0.0); C]; R];
-        accumulate::<S, R, C>(a, b, dim, &mut sums);
-        for (r, row_sums) in sums.iter().enumerate() {
-            for (c, sum) in row_sums.iter().enumerate() {
-                scores[(row + r) * TILE + key + c] = S::sum(*sum);
-            }
-        }
-    }
+    (end, mine)
 }
 
 /// Index in `q` and `out` of the first number of a task's row.
@@ -318,136 +229,6 @@ fn first_number(job: &Job<'_>, task: &Task, row: usize) -> usize {
     let token = job.spans[task.span].query_start + task.rows.start + row / job.group;
     let head = task.kv_head * job.group + row % job.group;
     (token * job.shape.heads + head) * job.shape.head_dim
-}
-
-/// Adds a tile to the rows of one query, which see its positions `mine`.
-#[inline(always)]
-unsafe fn add_tile<S: Simd, const WIDE: usize>(
-    job: &Job<'_>,
-    first: usize,
-    mine: &Range<usize>,
-    places: &Places,
-    running: &mut Running<'_>,
-) {
-    let dim = job.shape.head_dim;
-    for row in first..first + job.group {
-        let Some(scores) = running.scores[row * TILE..].first_chunk_mut::<TILE>() else {
-            return;
-        };
-        let shrink = weigh(&job.shape, mine, scores, &mut running.largest[row]);
-        running.total[row] = running.total[row] * shrink + sum(scores);
-        for value in &mut running.values[row * dim..(row + 1) * dim] {
-            *value *= shrink;
-        }
-    }
-    let mut row = first;
-    // SAFETY: the rows are the query's own, their memory within `running`.
-    unsafe {
-        while row + WIDE <= first + job.group {
-            add_values::<S, WIDE>(job, row, mine, places, running);
-            row += WIDE;
-        }
-        while row < first + job.group {
-            add_values::<S, 1>(job, row, mine, places, running);
-            row += 1;
-        }
-    }
-}
-
-/// Turns a row's products into weights relative to its largest score so far, and returns the
-/// factor that brings earlier sums to the same measure.
-#[inline(always)]
-fn weigh(
-    shape: &AttentionShape,
-    mine: &Range<usize>,
-    scores: &mut [f32; TILE],
-    largest: &mut f32,
-) -> f32 {
-    for score in scores.iter_mut() {
-        *score *= shape.scale;
-    }
-    if let Some(cap) = shape.softcap {
-        for score in scores.iter_mut() {
-            *score = cap * tanh(*score / cap);
-        }
-    }
-    // What lies outside was never computed or belongs to other queries.
-    scores[..mine.start].fill(f32::NEG_INFINITY);
-    scores[mine.end..].fill(f32::NEG_INFINITY);
-    let before = *largest;
-    let now = max(scores);
-    let now = if now > before { now } else { before };
-    for score in scores.iter_mut() {
-        *score = exp(*score - now);
-    }
-    *largest = now;
-    exp(before - now)
-}
-
-/// Adds the weighted values of a tile to `R` rows.
-#[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize>(
-    job: &Job<'_>,
-    row: usize,
-    mine: &Range<usize>,
-    places: &Places,
-    running: &mut Running<'_>,
-) {
-    let dim = job.shape.head_dim;
-    let mut first = 0;
-    // SAFETY: columns up to `dim` of rows and values exist.
-    unsafe {
-        while first + 4 * S::LANES <= dim {
-            add_columns::<S, R, 4>(job, (row, first, S::LANES), mine, places, running);
-            first += 4 * S::LANES;
-        }
-        while first < dim {
-            let count = S::LANES.min(dim - first);
-            add_columns::<S, R, 1>(job, (row, first, count), mine, places, running);
-            first += count;
-        }
-    }
-}
-
-/// The same for `N` vectors of columns from `first`, `count` of each vector's lanes in use.
-#[inline(always)]
-unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
-    job: &Job<'_>,
-    (row, first, count): (usize, usize, usize),
-    mine: &Range<usize>,
-    places: &Places,
-    running: &mut Running<'_>,
-) {
-    let dim = job.shape.head_dim;
-    let values = running.values.as_mut_ptr();
-    // SAFETY: the caller vouches for rows and columns, `places` for the cache.
-    unsafe {
-        let place = |r: usize, n: usize| values.add((row + r) * dim + first + n * S::LANES);
-        let mut sums = [[S::splat(0.0); N]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = S::load(place(r, n), count);
-            }
-        }
-        for key in mine.clone() {
-            let value = job.v_cache.as_ptr().add(places.offsets[key] + first);
-            let mut of_value = [S::splat(0.0); N];
-            for (n, v) in of_value.iter_mut().enumerate() {
-                *v = S::load(value.add(n * S::LANES), count);
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = S::splat(running.scores[(row + r) * TILE + key]);
-                for (sum, v) in sums.iter_mut().zip(of_value) {
-                    *sum = S::mul_add(weight, v, *sum);
-                }
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            for (n, sum) in sums.iter().enumerate() {
-                S::store(*sum, place(r, n), count);
-            }
-        }
-    }
 }
 
 /// Divides by the sums of weights.

@@ -285,3 +285,26 @@ pub(crate) const fn quantize_clones<F: Format<B, L>, const B: usize, const L: us
         avx512: avx512::quantize::<F, B, L>,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_is_made_once() {
+        let name = instruction_set();
+        assert_eq!(force_instruction_set(name), Ok(()));
+        assert!(Isa::available().any(|isa| isa.name() == name));
+        let unknown = force_instruction_set("avx1024");
+        assert!(matches!(unknown, Err(InstructionSetError::Unknown { name }) if name == "avx1024"));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.name() != name) {
+            let wanted = if isa.is_present() {
+                InstructionSetError::AlreadyChosen { chosen: name }
+            } else {
+                let have: Vec<_> = Isa::available().map(Isa::name).collect();
+                InstructionSetError::Missing { name: isa.name(), have: have.join(", ") }
+            };
+            assert_eq!(force_instruction_set(isa.name()), Err(wanted));
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Arithmetic on slices: quantised block formats, matrix products, attention over a paged cache,
+//! Arithmetic on slices: quantized block formats, matrix products, attention over a paged cache,
 //! norms, rotary embedding, activations; and the one memory map. Knows no tensors, models or tokens.
 //!
 //! Every `unsafe` block of the project lives in this crate. Each fast kernel has a slow, obvious

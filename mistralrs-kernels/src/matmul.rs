@@ -1,9 +1,9 @@
 //! Products of activations with stored weights.
 //!
 //! Rows of weights are split over threads. A thread turns a panel of rows into `f32` once and
-//! multiplies it with all rows of `x` in register tiles. Few rows of `x`: a panel is 8 rows by
-//! [`CHUNK`] columns and lives in the first-level cache, partial sums wait in between; many: whole
-//! rows, as many as the second-level cache holds.
+//! multiplies it with all rows of `x` in register tiles. With one row of `x` the panel is so small
+//! that it stays in the first-level cache and the stored bytes are read in one stream; with many it
+//! is as large as the second-level cache allows.
 
 use crate::QuantType;
 use crate::dispatch::{self, Dequantize, Kernels};
@@ -26,14 +26,10 @@ pub struct WeightRows<'a> {
     pub cols: usize,
 }
 
-/// Columns of a panel when `x` has few rows: a multiple of every block and vector length.
-const CHUNK: usize = 512;
-/// Up to so many rows of `x`, partial sums and the rows' chunks fit the first-level cache.
-const FEW: usize = 16;
-/// Weight rows of a panel when `x` has few rows.
-const FEW_PANEL: usize = 8;
 /// Size of a panel when `x` has many rows, in numbers: 256 KiB of a second-level cache.
 const PANEL: usize = 64 << 10;
+/// Up to so many rows of `x`, small panels are better.
+const FEW: usize = 16;
 /// Below so many multiplications, waking threads costs more than they save.
 const SERIAL: usize = 128 << 10;
 
@@ -57,7 +53,6 @@ pub(crate) struct Job<'a> {
     y: SharedSlice<'a>,
     dequantize: Dequantize,
     panel_rows: usize,
-    panel_cols: usize,
 }
 
 pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
@@ -71,14 +66,13 @@ pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &
     assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [m, {}]", w.rows);
     assert_eq!(Some(x.len()), m.checked_mul(w.cols), "x is not [{m}, {}]", w.cols);
     let threads = rayon::current_num_threads();
-    let in_place = is_in_place(w.ty);
-    let few = m <= FEW && !in_place;
-    let panel_cols = if few { CHUNK.min(w.cols) } else { w.cols };
-    let panel_rows = if m <= FEW {
-        FEW_PANEL
-    } else {
-        let share = w.rows.div_ceil(2 * threads);
-        (PANEL / w.cols.max(1)).clamp(1, share).next_multiple_of(4)
+    let panel_rows = match m {
+        1 => 2,
+        2..=FEW => 8,
+        _ => {
+            let share = w.rows.div_ceil(2 * threads);
+            (PANEL / w.cols.max(1)).clamp(1, share).next_multiple_of(4)
+        }
     };
     let job = Job {
         w: *w,
@@ -88,7 +82,6 @@ pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &
         y: SharedSlice::new(y),
         dequantize: w.ty.dequantizer(kernels.isa),
         panel_rows,
-        panel_cols,
     };
     let run = |rows: Range<usize>| {
         // SAFETY: the kernels' instruction set is present, the sizes were checked above, and each
@@ -100,7 +93,7 @@ pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &
         return run(0..w.rows);
     }
     let per_task = if m <= FEW {
-        w.rows.div_ceil(4 * threads).next_multiple_of(FEW_PANEL)
+        w.rows.div_ceil(4 * threads).next_multiple_of(panel_rows)
     } else {
         panel_rows
     };
@@ -123,48 +116,24 @@ fn is_in_place(ty: QuantType) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn multiply<S: Simd, const WIDE: usize>(job: &Job<'_>, rows: Range<usize>) {
     let in_place = is_in_place(job.w.ty);
-    let panel = if in_place { 0 } else { job.panel_rows * job.panel_cols };
-    let is_split = job.panel_cols < job.w.cols;
-    let sums = if is_split { job.panel_rows * job.m * S::LANES } else { 0 };
-    let mut scratch = Scratch::take(panel + sums);
-    let (panel, sums) = scratch.numbers().split_at_mut(panel);
+    let panel = if in_place { 0 } else { job.panel_rows * job.w.cols };
+    let mut scratch = Scratch::take(panel);
     for first_row in rows.clone().step_by(job.panel_rows) {
         let count = job.panel_rows.min(rows.end - first_row);
-        for first_col in (0..job.w.cols.max(1)).step_by(job.panel_cols.max(1)) {
-            let cols = job.panel_cols.min(job.w.cols - first_col);
-            let weights = if in_place {
-                let numbers = job.w.bytes.as_ptr().cast::<f32>();
-                // SAFETY: row `first_row` exists.
-                unsafe { numbers.add(first_row * job.w.cols) }
-            } else {
-                fill_panel(job, (first_row, count), (first_col, cols), panel);
-                panel.as_ptr()
-            };
-            let step = Step { job, weights, first_row, first_col, cols, sums: sums.as_mut_ptr() };
-            // SAFETY: `weights` has `count` rows of `cols` numbers.
-            unsafe { multiply_panel::<S, WIDE>(&step, count) };
-        }
-    }
-}
-
-/// Dequantizes a part of the weight rows.
-#[inline(always)]
-fn fill_panel(
-    job: &Job<'_>,
-    (first_row, count): (usize, usize),
-    (first_col, cols): (usize, usize),
-    panel: &mut [f32],
-) {
-    let (block_len, block_bytes) = (job.w.ty.block_len(), job.w.ty.block_bytes());
-    let start = first_col / block_len * block_bytes;
-    let len = cols / block_len * block_bytes;
-    for row in 0..count {
-        let from = (first_row + row) * job.row_bytes + start;
-        let to = row * job.panel_cols;
-        // SAFETY: this clone belongs to the kernels' own instruction set.
-        unsafe {
-            (job.dequantize)(&job.w.bytes[from..from + len], &mut panel[to..to + cols]);
-        }
+        let weights = if in_place {
+            let numbers = job.w.bytes.as_ptr().cast::<f32>();
+            // SAFETY: row `first_row` exists.
+            unsafe { numbers.add(first_row * job.w.cols) }
+        } else {
+            let panel = &mut scratch.numbers()[..count * job.w.cols];
+            let bytes = first_row * job.row_bytes..(first_row + count) * job.row_bytes;
+            // SAFETY: this clone belongs to the kernels' own instruction set.
+            unsafe { (job.dequantize)(&job.w.bytes[bytes], panel) };
+            panel.as_ptr()
+        };
+        let step = Step { job, weights, first_row };
+        // SAFETY: `weights` has `count` rows.
+        unsafe { multiply_panel::<S, WIDE>(&step, count) };
     }
 }
 
@@ -173,10 +142,6 @@ struct Step<'a> {
     job: &'a Job<'a>,
     weights: *const f32,
     first_row: usize,
-    first_col: usize,
-    cols: usize,
-    /// Partial sums `[x row, panel row, lane]` when columns come in chunks.
-    sums: *mut f32,
 }
 
 #[inline(always)]
@@ -194,7 +159,7 @@ unsafe fn multiply_panel<S: Simd, const WIDE: usize>(step: &Step<'_>, count: usi
             i += 2;
         }
         if i < m {
-            multiply_strip::<S, 8, 1>(step, count, i);
+            multiply_strip::<S, 2, 1>(step, count, i);
         }
     }
 }
@@ -227,32 +192,18 @@ unsafe fn multiply_tile<S: Simd, const R: usize, const C: usize>(
     i: usize,
 ) {
     let job = step.job;
-    let is_first = step.first_col == 0;
-    let is_last = step.first_col + step.cols == job.w.cols;
-    // SAFETY: rows `j..j + R` of the panel and `i..i + C` of `x` exist, and so do their sums and
-    // their places in `y`, which are this task's own.
+    let cols = job.w.cols;
+    // SAFETY: rows `j..j + R` of the panel and `i..i + C` of `x` exist, and so do their places in
+    // `y`, which are this task's own.
     unsafe {
-        let a = std::array::from_fn(|r| step.weights.add((j + r) * job.panel_cols));
-        let b = std::array::from_fn(|c| job.x.as_ptr().add((i + c) * job.w.cols + step.first_col));
-        let place =
-            |r: usize, c: usize| step.sums.add(((i + c) * job.panel_rows + j + r) * S::LANES);
+        let a = std::array::from_fn(|r| step.weights.add((j + r) * cols));
+        let b = std::array::from_fn(|c| job.x.as_ptr().add((i + c) * cols));
         let mut sums = [[S::splat(0.0); C]; R];
-        if !is_first {
-            for (r, row) in sums.iter_mut().enumerate() {
-                for (c, sum) in row.iter_mut().enumerate() {
-                    *sum = S::load(place(r, c), S::LANES);
-                }
-            }
-        }
-        accumulate::<S, R, C>(a, b, step.cols, &mut sums);
+        accumulate::<S, R, C>(a, b, cols, &mut sums);
         for (r, row) in sums.iter().enumerate() {
             for (c, sum) in row.iter().enumerate() {
-                if is_last {
-                    let at = (i + c) * job.w.rows + step.first_row + j + r;
-                    job.y.write(at, S::sum(*sum));
-                } else {
-                    S::store(*sum, place(r, c), S::LANES);
-                }
+                let at = (i + c) * job.w.rows + step.first_row + j + r;
+                job.y.write(at, S::sum(*sum));
             }
         }
     }

@@ -3,9 +3,9 @@
 //! weights; `d` f16; `dmin` f16. Each half of 128 weights owns 32 of the weight bytes: bits `2j`
 //! of byte `l` are weight `32 j + l` of that half. Source: ggml `block_q2_K`.
 
-use super::Format;
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, keep_apart};
 
 /// 2-bit weights, with a 4-bit scale and min per 16.
 pub(crate) struct Q2K;
@@ -14,15 +14,20 @@ impl Format<84, 256> for Q2K {
     #[inline(always)]
     fn dequantize(block: &[u8; 84], out: &mut [f32; 256]) {
         let [rest @ .., d0, d1, m0, m1] = block;
-        let (groups, quants) = rest.split_at(16);
+        let Some((groups, quants)) = rest.split_first_chunk::<16>() else {
+            return;
+        };
+        let quants = quants.as_chunks::<16>().0;
         let (d, dmin) = (read_scale(*d0, *d1), read_scale(*m0, *m1));
+        let scales = groups.map(|group| d * f32::from(group & 15));
+        let mins = groups.map(|group| dmin * f32::from(group >> 4));
         for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let scale = d * f32::from(groups[g] & 15);
-            let min = dmin * f32::from(groups[g] >> 4);
-            let (bytes, shift) = place(g);
-            for (out, byte) in out.iter_mut().zip(&quants[bytes..bytes + 16]) {
+            let (scale, min) = (scales[g], mins[g]);
+            let (sixteen, shift) = place(g);
+            for (out, byte) in out.iter_mut().zip(&quants[sixteen]) {
                 *out = scale * f32::from(byte >> shift & 3) - min;
             }
+            keep_apart();
         }
     }
 
@@ -43,8 +48,8 @@ impl Format<84, 256> for Q2K {
             block[g] = scale | min << 4;
             let step = inverse(d.to_f32() * f32::from(scale));
             let offset = dmin.to_f32() * f32::from(min);
-            let (bytes, shift) = place(g);
-            for (byte, x) in block[16 + bytes..].iter_mut().zip(x) {
+            let (sixteen, shift) = place(g);
+            for (byte, x) in block[16 + 16 * sixteen..].iter_mut().zip(x) {
                 *byte |= nearest_index((x + offset) * step, 3.0) << shift;
             }
         }
@@ -53,8 +58,8 @@ impl Format<84, 256> for Q2K {
     }
 }
 
-/// Where group `g` of 16 weights lies: its first byte, and its bit position within the bytes.
+/// Where group `g` of 16 weights lies: which sixteen bytes, and at which bit of them.
 #[inline(always)]
 pub(super) fn place(g: usize) -> (usize, usize) {
-    (g / 8 * 32 + g % 2 * 16, g % 8 / 2 * 2)
+    (g / 8 * 2 + g % 2, g % 8 / 2 * 2)
 }

@@ -4,10 +4,10 @@
 //! four bits in byte `g % 8` (low nibble for `g < 8`, else high) and its high two bits in byte
 //! `8 + g % 4` at bit `2 (g / 4)`. Source: ggml `block_q3_K`.
 
-use super::Format;
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
 use super::q2_k::place;
+use super::{Format, keep_apart};
 
 /// 3-bit weights, with a 6-bit signed scale per 16.
 pub(crate) struct Q3K;
@@ -17,19 +17,26 @@ impl Format<110, 256> for Q3K {
     fn dequantize(block: &[u8; 110], out: &mut [f32; 256]) {
         let [rest @ .., d0, d1] = block;
         let (third_bits, rest) = rest.split_at(32);
-        let (quants, scales) = rest.split_at(64);
+        let Some((quants, packed)) = rest.split_last_chunk::<12>() else {
+            return;
+        };
+        let third_bits = third_bits.as_chunks::<16>().0;
+        let quants = quants.as_chunks::<16>().0;
         let d = read_scale(*d0, *d1);
+        let scales: [f32; 16] = std::array::from_fn(|g| {
+            let low = packed[g % 8] >> (g / 8 * 4) & 15;
+            let high = packed[8 + g % 4] >> (g / 4 * 2) & 3;
+            d * (i32::from(low | high << 4) - 32) as f32
+        });
         for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let low = scales[g % 8] >> (g / 8 * 4) & 15;
-            let high = scales[8 + g % 4] >> (g / 4 * 2) & 3;
-            let scale = d * (i32::from(low | high << 4) - 32) as f32;
-            let (bytes, shift) = place(g);
-            let (first, bit) = (g % 2 * 16, g / 2);
-            let thirds = &third_bits[first..first + 16];
-            for ((out, byte), third) in out.iter_mut().zip(&quants[bytes..bytes + 16]).zip(thirds) {
-                let q = (byte >> shift & 3) | (third >> bit & 1) << 2;
+            let scale = scales[g];
+            let (sixteen, shift) = place(g);
+            let bytes = quants[sixteen].iter().zip(&third_bits[g % 2]);
+            for (out, (byte, third)) in out.iter_mut().zip(bytes) {
+                let q = (byte >> shift & 3) | (third >> (g / 2) & 1) << 2;
                 *out = scale * (i32::from(q) - 4) as f32;
             }
+            keep_apart();
         }
     }
 
@@ -49,10 +56,10 @@ impl Format<110, 256> for Q3K {
             block[96 + g % 8] |= (stored & 15) << (g / 8 * 4);
             block[104 + g % 4] |= (stored >> 4) << (g / 4 * 2);
             let step = inverse(d.to_f32() * scale);
-            let (bytes, shift) = place(g);
+            let (sixteen, shift) = place(g);
             for (l, x) in x.iter().enumerate() {
                 let q = (nearest_integer((x * step).clamp(-4.0, 3.0)) + 4.0) as u8;
-                block[32 + bytes + l] |= (q & 3) << shift;
+                block[32 + 16 * sixteen + l] |= (q & 3) << shift;
                 block[g % 2 * 16 + l] |= (q >> 2) << (g / 2);
             }
         }

@@ -14,9 +14,12 @@ impl Format<18, 32> for Q40 {
     fn dequantize(block: &[u8; 18], out: &mut [f32; 32]) {
         let [d0, d1, nibbles @ ..] = block;
         let d = read_scale(*d0, *d1);
-        for (j, byte) in nibbles.iter().enumerate() {
-            out[j] = (i32::from(byte & 15) - 8) as f32 * d;
-            out[j + 16] = (i32::from(byte >> 4) - 8) as f32 * d;
+        let (low, high) = out.split_at_mut(16);
+        for (out, byte) in low.iter_mut().zip(nibbles) {
+            *out = (i32::from(byte & 15) - 8) as f32 * d;
+        }
+        for (out, byte) in high.iter_mut().zip(nibbles) {
+            *out = (i32::from(byte >> 4) - 8) as f32 * d;
         }
     }
 

@@ -14,9 +14,12 @@ impl Format<20, 32> for Q41 {
     fn dequantize(block: &[u8; 20], out: &mut [f32; 32]) {
         let [d0, d1, m0, m1, nibbles @ ..] = block;
         let (d, m) = (read_scale(*d0, *d1), read_scale(*m0, *m1));
-        for (j, byte) in nibbles.iter().enumerate() {
-            out[j] = f32::from(byte & 15) * d + m;
-            out[j + 16] = f32::from(byte >> 4) * d + m;
+        let (low, high) = out.split_at_mut(16);
+        for (out, byte) in low.iter_mut().zip(nibbles) {
+            *out = f32::from(byte & 15) * d + m;
+        }
+        for (out, byte) in high.iter_mut().zip(nibbles) {
+            *out = f32::from(byte >> 4) * d + m;
         }
     }
 

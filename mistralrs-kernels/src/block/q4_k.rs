@@ -5,16 +5,27 @@
 //! has the low four bits of scale (low nibble) and min (high nibble), and the top two bits of bytes
 //! `g - 4` and `g` their high two bits. Source: ggml `block_q4_K`.
 
-use super::Format;
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, keep_apart};
 
 /// 4-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q4K;
 
+/// The scales and mins of all groups, with `d` and `dmin` multiplied in.
+#[inline(always)]
+pub(super) fn scales(header: &[u8; 16]) -> ([f32; 8], [f32; 8]) {
+    let [d0, d1, m0, m1, packed @ ..] = header;
+    let (d, dmin) = (read_scale(*d0, *d1), read_scale(*m0, *m1));
+    let pairs: [(u8, u8); 8] = std::array::from_fn(|g| unpack_scales(packed, g));
+    let scales = pairs.map(|(scale, _)| d * f32::from(scale));
+    let mins = pairs.map(|(_, min)| dmin * f32::from(min));
+    (scales, mins)
+}
+
 /// The 6-bit scale and min of group `g`.
 #[inline(always)]
-pub(super) fn unpack_scales(packed: &[u8; 12], g: usize) -> (u8, u8) {
+fn unpack_scales(packed: &[u8; 12], g: usize) -> (u8, u8) {
     if g < 4 {
         (packed[g] & 63, packed[g + 4] & 63)
     } else {
@@ -63,24 +74,20 @@ pub(super) fn quantize_groups(x: &[f32; 256], max: f32, header: &mut [u8]) -> [u
 impl Format<144, 256> for Q4K {
     #[inline(always)]
     fn dequantize(block: &[u8; 144], out: &mut [f32; 256]) {
-        let [d0, d1, m0, m1, rest @ ..] = block;
-        let (d, dmin) = (read_scale(*d0, *d1), read_scale(*m0, *m1));
-        let Some((packed, nibbles)) = rest.split_first_chunk::<12>() else {
+        let Some((header, nibbles)) = block.split_first_chunk::<16>() else {
             return;
         };
+        let (scales, mins) = scales(header);
         let pairs = out.as_chunks_mut::<64>().0.iter_mut();
         for (c, (out, bytes)) in pairs.zip(nibbles.as_chunks::<32>().0).enumerate() {
-            let (scale, min) = unpack_scales(packed, 2 * c);
-            let (scale_low, min_low) = (d * f32::from(scale), dmin * f32::from(min));
-            let (scale, min) = unpack_scales(packed, 2 * c + 1);
-            let (scale_high, min_high) = (d * f32::from(scale), dmin * f32::from(min));
             let (low, high) = out.split_at_mut(32);
             for (out, byte) in low.iter_mut().zip(bytes) {
-                *out = scale_low * f32::from(byte & 15) - min_low;
+                *out = scales[2 * c] * f32::from(byte & 15) - mins[2 * c];
             }
             for (out, byte) in high.iter_mut().zip(bytes) {
-                *out = scale_high * f32::from(byte >> 4) - min_high;
+                *out = scales[2 * c + 1] * f32::from(byte >> 4) - mins[2 * c + 1];
             }
+            keep_apart();
         }
     }
 

@@ -2,9 +2,8 @@
 //! Layout: 16 bytes of scales as in Q4_K; 32 bytes of fifth bits, bit `g` of byte `l` belonging to
 //! weight `l` of group `g`; 128 bytes of low nibbles as in Q4_K. Source: ggml `block_q5_K`.
 
-use super::Format;
-use super::half_float::read_scale;
-use super::q4_k::{quantize_groups, unpack_scales};
+use super::q4_k::{quantize_groups, scales};
+use super::{Format, keep_apart};
 
 /// 5-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q5K;
@@ -12,23 +11,23 @@ pub(crate) struct Q5K;
 impl Format<176, 256> for Q5K {
     #[inline(always)]
     fn dequantize(block: &[u8; 176], out: &mut [f32; 256]) {
-        let [d0, d1, m0, m1, rest @ ..] = block;
-        let (d, dmin) = (read_scale(*d0, *d1), read_scale(*m0, *m1));
-        let Some((packed, rest)) = rest.split_first_chunk::<12>() else {
+        let Some((header, rest)) = block.split_first_chunk::<16>() else {
             return;
         };
         let Some((fifth_bits, nibbles)) = rest.split_first_chunk::<32>() else {
             return;
         };
+        let nibbles = nibbles.as_chunks::<32>().0;
+        let (scales, mins) = scales(header);
         for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let (scale, min) = unpack_scales(packed, g);
-            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-            let bytes = &nibbles[g / 2 * 32..g / 2 * 32 + 32];
+            let (scale, min) = (scales[g], mins[g]);
             let shift = g % 2 * 4;
-            for ((out, byte), fifth) in out.iter_mut().zip(bytes).zip(fifth_bits) {
+            let bytes = nibbles[g / 2].iter().zip(fifth_bits);
+            for (out, (byte, fifth)) in out.iter_mut().zip(bytes) {
                 let q = (byte >> shift & 15) | (fifth >> g & 1) << 4;
                 *out = scale * f32::from(q) - min;
             }
+            keep_apart();
         }
     }
 

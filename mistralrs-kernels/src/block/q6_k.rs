@@ -4,9 +4,9 @@
 //! in bytes `32 (k % 2) + l` (low for `k < 2`, else high), its pairs in byte `l` at bit `2k`.
 //! Source: ggml `block_q6_K`.
 
-use super::Format;
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, keep_apart};
 
 /// 6-bit weights, with an 8-bit signed scale per 16.
 pub(crate) struct Q6K;
@@ -16,17 +16,21 @@ impl Format<210, 256> for Q6K {
     fn dequantize(block: &[u8; 210], out: &mut [f32; 256]) {
         let [rest @ .., d0, d1] = block;
         let (nibbles, rest) = rest.split_at(128);
-        let (pairs, scales) = rest.split_at(64);
+        let Some((pairs, scales)) = rest.split_last_chunk::<16>() else {
+            return;
+        };
+        let (nibbles, pairs) = (nibbles.as_chunks::<16>().0, pairs.as_chunks::<16>().0);
         let d = read_scale(*d0, *d1);
+        let scales = scales.map(|scale| d * f32::from(scale as i8));
         for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let scale = d * f32::from(scales[g] as i8);
+            let scale = scales[g];
             let place = Place::of(g);
-            let low = &nibbles[place.nibbles..place.nibbles + 16];
-            let high = &pairs[place.pairs..place.pairs + 16];
-            for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
+            let bytes = nibbles[place.nibbles].iter().zip(&pairs[place.pairs]);
+            for (out, (low, high)) in out.iter_mut().zip(bytes) {
                 let q = (low >> place.nibble_shift & 15) | (high >> place.pair_shift & 3) << 4;
                 *out = scale * (i32::from(q) - 32) as f32;
             }
+            keep_apart();
         }
     }
 
@@ -47,15 +51,16 @@ impl Format<210, 256> for Q6K {
             let place = Place::of(g);
             for (l, x) in x.iter().enumerate() {
                 let q = (nearest_integer((x * step).clamp(-32.0, 31.0)) + 32.0) as u8;
-                block[place.nibbles + l] |= (q & 15) << place.nibble_shift;
-                block[128 + place.pairs + l] |= (q >> 4) << place.pair_shift;
+                block[16 * place.nibbles + l] |= (q & 15) << place.nibble_shift;
+                block[128 + 16 * place.pairs + l] |= (q >> 4) << place.pair_shift;
             }
         }
         block[208..].copy_from_slice(&d.to_le_bytes());
     }
 }
 
-/// Where a group of 16 weights lies: first byte and bit position of its nibbles and bit pairs.
+/// Where a group of 16 weights lies: which sixteen bytes of nibbles and of bit pairs, and at which
+/// bit of them.
 struct Place {
     nibbles: usize,
     nibble_shift: usize,
@@ -66,11 +71,11 @@ struct Place {
 impl Place {
     #[inline(always)]
     fn of(g: usize) -> Self {
-        let (half, quarter, first) = (g / 8, g % 8 / 2, g % 2 * 16);
+        let (half, quarter, odd) = (g / 8, g % 8 / 2, g % 2);
         Self {
-            nibbles: half * 64 + quarter % 2 * 32 + first,
+            nibbles: half * 4 + quarter % 2 * 2 + odd,
             nibble_shift: quarter / 2 * 4,
-            pairs: half * 32 + first,
+            pairs: half * 2 + odd,
             pair_shift: quarter * 2,
         }
     }

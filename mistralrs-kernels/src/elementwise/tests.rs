@@ -8,14 +8,15 @@ use proptest::prelude::*;
 fn near(found: &[f32], wanted: &[f32], relative: f32) -> Result<(), TestCaseError> {
     prop_assert_eq!(found.len(), wanted.len());
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let bound = relative * wanted.abs() + 1e-37;
+        // Where exp overflows, the answer becomes 0 a little early.
+        let bound = relative * wanted.abs() + 1e-34;
         prop_assert!((found - wanted).abs() <= bound, "[{i}]: {found}, not {wanted}");
     }
     Ok(())
 }
 
 fn numbers(len: usize) -> impl Strategy<Value = Vec<f32>> {
-    proptest::collection::vec(prop_oneof![8 => -4.0f32..4.0, 1 => -90.0f32..90.0], len)
+    proptest::collection::vec(prop_oneof![8 => -4.0f32..4.0, 1 => -95.0f32..95.0], len)
 }
 
 proptest! {
@@ -161,7 +162,7 @@ fn activations_keep_extremes() {
             // SAFETY: these kernels' instruction set is present.
             unsafe { kernel(&gate, &up, &mut out) };
             assert_eq!(out[..5], [f32::MAX, 0.0, 0.0, 0.0, 100.0]);
-            assert!(out[5].abs() < 1e-35 && out[6].is_nan());
+            assert!(out[5].abs() < 1e-36 && out[6].is_nan());
         }
     }
 }

@@ -1,0 +1,267 @@
+//! Unit tests of [`super`]: spellings, orders, refusals. The environment is left alone.
+
+use super::*;
+use crate::app::Origins;
+use clap::CommandFactory;
+use mistralrs_core::QuantType;
+use mistralrs_core::loading::source::TokenSource;
+use std::time::Duration;
+
+fn plan(line: &str) -> Result<Plan, Refusal> {
+    let words = ["mistralrs-server"].into_iter().chain(line.split_whitespace()).map(OsString::from);
+    Cli::parse_words(words.collect()).and_then(Plan::try_from)
+}
+
+fn refused(line: &str) -> String {
+    plan(line).map(|plan| format!("{plan:?}")).expect_err(line).text()
+}
+
+fn server(plan: Plan) -> ServerPlan {
+    match plan.mode {
+        Mode::Serve(server) => server,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn options_stand_before_or_after_the_selector() {
+    let orders = [
+        "--port 8080 gguf -m dir -f a.gguf --max-seqs 4",
+        "gguf -m dir -f a.gguf --port 8080 --max-seqs 4",
+        "-m dir --max-seqs 4 -f a.gguf gguf -p 8080",
+        "--max-seqs 4 -p 8080 -m dir --quantized-filename a.gguf gguf",
+    ];
+    for order in orders {
+        let plan = plan(order).unwrap_or_else(|refusal| panic!("{order}: {}", refusal.text()));
+        assert_eq!(
+            (plan.load.model.as_str(), plan.load.gguf_files.as_slice()),
+            ("dir", ["a.gguf".to_owned()].as_slice())
+        );
+        assert_eq!(plan.load.max_seqs, 4);
+        assert_eq!(server(plan).serve.address, "127.0.0.1:8080".parse().unwrap());
+    }
+}
+
+#[test]
+fn defaults() {
+    let plan = plan("-m some/model").unwrap();
+    assert_eq!((plan.load.max_seqs, plan.load.max_queue, plan.load.block_size), (16, 256, 32));
+    assert!(plan.load.prefix_cache && plan.threads.is_none());
+    let server = server(plan);
+    assert_eq!(server.serve.address, "127.0.0.1:1234".parse().unwrap());
+    assert_eq!(server.config.max_body_bytes, 50_000_000);
+    assert_eq!((server.config.max_n, server.config.origins), (16, Origins::Localhost));
+    assert_eq!(server.serve.drain, Duration::from_secs(30));
+}
+
+#[test]
+fn every_option_arrives() {
+    let plan = plan(
+        "-m x --isq 4 --max-seq-len 100 -s 7 --threads 2 --token-source none --silent --max-queue 3 \
+         --prefill-chunk 64 --prefix-cache-n 0 --pa-ctxt-len 999 --pa-blk-size 16 --serve-ip 0.0.0.0 --api-key a --api-key b \
+         --cors-origin https://a.b --strict --max-body-mb 1 --max-n 2 --drain-timeout 5 --served-model-name nick --enable-thinking",
+    )
+    .unwrap();
+    assert_eq!(plan.load.isq, QuantType::from_name("Q4_K"));
+    assert_eq!(
+        (plan.load.max_seq_len, plan.load.seed, plan.threads),
+        (Some(100), Some(7), Some(2))
+    );
+    assert_eq!(
+        (plan.load.max_queue, plan.load.prefill_chunk, plan.load.prefix_cache),
+        (3, 64, false)
+    );
+    assert_eq!((plan.load.kv_cache_tokens, plan.load.block_size), (Some(999), 16));
+    assert_eq!(plan.load.hub.token_source, TokenSource::None);
+    let server = server(plan);
+    assert!(server.serve.address.ip().is_unspecified());
+    assert_eq!(format!("{:?}", server.config.api_keys), "2 API keys");
+    assert_eq!(server.config.origins, Origins::List(vec!["https://a.b".into()]));
+    assert!(server.config.strict && server.config.enable_thinking == Some(true));
+    assert_eq!((server.config.max_body_bytes, server.config.max_n), (1_000_000, 2));
+    assert_eq!(server.config.model_name.as_deref(), Some("nick"));
+    assert_eq!(server.serve.drain, Duration::from_secs(5));
+}
+
+#[test]
+fn names_of_in_situ_types() {
+    let names = [
+        ("2", "Q2_K"),
+        ("3", "Q3_K"),
+        ("4", "Q4_K"),
+        ("5", "Q5_K"),
+        ("6", "Q6_K"),
+        ("8", "Q8_0"),
+        ("q4_0", "Q4_0"),
+        ("Q4_1", "Q4_1"),
+        ("q5_0", "Q5_0"),
+        ("q5_1", "Q5_1"),
+        ("q8_0", "Q8_0"),
+        ("q2k", "Q2_K"),
+        ("Q3K", "Q3_K"),
+        ("q4k", "Q4_K"),
+        ("q5k", "Q5_K"),
+        ("q6k", "Q6_K"),
+    ];
+    for (name, full) in names {
+        let isq = plan(&format!("-m x --isq {name}")).unwrap().load.isq;
+        assert_eq!(isq.map(QuantType::name), Some(full), "{name}");
+    }
+    for name in ["q8_1", "q8k", "hqq4", "HQQ8", "fp8", "afq2", "afq8"] {
+        assert!(refused(&format!("-m x --isq {name}")).contains("not built yet"), "{name}");
+    }
+    assert!(refused("-m x --isq q9").contains("no such type"));
+}
+
+#[test]
+fn what_is_not_built_says_so_before_loading() {
+    for line in [
+        "-m x --mcp-port 5",
+        "--mcp-config f -m x",
+        "-m x --enable-search",
+        "plain -m x --topology t",
+        "-m x --pa-gpu-mem 100",
+        "-m x --pa-cache-type f8e4m3",
+        "-m x -w out.uqff",
+        "-m x --from-uqff a",
+        "-m x -o moqe",
+        "vision-plain -m x",
+        "x-lora -m x -x y -o z",
+        "lora -m x -a y",
+        "--port 5 multi-model -c c.json",
+        "diffusion -m x -a flux",
+        "speech -m x -a dia",
+        "embedding -m x -a y",
+        "ggml -m x -f y -g 1",
+        "lora-gguf -m x",
+    ] {
+        assert!(refused(line).contains("not built yet"), "{line}: {}", refused(line));
+    }
+    assert!(plan("-m x --pa-cache-type auto -o default").is_ok());
+}
+
+#[test]
+fn what_has_no_effect_is_told() {
+    let notes =
+        plan("-m x --cpu -n 0:10;1:5 --paged-attn --no-kv-cache --dtype bf16 -a qwen2 --system s")
+            .unwrap()
+            .notes;
+    for option in [
+        "--cpu",
+        "--num-device-layers",
+        "--paged-attn",
+        "--no-kv-cache",
+        "--dtype",
+        "--arch",
+        "--system",
+    ] {
+        assert!(
+            notes.iter().any(|note| note.starts_with(&format!("{option} has no effect"))),
+            "{option}: {notes:?}"
+        );
+    }
+}
+
+#[test]
+fn impossible_command_lines() {
+    let table = [
+        ("", "no model was named"),
+        ("gguf -m dir", "needs a file"),
+        ("plain -m a.gguf", "reads safetensors"),
+        ("toml", "needs one file"),
+        ("toml -f /nonexistent.toml", "nonexistent"),
+        ("-m x --max-seqs 0", "--max-seqs"),
+        ("-m x --pa-blk-size 7", "--pa-blk-size"),
+        ("-m x --threads 0", "--threads"),
+        ("-m x --token-source file", "--token-source"),
+        ("-m x --token-source env:MISTRALRS_TEST_UNSET", "not set"),
+        ("-m x --chat-template /nonexistent", "--chat-template"),
+        ("-m x --api-key-file /dev/null", "no key"),
+        ("-m x --cors-origin example.com", "--cors-origin"),
+        ("-m x --port 70000", "70000"),
+        ("-m x --no-paged-attn --paged-attn", "cannot be used with"),
+        ("-m x --frobnicate", "--frobnicate"),
+        ("-m x gguff", "gguff"),
+    ];
+    for (line, says) in table {
+        assert!(refused(line).contains(says), "{line}: {}", refused(line));
+    }
+}
+
+#[test]
+fn chat_and_bench() {
+    let chat =
+        plan("-m x -i --system s --temperature 0 --top-k 5 --max-tokens 9 --enable-thinking")
+            .unwrap();
+    assert_eq!(chat.log_filter, "warn");
+    let Mode::Chat(options) = chat.mode else { panic!("{:?}", chat.mode) };
+    assert_eq!(
+        (options.system.as_deref(), options.sampling.temperature, options.max_tokens),
+        (Some("s"), Some(0.0), Some(9))
+    );
+    assert_eq!(options.template_kwargs["enable_thinking"], true);
+    let Mode::Chat(once) = plan("-m x --prompt hello").unwrap().mode else { panic!() };
+    assert_eq!(once.prompt.as_deref(), Some("hello"));
+    for line in [
+        "-m d -f a.gguf --max-seqs 4 bench gguf -p 16,32 -g 8 -c 1,2",
+        "bench -m d gguf -f a.gguf -p 16,32 -g 8 --max-seqs 4 -c 1,2",
+    ] {
+        let plan = plan(line).unwrap_or_else(|refusal| panic!("{line}: {}", refusal.text()));
+        assert_eq!((plan.load.model.as_str(), plan.load.max_seqs), ("d", 4));
+        let Mode::Bench(bench) = plan.mode else { panic!("{line}") };
+        assert_eq!((bench.prompt_tokens, bench.concurrency), (vec![16, 32], vec![1, 2]));
+    }
+}
+
+#[test]
+fn a_file_names_the_model_and_the_command_line_wins() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[model]\nmodel_id = \"a/b\"\nisq = \"q8_0\"\narch = \"llama\"\n")
+        .unwrap();
+    let line = format!("toml -f {} --isq q4k", file.path().display());
+    let plan = plan(&line).unwrap();
+    assert_eq!((plan.load.model.as_str(), plan.load.gguf_files.len()), ("a/b", 0));
+    assert_eq!(plan.load.isq.map(QuantType::name), Some("Q4_K"));
+    assert!(plan.notes.iter().any(|note| note.contains("arch")));
+}
+
+#[test]
+fn rubbish_in_the_keep_alive_interval_warns() {
+    let words = |value: &str| {
+        ["mistralrs-server", "-m", "x", "--keep-alive-interval", value].map(OsString::from).to_vec()
+    };
+    let of = |value| Cli::parse_words(words(value)).and_then(Plan::try_from).unwrap();
+    let good = of("250");
+    assert!(good.notes.is_empty());
+    assert_eq!(server(good).config.keep_alive, Duration::from_millis(250));
+    for rubbish in ["abc", "", "0", "-5", "1.5"] {
+        let words =
+            [words("1")[..3].to_vec(), vec![format!("--keep-alive-interval={rubbish}").into()]]
+                .concat();
+        let plan = Cli::parse_words(words).and_then(Plan::try_from).unwrap();
+        assert!(plan.notes.iter().any(|note| note.contains("KEEP_ALIVE_INTERVAL")), "{rubbish}");
+        assert_eq!(server(plan).config.keep_alive, Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn help_teaches() {
+    let help = Cli::command().render_long_help().to_string();
+    for word in [
+        "Examples:",
+        "Environment:",
+        "MISTRALRS_API_KEY",
+        "KEEP_ALIVE_INTERVAL",
+        "Server:",
+        "Engine:",
+        "bench",
+        "--cors-origin",
+    ] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}

@@ -1,0 +1,515 @@
+//! One conversation with its commands, the answer in the making and the figures of the last one:
+//! everything both front ends share. Knows no terminal; time comes in with the news.
+
+use super::commands::{self, Command, Input};
+use super::session::{Ask, Session};
+use mistralrs_core::{Delta, FinishReason, RequestError, RequestErrorKind, Usage};
+use std::time::{Duration, Instant};
+
+/// What the chat has to know about the model.
+#[derive(Debug, Clone)]
+pub struct ModelFacts {
+    /// Shown in the status line.
+    pub name: String,
+    /// Most tokens of prompt and answer together.
+    pub context_tokens: usize,
+    /// Without a template the text is only continued.
+    pub has_template: bool,
+}
+
+/// What an input leads to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing.
+    Nothing,
+    /// Something to tell the user.
+    Notice(String),
+    /// Something went wrong; the chat goes on.
+    Problem(String),
+    /// A request to send; its news go to [`Dialog::news`].
+    Ask(Ask),
+    /// Leave.
+    Exit,
+}
+
+/// What came from the engine about the answer in the making.
+#[derive(Debug)]
+pub enum News {
+    /// A piece of it.
+    Delta(Delta),
+    /// It failed.
+    Failed(RequestError),
+    /// The stream ended.
+    Closed,
+}
+
+/// What the news mean for the user.
+#[derive(Debug, PartialEq)]
+pub enum Progress {
+    /// Nothing to show.
+    Nothing,
+    /// More text of the answer.
+    Text(String),
+    /// The answer is complete.
+    Ended(Ending),
+}
+
+/// How an answer ended.
+#[derive(Debug, PartialEq, Default)]
+pub struct Ending {
+    /// It was cut off: show `…`.
+    pub cut_off: bool,
+    /// What to tell the user.
+    pub problem: Option<String>,
+    /// The question, when it was taken back because nothing was answered.
+    pub taken_back: Option<String>,
+}
+
+/// The figures of one answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, from the prefix cache.
+    pub cached_tokens: usize,
+    /// Tokens of the answer.
+    pub completion_tokens: usize,
+    /// From asking to the first token.
+    pub time_to_first_token: Duration,
+    /// From the first token to the last.
+    pub decode_time: Duration,
+}
+
+struct Answer {
+    text: String,
+    asked: Instant,
+    first: Option<Instant>,
+    figures: Figures,
+    finished: Option<FinishReason>,
+}
+
+/// The conversation.
+pub struct Dialog {
+    model: ModelFacts,
+    session: Session,
+    answer: Option<Answer>,
+    last: Option<Figures>,
+    full: bool,
+}
+
+impl Dialog {
+    /// A conversation about to start.
+    pub fn new(model: ModelFacts, session: Session) -> Self {
+        Self { model, session, answer: None, last: None, full: false }
+    }
+
+    /// The first lines the user sees.
+    pub fn greeting(&self) -> String {
+        let mut text = format!(
+            "{} · context {} tokens · /help lists the commands",
+            self.model.name, self.model.context_tokens
+        );
+        if !self.model.has_template {
+            text.push_str(
+                "\nThis model has no chat template: it continues your text instead of answering it. \
+                 /clear starts a new text.",
+            );
+        }
+        text
+    }
+
+    /// The model's facts.
+    pub fn model(&self) -> &ModelFacts {
+        &self.model
+    }
+
+    /// The figures of the answer in the making, else of the last one.
+    pub fn figures(&self) -> Option<Figures> {
+        self.answer
+            .as_ref()
+            .filter(|answer| answer.first.is_some())
+            .map(|it| it.figures.clone())
+            .or(self.last.clone())
+    }
+
+    /// Tokens the conversation takes so far.
+    pub fn context_used(&self) -> usize {
+        self.figures().map_or(0, |figures| figures.prompt_tokens + figures.completion_tokens)
+    }
+
+    /// Understands an input and does what it says.
+    pub fn enter(&mut self, input: &str, now: Instant) -> Outcome {
+        match commands::parse(input) {
+            Input::Empty => Outcome::Nothing,
+            Input::Mistake(text) => Outcome::Problem(text),
+            Input::Command(command) => self.execute(command, now),
+            Input::Say(_) if self.full => Outcome::Problem(self.full_text()),
+            Input::Say(text) => {
+                let ask = self.session.say(&text);
+                self.begin(ask, now)
+            }
+        }
+    }
+
+    /// The same for text that is never a command.
+    pub fn say(&mut self, text: &str, now: Instant) -> Outcome {
+        let ask = self.session.say(text);
+        self.begin(ask, now)
+    }
+
+    /// Takes in what came about the answer in the making.
+    pub fn news(&mut self, news: News, now: Instant) -> Progress {
+        let Some(answer) = &mut self.answer else { return Progress::Nothing };
+        match news {
+            News::Delta(delta) => answer.take(delta, now),
+            News::Failed(error) => Progress::Ended(self.fail(&error)),
+            News::Closed => Progress::Ended(self.end(false)),
+        }
+    }
+
+    /// The user stopped the answer; what there is of it stays in the conversation.
+    pub fn stop(&mut self) -> Ending {
+        self.end(true)
+    }
+
+    /// The figures of the last answer as a block of lines.
+    pub fn statistics(&self) -> Option<String> {
+        let figures = self.last.as_ref()?;
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |it| format!("{it:.1}"));
+        Some(format!(
+            "Stats:\nTime to first token: {:.3} s\nPrompt: {} tokens ({} cached), {} T/s\n\
+             Decode: {} tokens, {} T/s\nContext: {} of {} tokens",
+            figures.time_to_first_token.as_secs_f64(),
+            figures.prompt_tokens,
+            figures.cached_tokens,
+            rate(figures.prompt_rate()),
+            figures.completion_tokens,
+            rate(figures.decode_rate()),
+            self.context_used(),
+            self.model.context_tokens,
+        ))
+    }
+
+    fn execute(&mut self, command: Command, now: Instant) -> Outcome {
+        let sampling = &mut self.session.sampling;
+        match command {
+            Command::Help => Outcome::Notice(commands::help()),
+            Command::Exit => Outcome::Exit,
+            Command::Temperature(value) => {
+                sampling.temperature = Some(value);
+                Outcome::Notice(format!("Temperature is {value}."))
+            }
+            Command::TopK(value) => {
+                sampling.top_k = Some(value);
+                Outcome::Notice(format!("Top-k is {value}."))
+            }
+            Command::TopP(value) => {
+                sampling.top_p = Some(value);
+                Outcome::Notice(format!("Top-p is {value}."))
+            }
+            Command::System(None) => Outcome::Notice(match self.session.system() {
+                Some(text) => format!("System text: {text}"),
+                None => "No system text. Format: /system TEXT.".to_owned(),
+            }),
+            Command::System(Some(text)) => {
+                tracing::debug!(%text, "system text set");
+                self.session.set_system(text);
+                Outcome::Notice("System text set.".to_owned())
+            }
+            Command::Clear => {
+                self.session.clear();
+                self.forget_figures();
+                Outcome::Notice("Conversation cleared.".to_owned())
+            }
+            Command::Undo => match self.session.undo() {
+                Some(text) => {
+                    self.forget_figures();
+                    Outcome::Notice(format!("Forgot: {}", first_line(&text)))
+                }
+                None => Outcome::Problem("There is nothing to undo.".to_owned()),
+            },
+            Command::Retry => match self.session.retry() {
+                Some(ask) => self.begin(ask, now),
+                None => Outcome::Problem("There is nothing to answer again.".to_owned()),
+            },
+            Command::Stats => match self.statistics() {
+                Some(text) => Outcome::Notice(text),
+                None => Outcome::Problem("There is no answer yet.".to_owned()),
+            },
+            Command::Save(file) => match self.session.save(&file) {
+                Ok(()) => {
+                    let count = self.session.messages().len();
+                    Outcome::Notice(format!("Saved {count} messages to {}.", file.display()))
+                }
+                Err(text) => Outcome::Problem(text),
+            },
+            Command::Load(file) => match self.session.load(&file) {
+                Ok(()) => {
+                    self.forget_figures();
+                    let count = self.session.messages().len();
+                    Outcome::Notice(format!("Loaded {count} messages from {}.", file.display()))
+                }
+                Err(text) => Outcome::Problem(text),
+            },
+        }
+    }
+
+    fn begin(&mut self, ask: Ask, now: Instant) -> Outcome {
+        self.full = false;
+        tracing::debug!(?ask, "asking");
+        self.answer = Some(Answer {
+            text: String::new(),
+            asked: now,
+            first: None,
+            figures: Figures::default(),
+            finished: None,
+        });
+        Outcome::Ask(ask)
+    }
+
+    fn end(&mut self, stopped: bool) -> Ending {
+        let Some(answer) = self.answer.take() else { return Ending::default() };
+        let figures = answer.figures;
+        let used = figures.prompt_tokens + figures.completion_tokens;
+        let at_length = answer.finished == Some(FinishReason::Length);
+        self.full = at_length && used >= self.model.context_tokens;
+        let mut ending = Ending { cut_off: at_length || stopped, ..Ending::default() };
+        if answer.text.is_empty() && stopped {
+            ending.taken_back = self.session.take_back();
+        } else {
+            self.session.answered(&answer.text);
+        }
+        if self.full {
+            ending.problem = Some(self.full_text());
+        }
+        if figures.prompt_tokens > 0 {
+            self.last = Some(figures);
+        }
+        ending
+    }
+
+    fn fail(&mut self, error: &RequestError) -> Ending {
+        let begun = self.answer.take().map(|answer| answer.text).filter(|text| !text.is_empty());
+        let cut_off = begun.is_some();
+        let taken_back = match begun {
+            Some(text) => {
+                self.session.answered(&text);
+                None
+            }
+            None => self.session.take_back(),
+        };
+        let mut problem = format!("Error: {error}.");
+        if error.kind() == RequestErrorKind::TooLong {
+            problem = format!(
+                "The conversation no longer fits: {error}. /undo forgets the last question, /clear everything."
+            );
+        }
+        Ending { cut_off, problem: Some(problem), taken_back }
+    }
+
+    fn full_text(&self) -> String {
+        format!(
+            "The context of {} tokens is full. Nothing is dropped by itself: /undo forgets the last \
+             question and its answer, /clear everything.",
+            self.model.context_tokens
+        )
+    }
+
+    fn forget_figures(&mut self) {
+        self.full = false;
+        self.last = None;
+    }
+}
+
+impl Answer {
+    fn take(&mut self, delta: Delta, now: Instant) -> Progress {
+        match delta {
+            Delta::Prompt { prompt_tokens, cached_tokens, .. } => {
+                self.figures.prompt_tokens = prompt_tokens;
+                self.figures.cached_tokens = cached_tokens;
+                Progress::Nothing
+            }
+            Delta::Text { text, token_ids, .. } => {
+                let first = *self.first.get_or_insert(now);
+                self.figures.time_to_first_token = first - self.asked;
+                self.figures.decode_time = now - first;
+                self.figures.completion_tokens += token_ids.len();
+                self.text.push_str(&text);
+                if text.is_empty() { Progress::Nothing } else { Progress::Text(text) }
+            }
+            Delta::Finished { reason, usage, .. } => {
+                self.finished = Some(reason);
+                self.figures = Figures::from(&usage);
+                Progress::Nothing
+            }
+        }
+    }
+}
+
+impl From<&Usage> for Figures {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            cached_tokens: usage.cached_tokens,
+            completion_tokens: usage.completion_tokens,
+            time_to_first_token: usage.time_to_first_token,
+            decode_time: usage.decode_time,
+        }
+    }
+}
+
+impl Figures {
+    /// Prompt tokens computed per second.
+    pub fn prompt_rate(&self) -> Option<f64> {
+        rate(self.prompt_tokens.saturating_sub(self.cached_tokens), self.time_to_first_token)
+    }
+
+    /// Tokens generated per second; the first one belongs to the prompt.
+    pub fn decode_rate(&self) -> Option<f64> {
+        rate(self.completion_tokens.saturating_sub(1), self.decode_time)
+    }
+}
+
+fn rate(tokens: usize, time: Duration) -> Option<f64> {
+    let seconds = time.as_secs_f64();
+    (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mistralrs_core::SamplingParams;
+
+    fn dialog() -> Dialog {
+        let model = ModelFacts { name: "tiny".into(), context_tokens: 20, has_template: true };
+        Dialog::new(model, Session::new(true, None, SamplingParams::default()))
+    }
+
+    fn text(text: &str) -> News {
+        News::Delta(Delta::Text { text: text.into(), token_ids: vec![1], logprobs: Vec::new() })
+    }
+
+    fn prompt(prompt_tokens: usize) -> News {
+        News::Delta(Delta::Prompt {
+            prompt_tokens,
+            cached_tokens: 0,
+            truncated_tokens: 0,
+            logprobs: Vec::new(),
+        })
+    }
+
+    fn finished(reason: FinishReason, prompt_tokens: usize, completion_tokens: usize) -> News {
+        let usage = Usage { prompt_tokens, completion_tokens, ..Usage::default() };
+        News::Delta(Delta::Finished { reason, stop_string: None, usage })
+    }
+
+    fn said(dialog: &Dialog) -> Vec<&'static str> {
+        dialog.session.messages().iter().map(|message| message.role.as_str()).collect()
+    }
+
+    #[test]
+    fn an_answer_from_question_to_figures() {
+        let mut dialog = dialog();
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert!(matches!(dialog.enter("hello", at(0)), Outcome::Ask(Ask::Chat(_))));
+        assert_eq!(dialog.news(prompt(5), at(40)), Progress::Nothing);
+        assert_eq!(dialog.news(text("Hi"), at(50)), Progress::Text("Hi".into()));
+        assert_eq!(dialog.news(text(""), at(60)), Progress::Nothing);
+        dialog.news(text("!"), at(150));
+        let figures = dialog.figures().unwrap();
+        assert_eq!((figures.completion_tokens, figures.time_to_first_token.as_millis()), (3, 50));
+        assert_eq!(figures.decode_rate(), Some(20.0));
+        assert_eq!(dialog.context_used(), 8);
+        dialog.news(finished(FinishReason::Stop, 5, 4), at(160));
+        assert_eq!(dialog.news(News::Closed, at(161)), Progress::Ended(Ending::default()));
+        assert_eq!(dialog.news(News::Closed, at(162)), Progress::Nothing, "late news are nothing");
+        assert_eq!(said(&dialog), ["user", "assistant"]);
+        let statistics = dialog.statistics().unwrap();
+        assert!(
+            statistics.contains("Prompt: 5 tokens") && statistics.contains("Context: 9 of 20"),
+            "{statistics}"
+        );
+    }
+
+    #[test]
+    fn stopping_keeps_what_there_is() {
+        let mut dialog = dialog();
+        dialog.enter("a", Instant::now());
+        dialog.news(text("half"), Instant::now());
+        assert_eq!(dialog.stop(), Ending { cut_off: true, ..Ending::default() });
+        assert_eq!(said(&dialog), ["user", "assistant"]);
+        dialog.enter("b", Instant::now());
+        assert_eq!(dialog.stop().taken_back.as_deref(), Some("b"));
+        assert_eq!(said(&dialog), ["user", "assistant"]);
+        assert_eq!(dialog.stop(), Ending::default());
+    }
+
+    #[test]
+    fn a_full_context_is_told_and_nothing_is_dropped() {
+        let mut dialog = dialog();
+        dialog.enter("a", Instant::now());
+        dialog.news(text("x"), Instant::now());
+        dialog.news(finished(FinishReason::Length, 5, 15), Instant::now());
+        let Progress::Ended(ending) = dialog.news(News::Closed, Instant::now()) else { panic!() };
+        assert!(ending.cut_off && ending.problem.unwrap().contains("/undo"));
+        assert!(
+            matches!(dialog.enter("b", Instant::now()), Outcome::Problem(it) if it.contains("full"))
+        );
+        assert_eq!(said(&dialog), ["user", "assistant"]);
+        assert!(matches!(dialog.enter("/undo", Instant::now()), Outcome::Notice(_)));
+        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(_)));
+    }
+
+    #[test]
+    fn an_answer_cut_by_its_own_limit_leaves_the_context_open() {
+        let mut dialog = dialog();
+        dialog.enter("a", Instant::now());
+        dialog.news(finished(FinishReason::Length, 5, 5), Instant::now());
+        let Progress::Ended(ending) = dialog.news(News::Closed, Instant::now()) else { panic!() };
+        assert_eq!(ending, Ending { cut_off: true, ..Ending::default() });
+        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(_)));
+    }
+
+    #[test]
+    fn errors_take_the_question_back() {
+        let mut dialog = dialog();
+        dialog.enter("a", Instant::now());
+        let error = RequestError::TooLong { prompt_tokens: 30, limit: 20 };
+        let Progress::Ended(ending) = dialog.news(News::Failed(error), Instant::now()) else {
+            panic!()
+        };
+        assert_eq!(ending.taken_back.as_deref(), Some("a"));
+        assert!(ending.problem.unwrap().contains("/clear"));
+        assert!(said(&dialog).is_empty());
+        dialog.enter("b", Instant::now());
+        dialog.news(text("x"), Instant::now());
+        let Progress::Ended(ending) =
+            dialog.news(News::Failed(RequestError::Shutdown), Instant::now())
+        else {
+            panic!()
+        };
+        assert!(ending.taken_back.is_none() && ending.cut_off);
+        assert_eq!(said(&dialog), ["user", "assistant"]);
+    }
+
+    #[test]
+    fn commands_change_the_next_request() {
+        let mut dialog = dialog();
+        for line in ["/temperature 0.5", "\\topk 7", "/topp 0.9", "\\system Be brief."] {
+            assert!(matches!(dialog.enter(line, Instant::now()), Outcome::Notice(_)), "{line}");
+        }
+        let Outcome::Ask(Ask::Chat(request)) = dialog.enter("x", Instant::now()) else { panic!() };
+        let sampling = &request.options.sampling;
+        assert_eq!(
+            (sampling.temperature, sampling.top_k, sampling.top_p),
+            (Some(0.5), Some(7), Some(0.9))
+        );
+        assert_eq!(request.messages[0].role.as_str(), "system");
+        assert!(matches!(dialog.enter("/exit", Instant::now()), Outcome::Exit));
+    }
+}

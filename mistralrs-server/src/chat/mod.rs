@@ -1,0 +1,186 @@
+//! Terminal chat. Talks to an [`Llm`] and to the terminal; knows no HTTP, no arguments, no environment.
+
+mod answer;
+mod app;
+mod commands;
+mod dialog;
+mod editor;
+mod history;
+mod lines;
+mod markdown;
+mod session;
+mod signals;
+mod surface;
+mod tui;
+mod view;
+mod width;
+
+pub use history::history_path;
+
+use answer::Responder;
+use app::App;
+use dialog::{Dialog, ModelFacts, Outcome};
+use futures::StreamExt as _;
+use history::History;
+use mistralrs_core::{Delta, Llm, SamplingParams};
+use session::Session;
+use signals::Signal;
+use std::io::{BufReader, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How the chat starts. `ChatOptions::default()` is a fresh conversation in whatever mode fits the terminal.
+#[derive(Debug, Clone, Default)]
+pub struct ChatOptions {
+    /// Answer this once (only the answer on standard output) and return.
+    pub prompt: Option<String>,
+    /// The system text the conversation starts with.
+    pub system: Option<String>,
+    /// Sampling asked for on the command line; fields set here win over the model's and the chat's own.
+    pub sampling: SamplingParams,
+    /// Most tokens per answer; `None` = as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// Further variables for the template, such as `enable_thinking`.
+    pub template_kwargs: serde_json::Map<String, serde_json::Value>,
+    /// Where the input history lives; `None` = it is not kept. See [`history_path`].
+    pub history_file: Option<PathBuf>,
+    /// Line mode even on a terminal (`TERM=dumb`).
+    pub plain: bool,
+}
+
+/// Runs the chat until the user leaves or the input ends. Blocks: call it outside of an async runtime.
+/// On a terminal nothing else may write to it meanwhile: keep the log away from standard error.
+///
+/// # Errors
+/// When the terminal cannot be used, and, with [`ChatOptions::prompt`], when there is no answer.
+pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
+    let info = llm.info();
+    let model = ModelFacts {
+        name: info
+            .id
+            .rsplit(['/', '\\'])
+            .find(|part| !part.is_empty())
+            .unwrap_or(&info.id)
+            .to_owned(),
+        context_tokens: info.max_sequence_length,
+        has_template: info.has_chat_template,
+    };
+    let sampling = session::start_sampling(&options.sampling, llm.sampling_defaults());
+    let session = Session::new(model.has_template, options.system, sampling)
+        .with_limits(options.max_tokens, options.template_kwargs);
+    let mut dialog = Dialog::new(model, session);
+    let responder: Arc<dyn Responder> = Arc::new(llm);
+    if let Some(prompt) = options.prompt {
+        let mut out = std::io::stdout();
+        let safe = out.is_terminal();
+        return once(&mut dialog, &*responder, &prompt, safe, &mut out);
+    }
+    let stdin = std::io::stdin();
+    if options.plain || !stdin.is_terminal() || !std::io::stdout().is_terminal() {
+        let channels = lines::read_lines(|| Box::new(BufReader::new(std::io::stdin())))?;
+        let sender = channels.0.clone();
+        signals::listen(move |signal| {
+            sender
+                .send(match signal {
+                    Signal::Interrupt => lines::Event::Interrupt,
+                    Signal::Terminate => lines::Event::Terminate,
+                })
+                .is_ok()
+        })?;
+        let quiet_input = !stdin.is_terminal();
+        return closed_is_fine(lines::run(
+            dialog,
+            responder,
+            channels,
+            &mut std::io::stdout(),
+            quiet_input,
+        ));
+    }
+    let (history, warning) = History::open(options.history_file);
+    let app = move |width| App::new(dialog, history, warning.as_deref(), width);
+    Ok(tui::run(app, responder)?)
+}
+
+/// Answers one question; only the answer goes to `out`.
+fn once(
+    dialog: &mut Dialog,
+    responder: &dyn Responder,
+    prompt: &str,
+    safe: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let Outcome::Ask(ask) = dialog.say(prompt, Instant::now()) else { return Ok(()) };
+    let mut answer = responder.respond(ask)?;
+    let mut ends_line = false;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    while let Some(delta) = runtime.block_on(answer.next()) {
+        let Delta::Text { text, .. } = delta? else { continue };
+        if text.is_empty() {
+            continue;
+        }
+        ends_line = text.ends_with('\n');
+        let text = if safe { width::harmless(&text) } else { text };
+        write!(out, "{text}")?;
+        out.flush()?;
+    }
+    if !ends_line {
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Whoever read our output has gone: an end like any other.
+fn closed_is_fine(result: std::io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use answer::Answer;
+    use mistralrs_core::RequestError;
+
+    struct Fixed(Vec<Result<&'static str, RequestError>>);
+
+    impl Responder for Fixed {
+        fn respond(&self, _: session::Ask) -> Result<Answer, RequestError> {
+            let deltas: Vec<_> = self
+                .0
+                .iter()
+                .cloned()
+                .map(|it| {
+                    it.map(|text| Delta::Text {
+                        text: text.into(),
+                        token_ids: vec![1],
+                        logprobs: vec![],
+                    })
+                })
+                .collect();
+            Ok(futures::stream::iter(deltas).boxed())
+        }
+    }
+
+    fn answer(
+        pieces: Vec<Result<&'static str, RequestError>>,
+        safe: bool,
+    ) -> anyhow::Result<String> {
+        let model = ModelFacts { name: "x".into(), context_tokens: 9, has_template: true };
+        let mut dialog = Dialog::new(model, Session::new(true, None, SamplingParams::default()));
+        let mut out = Vec::new();
+        once(&mut dialog, &Fixed(pieces), "/help is only text here", safe, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn one_answer_and_nothing_else() {
+        assert_eq!(answer(vec![Ok("a"), Ok(" b")], true).unwrap(), "a b\n");
+        assert_eq!(answer(vec![Ok("a\n"), Ok("")], true).unwrap(), "a\n");
+        assert_eq!(answer(vec![Ok("\u{1b}[2J")], false).unwrap(), "\u{1b}[2J\n");
+        assert!(!answer(vec![Ok("\u{1b}[2J")], true).unwrap().contains('\u{1b}'));
+        assert!(answer(vec![Ok("a"), Err(RequestError::Shutdown)], true).is_err());
+    }
+}

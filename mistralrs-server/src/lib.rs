@@ -1,0 +1,81 @@
+//! The OpenAI-compatible server, the terminal chat and the benchmark over one [`mistralrs_core::Llm`].
+//!
+//! The only crate that knows HTTP, JSON wire names, the command line and the environment.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod args;
+pub mod auth;
+pub mod bench;
+pub mod chat;
+pub mod error;
+pub mod extract;
+pub mod metrics;
+pub mod model;
+pub mod openai;
+pub mod openapi;
+pub mod request_log;
+pub mod routes;
+pub mod serve;
+pub mod stream;
+
+use anyhow::Context;
+use args::{Mode, Plan};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Human-readable lines on standard error.
+pub fn start_logging(plan: &Plan) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&plan.log_filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // Fails only if somebody was faster; then there is a log already.
+    let _ = lines.try_init();
+    for note in &plan.notes {
+        tracing::warn!("{note}");
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Whatever ended the program.
+pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
+    if let Some(threads) = plan.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
+    }
+    let load = plan.load;
+    match plan.mode {
+        Mode::Bench(args) => {
+            bench::run(&args, load, started, |load| Ok(mistralrs_core::Llm::load(load)?))
+        }
+        Mode::Chat(options) => {
+            let model = load.model.clone();
+            let llm = mistralrs_core::Llm::load(load)
+                .with_context(|| format!("cannot load `{model}`"))?;
+            chat::run(llm, options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Mode::Serve(server) => {
+            let log = server
+                .log
+                .as_deref()
+                .map(request_log::RequestLog::open)
+                .transpose()
+                .context("--log")?;
+            let app = Arc::new(app::AppState::new(server.config, log));
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let served = runtime.block_on(async {
+                let listener = serve::bind(server.serve.address).await?;
+                serve::run(app, load, listener, server.serve.drain, serve::stop_signal()).await
+            });
+            // A load that was interrupted still blocks its thread: do not wait for it.
+            runtime.shutdown_background();
+            served.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! `/v1/chat/completions`: the request, the answer and its chunks.
+
+use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, warn_no_effect};
+use super::message::Messages;
+use super::response::{ChatLogprobs, Head, UsageBody};
+use super::values::{Count, Present};
+use super::{Limits, response};
+use crate::error::ApiError;
+use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening};
+use mistralrs_core::request::TokenLogprobs;
+use mistralrs_core::{ChatRequest, FinishReason};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What a chat request has beyond [`GenerateBody`].
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub struct ChatBody {
+    /// The conversation so far.
+    pub messages: Messages,
+    /// Give the log-probability of every token.
+    pub logprobs: Option<bool>,
+    /// And of this many best ones, 0 to 20.
+    pub top_logprobs: Option<Count>,
+    /// Further variables for the chat template.
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// The variable `enable_thinking` of the chat template.
+    pub enable_thinking: Option<bool>,
+    /// `{"type": "text"}`; other kinds are not supported yet.
+    #[schema(value_type = Option<Object>)]
+    pub response_format: Option<Value>,
+    /// Not supported yet.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub tools: Option<Value>,
+    /// `none` or `auto`.
+    #[schema(value_type = Option<String>)]
+    pub tool_choice: Option<Value>,
+    /// `["text"]`.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub modalities: Option<Value>,
+    /// Not supported yet.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub functions: Option<Value>,
+    /// Not supported yet.
+    #[schema(value_type = Option<String>)]
+    pub function_call: Option<Value>,
+    /// Not supported.
+    pub audio: Option<Present>,
+    /// Not supported yet.
+    pub web_search_options: Option<Present>,
+    /// Has no effect.
+    pub parallel_tool_calls: Option<Present>,
+    /// Has no effect.
+    pub prediction: Option<Present>,
+    /// Has no effect.
+    pub reasoning_effort: Option<Present>,
+    /// Has no effect.
+    pub verbosity: Option<Present>,
+}
+
+/// The whole request.
+#[derive(ToSchema)]
+pub struct ChatCompletionRequest {
+    #[schema(inline)]
+    #[serde(flatten)]
+    _chat: ChatBody,
+    #[schema(inline)]
+    #[serde(flatten)]
+    _generate: GenerateBody,
+}
+
+/// A checked chat request.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// For the engine.
+    pub request: ChatRequest,
+    /// How to answer. Its options are those of the request.
+    pub generate: Generate,
+}
+
+impl ChatBody {
+    /// Checks the form and translates. What has no effect is added to `warnings`.
+    ///
+    /// # Errors
+    /// [`ApiError`] naming the field.
+    pub fn into_core(
+        self,
+        generate: GenerateBody,
+        limits: &Limits,
+        warnings: &mut Vec<String>,
+    ) -> Result<Chat, ApiError> {
+        self.refuse_unsupported()?;
+        let no_effect = [
+            ("parallel_tool_calls", self.parallel_tool_calls),
+            ("prediction", self.prediction),
+            ("reasoning_effort", self.reasoning_effort),
+            ("verbosity", self.verbosity),
+        ];
+        warn_no_effect(&no_effect, warnings);
+        let mut generate = generate.into_core(limits, warnings)?;
+        generate.options.logprobs = self.top_logprobs()?;
+        let mut template_kwargs = self.chat_template_kwargs.unwrap_or_default();
+        if let Some(thinking) = self.enable_thinking {
+            template_kwargs.insert("enable_thinking".to_owned(), Value::Bool(thinking));
+        }
+        let messages = self.messages.into_core()?;
+        let options = generate.options.clone();
+        Ok(Chat {
+            request: ChatRequest { messages, tools: Vec::new(), template_kwargs, options },
+            generate,
+        })
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), ApiError> {
+        let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+        let is_word = |value: &Value, words: &[&str]| {
+            value.as_str().is_some_and(|word| words.contains(&word))
+        };
+        let refused = [
+            ("tools", self.tools.as_ref().is_some_and(|tools| !is_empty(tools))),
+            (
+                "tool_choice",
+                self.tool_choice.as_ref().is_some_and(|choice| !is_word(choice, &["none", "auto"])),
+            ),
+            ("functions", self.functions.as_ref().is_some_and(|functions| !is_empty(functions))),
+            (
+                "function_call",
+                self.function_call.as_ref().is_some_and(|call| !is_word(call, &["none", "auto"])),
+            ),
+            (
+                "response_format",
+                self.response_format.as_ref().is_some_and(|format| format["type"] != "text"),
+            ),
+            (
+                "modalities",
+                self.modalities.as_ref().is_some_and(|list| *list != serde_json::json!(["text"])),
+            ),
+            ("audio", self.audio.is_some()),
+            ("web_search_options", self.web_search_options.is_some()),
+        ];
+        match refused.iter().find(|(_, refused)| *refused) {
+            None => Ok(()),
+            Some((field, _)) => Err(ApiError::unsupported(
+                field,
+                format!("`{field}` with this value is not supported yet"),
+            )),
+        }
+    }
+
+    fn top_logprobs(&self) -> Result<Option<usize>, ApiError> {
+        match (self.logprobs.unwrap_or(false), self.top_logprobs.map(|top| top.0)) {
+            (false, None | Some(0)) => Ok(None),
+            (false, Some(_)) => {
+                Err(ApiError::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"))
+            }
+            (true, Some(top)) if top > MAX_TOP_LOGPROBS => Err(ApiError::invalid(
+                "top_logprobs",
+                format!("`top_logprobs` is {top}; it has to be 0 to {MAX_TOP_LOGPROBS}"),
+            )),
+            (true, top) => Ok(Some(top.unwrap_or(0))),
+        }
+    }
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ChatCompletionResponse {
+    /// Identifies the answer.
+    pub id: String,
+    /// `chat.completion`
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The model that answered.
+    pub model: String,
+    /// Changes when the same seed may give another answer.
+    pub system_fingerprint: String,
+    /// One per answer asked for.
+    pub choices: Vec<ChatChoice>,
+    /// Token counts.
+    pub usage: UsageBody,
+    /// What was ignored, clamped or overridden.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ChatChoice {
+    /// Its place among `n`.
+    pub index: usize,
+    /// The answer.
+    pub message: AssistantMessage,
+    /// If asked for.
+    pub logprobs: Option<ChatLogprobs>,
+    /// `stop` or `length`.
+    pub finish_reason: &'static str,
+}
+
+/// What the model said.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AssistantMessage {
+    /// `assistant`
+    pub role: &'static str,
+    /// The text.
+    pub content: String,
+    /// Always `null`: there is no separate channel for refusals.
+    pub refusal: Option<String>,
+}
+
+/// One event of a stream.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ChatCompletionChunk {
+    /// The same in all chunks of an answer.
+    pub id: String,
+    /// `chat.completion.chunk`
+    pub object: &'static str,
+    /// Seconds since 1970, the same in all chunks.
+    pub created: u64,
+    /// The model that answers.
+    pub model: String,
+    /// As in the whole answer.
+    pub system_fingerprint: String,
+    /// One, or none in the chunk with the token counts.
+    pub choices: Vec<ChunkChoice>,
+    /// With `stream_options.include_usage`: `null` but in the last chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<UsageBody>)]
+    pub usage: Option<Option<UsageBody>>,
+    /// What was ignored, clamped or overridden; in the first or last chunk.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A piece of one answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ChunkChoice {
+    /// Its place among `n`.
+    pub index: usize,
+    /// What is new.
+    pub delta: ChunkDelta,
+    /// If asked for: those of the tokens in this chunk.
+    pub logprobs: Option<ChatLogprobs>,
+    /// `stop` or `length` in the last chunk of an answer.
+    pub finish_reason: Option<&'static str>,
+}
+
+/// What is new.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
+pub struct ChunkDelta {
+    /// `assistant`, in the first chunk of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
+    /// Text to append.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+}
+
+/// Writes chat answers.
+#[derive(Debug, Clone)]
+pub struct ChatDialect {
+    /// What all chunks share.
+    pub head: Head,
+    /// Whether log-probabilities were asked for.
+    pub logprobs: bool,
+}
+
+impl ChatDialect {
+    fn chunk(&self, choice: Option<ChunkChoice>) -> ChatCompletionChunk {
+        ChatCompletionChunk {
+            id: self.head.id.clone(),
+            object: "chat.completion.chunk",
+            created: self.head.created,
+            model: self.head.model.clone(),
+            system_fingerprint: self.head.system_fingerprint.clone(),
+            choices: choice.into_iter().collect(),
+            usage: self.head.include_usage.then_some(None),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn choice(index: usize, delta: ChunkDelta) -> ChunkChoice {
+        ChunkChoice { index, delta, logprobs: None, finish_reason: None }
+    }
+
+    fn logprobs(&self, tokens: &[TokenLogprobs]) -> Option<ChatLogprobs> {
+        self.logprobs.then(|| ChatLogprobs::from_core(tokens))
+    }
+
+    /// The whole answer.
+    pub fn response(&self, answer: Answer, warnings: Vec<String>) -> ChatCompletionResponse {
+        let usage = response::usage(&answer.choices);
+        let choice = |(index, choice): (usize, ChoiceAnswer)| ChatChoice {
+            index,
+            logprobs: self.logprobs(&choice.tokens),
+            finish_reason: response::finish_reason(choice.reason),
+            message: AssistantMessage { role: "assistant", content: choice.text, refusal: None },
+        };
+        ChatCompletionResponse {
+            id: self.head.id.clone(),
+            object: "chat.completion",
+            created: self.head.created,
+            model: self.head.model.clone(),
+            system_fingerprint: self.head.system_fingerprint.clone(),
+            choices: answer.choices.into_iter().enumerate().map(choice).collect(),
+            usage,
+            warnings,
+        }
+    }
+}
+
+impl Dialect for ChatDialect {
+    fn open(&mut self, opening: Opening<'_>) -> Vec<String> {
+        let delta = ChunkDelta { role: Some("assistant"), content: Some(String::new()) };
+        let mut chunk = self.chunk(Some(Self::choice(opening.choice, delta)));
+        chunk.warnings = opening.warnings;
+        response::json(&chunk)
+    }
+
+    fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String> {
+        let delta = ChunkDelta { role: None, content: Some(text) };
+        let logprobs = self.logprobs(tokens);
+        response::json(&self.chunk(Some(ChunkChoice { logprobs, ..Self::choice(choice, delta) })))
+    }
+
+    fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
+        let finish_reason = Some(response::finish_reason(reason));
+        let end = ChunkChoice { finish_reason, ..Self::choice(choice, ChunkDelta::default()) };
+        response::json(&self.chunk(Some(end)))
+    }
+
+    fn usage(&mut self, usage: UsageBody) -> Vec<String> {
+        if !self.head.include_usage {
+            return Vec::new();
+        }
+        let mut chunk = self.chunk(None);
+        chunk.usage = Some(Some(usage));
+        response::json(&chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMITS: Limits = Limits { max_n: 4, max_choices: 8, context_tokens: 100, vocab_size: 50 };
+
+    fn read(mut body: Value) -> Result<(Chat, Vec<String>), ApiError> {
+        if body.get("messages").is_none() {
+            body["messages"] = json!("hi");
+        }
+        let generate = serde_json::from_value(body.clone()).unwrap();
+        let chat: ChatBody = serde_json::from_value(body).unwrap();
+        let mut warnings = Vec::new();
+        let chat = chat.into_core(generate, &LIMITS, &mut warnings)?;
+        Ok((chat, warnings))
+    }
+
+    #[test]
+    fn log_probabilities() {
+        let asked = |body| read(body).unwrap().0.request.options.logprobs;
+        assert_eq!(asked(json!({})), None);
+        assert_eq!(asked(json!({"logprobs": true})), Some(0));
+        assert_eq!(asked(json!({"logprobs": true, "top_logprobs": 20})), Some(20));
+        for body in [json!({"top_logprobs": 1}), json!({"logprobs": true, "top_logprobs": 21})] {
+            assert_eq!(read(body).map(|_| ()).unwrap_err().field(), Some("top_logprobs"));
+        }
+    }
+
+    #[test]
+    fn thinking_and_other_template_variables() {
+        let (chat, _) =
+            read(json!({"chat_template_kwargs": {"a": 1}, "enable_thinking": false})).unwrap();
+        assert_eq!(
+            Value::Object(chat.request.template_kwargs),
+            json!({"a": 1, "enable_thinking": false})
+        );
+    }
+
+    #[test]
+    fn harmless_forms_of_unsupported_fields_pass() {
+        let (_, warnings) = read(json!({
+            "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "modalities": ["text"],
+            "functions": [], "function_call": "none", "reasoning_effort": "low"
+        }))
+        .unwrap();
+        assert_eq!(warnings, ["`reasoning_effort` has no effect here"]);
+    }
+
+    #[test]
+    fn unsupported_fields_are_refused_by_name() {
+        let table = [
+            (json!({"tools": [{"type": "function"}]}), "tools"),
+            (json!({"tools": 5}), "tools"),
+            (json!({"tool_choice": "required"}), "tool_choice"),
+            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"response_format": "text"}), "response_format"),
+            (json!({"modalities": ["audio"]}), "modalities"),
+            (json!({"audio": {}}), "audio"),
+            (json!({"web_search_options": {}}), "web_search_options"),
+            (json!({"functions": [{}]}), "functions"),
+        ];
+        for (body, field) in table {
+            let error = read(body.clone()).map(|_| ()).expect_err(&body.to_string());
+            assert_eq!(
+                (error.field(), error.code()),
+                (Some(field), Some("unsupported_parameter")),
+                "{body}"
+            );
+        }
+    }
+}

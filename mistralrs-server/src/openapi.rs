@@ -1,0 +1,33 @@
+//! The OpenAPI document, made from the wire types, and a page that shows it without the network.
+
+use crate::error::ErrorResponse;
+use crate::openai::chat::ChatCompletionChunk;
+use crate::routes::{chat, completions, health, models, tokenize};
+use axum::Json;
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Response};
+use utoipa::OpenApi;
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "mistralrs-server", description = "Large language models over an OpenAI-compatible API"),
+    paths(
+        chat::chat_completions, completions::completions, models::list, models::one, tokenize::tokenize,
+        tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics
+    ),
+    components(schemas(ChatCompletionChunk, ErrorResponse)),
+    tags((name = "generation"), (name = "models"), (name = "text"), (name = "service"))
+)]
+pub struct Document;
+
+/// `GET /openapi.json`.
+pub async fn document() -> Response {
+    Json(Document::openapi()).into_response()
+}
+
+/// `GET /docs`. The page loads nothing but the document of the same server.
+pub async fn page() -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("docs.html"))).into_response()
+}

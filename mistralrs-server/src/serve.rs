@@ -1,0 +1,241 @@
+//! Port, connections, loading in the background, and the way out: the life of the server.
+
+use crate::app::{self, AppState};
+use crate::model::LoadedModel;
+use anyhow::Context;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mistralrs_core::{Llm, LoadError, LoadOptions};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
+
+/// A client has this long for a request's head, and may keep an idle connection this long.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Connections beyond this many wait to be accepted.
+const MAX_CONNECTIONS: usize = 4096;
+/// After the engine has ended, what is left to write gets this long.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Where and how long.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Address and port; port 0 = any free one.
+    pub address: SocketAddr,
+    /// How long running requests may take to finish once the server is told to stop.
+    pub drain: Duration,
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// When it cannot be opened.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address} (--serve-ip, --port)"))
+}
+
+/// Loads the model while the port is already open, answers until `stop` completes, then drains.
+///
+/// # Errors
+/// When the model cannot be loaded.
+pub async fn run(
+    app: Arc<AppState>,
+    load: LoadOptions,
+    listener: TcpListener,
+    drain_limit: Duration,
+    stop: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    tracing::info!("listening on http://{address}; loading {}", load.model);
+    let (close, closing) = watch::channel(false);
+    let accepting = tokio::spawn(accept(listener, app::router(Arc::clone(&app)), closing));
+    let model = load.model.clone();
+    tokio::pin!(stop);
+    let loaded = tokio::select! {
+        () = &mut stop => None,
+        loaded = load_model(Arc::clone(&app), load) => Some(loaded),
+    };
+    let outcome = match loaded {
+        None => Ok(()),
+        Some(Err(error)) => {
+            Err(anyhow::Error::new(error).context(format!("cannot load `{model}`")))
+        }
+        Some(Ok(())) => {
+            announce(&app, address);
+            stop.await;
+            Ok(())
+        }
+    };
+    drain(&app, &close, drain_limit).await;
+    accepting.abort();
+    outcome
+}
+
+/// Blocks a thread of its own, not one that serves.
+async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), LoadError> {
+    let watched = Arc::clone(&app);
+    let report = mistralrs_core::loading::progress::Progress::callback(move |event| {
+        watched.model.report(event)
+    });
+    load.progress = load.progress.and(report);
+    let name = app.config.model_name.clone();
+    let model = load.model.clone();
+    let loaded = tokio::task::spawn_blocking(move || Llm::load(load)).await;
+    let loaded = loaded.unwrap_or_else(|error| {
+        Err(LoadError::NotFound { model, reason: format!("loading panicked: {error}") })
+    });
+    match loaded {
+        Ok(llm) => {
+            app.model.set_ready(LoadedModel::new(llm, name));
+            Ok(())
+        }
+        Err(error) => {
+            app.model.set_failed();
+            Err(error)
+        }
+    }
+}
+
+fn announce(app: &AppState, address: SocketAddr) {
+    let Some(model) = app.model.loaded() else {
+        return;
+    };
+    let info = model.llm.info();
+    tracing::info!(
+        "ready: {} ({}, {:.1} M weights as {}, {:.1} MB, context {} tokens)",
+        model.name,
+        info.architecture,
+        millions(info.num_parameters),
+        info.weight_types,
+        millions(info.weight_bytes),
+        info.max_sequence_length
+    );
+    let (route, body) = if info.has_chat_template {
+        ("chat/completions", r#"{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":64}"#)
+    } else {
+        tracing::info!(
+            "this model has no chat template: use /v1/completions, or give one with --chat-template"
+        );
+        ("completions", r#"{"prompt":"Once upon a time","max_tokens":64}"#)
+    };
+    let key = if app.config.api_keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
+    tracing::info!(
+        "try: curl http://{address}/v1/{route} -H 'Content-Type: application/json'{key} -d '{body}'  (docs: http://{address}/docs)"
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number for people")]
+fn millions(n: u64) -> f64 {
+    n as f64 / 1e6
+}
+
+/// Accepts until told to close; then every connection finishes its request and goes.
+async fn accept(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closing.wait_for(|close| *close) => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let (router, closing) = (router.clone(), closing.clone());
+                tokio::spawn(async move {
+                    connection(socket, router, closing).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(socket: TcpStream, router: Router, mut closing: watch::Receiver<bool>) {
+    // Small events have to leave at once.
+    let _ = socket.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move { router.oneshot(request).await as Result<Response<_>, Infallible> }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let serving = http.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        _ = closing.wait_for(|close| *close) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection: {error}");
+    }
+}
+
+/// No new connections; running requests may finish; then the engine ends.
+async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration) {
+    let _ = close.send(true);
+    let Some(model) = app.model.loaded() else {
+        return;
+    };
+    let gone = || async { close.closed().await };
+    if close.receiver_count() > 0 {
+        tracing::info!(
+            "stopping: waiting up to {} s for running requests (again Ctrl-C: at once)",
+            limit.as_secs()
+        );
+        if tokio::time::timeout(limit, gone()).await.is_err() {
+            tracing::warn!("running requests were ended after {} s", limit.as_secs());
+        }
+    }
+    let llm = model.llm.clone();
+    let _ = tokio::task::spawn_blocking(move || llm.shutdown()).await;
+    let _ = tokio::time::timeout(FLUSH, gone()).await;
+}
+
+/// Completes at the first SIGTERM or Ctrl-C; the second one ends the process.
+pub async fn stop_signal() {
+    signal().await;
+    tokio::spawn(async {
+        signal().await;
+        std::process::exit(130);
+    });
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,345 @@
+//! Deltas of one or several answers → server-sent events, or one whole answer: one path, two endings.
+//!
+//! Generic over the stream of deltas; knows neither the engine nor a wire format (see [`Dialect`]).
+//! Dropping a [`Choices`] drops the generations in it, which cancels them.
+
+use crate::error::ApiError;
+use crate::metrics::{Meter, Outcome};
+use crate::openai::response::{self, UsageBody};
+use futures::stream::{BoxStream, SelectAll, Stream, StreamExt, select_all, unfold};
+use mistralrs_core::request::TokenLogprobs;
+use mistralrs_core::{Delta, FinishReason, RequestError, Usage};
+use std::collections::VecDeque;
+
+/// One piece, and the answer it belongs to.
+type Event = (usize, Result<Delta, RequestError>);
+
+/// The deltas of all answers of a request, as they come.
+pub struct Choices {
+    events: SelectAll<BoxStream<'static, Event>>,
+    /// Read ahead by [`Choices::read_prompts`].
+    ahead: VecDeque<Result<(usize, Delta), ApiError>>,
+    /// Answers that are not finished.
+    open: usize,
+    total: usize,
+    /// Answers to each prompt.
+    per_prompt: usize,
+    meter: Meter,
+}
+
+/// What is told about a request beside its answer.
+#[derive(Debug, Clone, Default)]
+pub struct Notes {
+    /// Found in the request itself.
+    pub warnings: Vec<String>,
+    /// Most tokens asked for.
+    pub max_tokens: Option<usize>,
+    /// The model's context in tokens.
+    pub context_tokens: usize,
+    /// A warning is an error.
+    pub strict: bool,
+}
+
+impl Choices {
+    /// Answers in order of their index: all of the first prompt, then all of the second.
+    pub fn new<S>(answers: Vec<S>, per_prompt: usize, meter: Meter) -> Self
+    where
+        S: Stream<Item = Result<Delta, RequestError>> + Send + 'static,
+    {
+        let total = answers.len();
+        let tagged = answers
+            .into_iter()
+            .enumerate()
+            .map(|(i, deltas)| deltas.map(move |delta| (i, delta)).boxed());
+        Self {
+            events: select_all(tagged),
+            ahead: VecDeque::new(),
+            open: total,
+            total,
+            per_prompt,
+            meter,
+        }
+    }
+
+    fn first_of_prompt(&self, choice: usize) -> bool {
+        choice.checked_rem(self.per_prompt).unwrap_or(0) == 0
+    }
+
+    /// The next piece; `None` when all answers are finished. After an error there is nothing more.
+    async fn next(&mut self) -> Option<Result<(usize, Delta), ApiError>> {
+        if let Some(event) = self.ahead.pop_front() {
+            return Some(event);
+        }
+        if self.open == 0 {
+            return None;
+        }
+        let error = match self.events.next().await {
+            Some((choice, Ok(delta))) => {
+                self.meter.observe(choice, &delta);
+                if matches!(delta, Delta::Finished { .. }) {
+                    self.open -= 1;
+                }
+                return Some(Ok((choice, delta)));
+            }
+            Some((_, Err(error))) => ApiError::from(error),
+            // The engine is gone without a word.
+            None => ApiError::internal(),
+        };
+        self.stop();
+        Some(Err(error))
+    }
+
+    /// Cancels what is still running.
+    fn stop(&mut self) {
+        self.meter.end(Outcome::Failed);
+        self.events.clear();
+        self.open = 0;
+    }
+
+    /// Waits until every prompt is computed, so that what is found out there can still be a status.
+    ///
+    /// # Errors
+    /// Whatever came instead.
+    pub async fn read_prompts(&mut self, notes: &mut Notes) -> Result<(), ApiError> {
+        let mut ahead = VecDeque::new();
+        let mut missing = self.total;
+        while missing > 0 {
+            match self.next().await {
+                None => break,
+                Some(Err(error)) => return Err(error),
+                Some(Ok((choice, delta))) => {
+                    if let Delta::Prompt { prompt_tokens, truncated_tokens, .. } = &delta {
+                        missing -= 1;
+                        notes.at_prompt(*prompt_tokens, *truncated_tokens)?;
+                    }
+                    ahead.push_back(Ok((choice, delta)));
+                }
+            }
+        }
+        self.ahead = ahead;
+        Ok(())
+    }
+}
+
+impl Drop for Choices {
+    fn drop(&mut self) {
+        self.meter.end(if self.open == 0 { Outcome::Answered } else { Outcome::Cancelled });
+    }
+}
+
+impl Notes {
+    /// What the length of a prompt gives reason to say.
+    fn at_prompt(
+        &self,
+        prompt_tokens: usize,
+        truncated_tokens: usize,
+    ) -> Result<Vec<String>, ApiError> {
+        let mut warnings = Vec::new();
+        if truncated_tokens > 0 {
+            warnings.push(format!(
+                "the first {truncated_tokens} tokens of the prompt were cut (`truncate_sequence`)"
+            ));
+        }
+        let room = self.context_tokens.saturating_sub(prompt_tokens);
+        if let Some(asked) = self.max_tokens.filter(|&asked| asked > room) {
+            warnings.push(format!(
+                "`max_tokens` was clamped from {asked} to {room}: the prompt has {prompt_tokens} of the context's {} tokens",
+                self.context_tokens
+            ));
+        }
+        if self.strict && !warnings.is_empty() {
+            Err(ApiError::strict(&warnings))
+        } else {
+            Ok(warnings)
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// In order of their index.
+    pub choices: Vec<ChoiceAnswer>,
+}
+
+/// One of the answers to a prompt.
+#[derive(Debug, Clone)]
+pub struct ChoiceAnswer {
+    /// Whether its prompt's tokens are to be counted.
+    pub first_of_prompt: bool,
+    /// If asked for: one per token of the prompt.
+    pub prompt_logprobs: Vec<Option<TokenLogprobs>>,
+    /// The text.
+    pub text: String,
+    /// If asked for: one per token of the answer.
+    pub tokens: Vec<TokenLogprobs>,
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl ChoiceAnswer {
+    fn empty(first_of_prompt: bool) -> Self {
+        Self {
+            first_of_prompt,
+            prompt_logprobs: Vec::new(),
+            text: String::new(),
+            tokens: Vec::new(),
+            reason: FinishReason::Stop,
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// The first ending: waits for everything. Returns the answer and all warnings.
+///
+/// # Errors
+/// The first error of any answer; the others are cancelled.
+pub async fn collect(
+    mut choices: Choices,
+    mut notes: Notes,
+) -> Result<(Answer, Vec<String>), ApiError> {
+    let mut answers: Vec<_> =
+        (0..choices.total).map(|i| ChoiceAnswer::empty(choices.first_of_prompt(i))).collect();
+    while let Some(event) = choices.next().await {
+        let (choice, delta) = event?;
+        let Some(answer) = answers.get_mut(choice) else {
+            return Err(ApiError::internal());
+        };
+        match delta {
+            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
+                if answer.first_of_prompt {
+                    let found = notes.at_prompt(prompt_tokens, truncated_tokens)?;
+                    notes.warnings.extend(found);
+                }
+                answer.prompt_logprobs = logprobs;
+            }
+            Delta::Text { text, logprobs, .. } => {
+                answer.text.push_str(&text);
+                answer.tokens.extend(logprobs);
+            }
+            Delta::Finished { reason, usage, .. } => {
+                answer.reason = reason;
+                answer.usage = usage;
+            }
+        }
+    }
+    Ok((Answer { choices: answers }, notes.warnings))
+}
+
+/// The beginning of one answer in a stream.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Its index.
+    pub choice: usize,
+    /// If asked for: one per token of the prompt.
+    pub prompt_logprobs: &'a [Option<TokenLogprobs>],
+    /// What is told beside the answer.
+    pub warnings: Vec<String>,
+}
+
+/// How a wire format writes a stream. Every method returns the JSON of the chunks to send, often one, at times none.
+pub trait Dialect: Send {
+    /// An answer begins.
+    fn open(&mut self, opening: Opening<'_>) -> Vec<String>;
+    /// Text to append, never empty unless there are log-probabilities.
+    fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String>;
+    /// An answer ends.
+    fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String>;
+    /// All answers have ended.
+    fn usage(&mut self, usage: UsageBody) -> Vec<String>;
+}
+
+struct Sender<D> {
+    choices: Choices,
+    dialect: D,
+    notes: Notes,
+    finished: Vec<ChoiceAnswer>,
+    frames: VecDeque<String>,
+    ended: bool,
+}
+
+/// The second ending: the data of server-sent events, `[DONE]` included. An error is one event before it.
+pub fn events<D: Dialect>(
+    choices: Choices,
+    dialect: D,
+    notes: Notes,
+) -> impl Stream<Item = String> {
+    let sender = Sender {
+        choices,
+        dialect,
+        notes,
+        finished: Vec::new(),
+        frames: VecDeque::new(),
+        ended: false,
+    };
+    unfold(sender, |mut sender| async move {
+        loop {
+            if let Some(frame) = sender.frames.pop_front() {
+                return Some((frame, sender));
+            }
+            if sender.ended {
+                return None;
+            }
+            sender.advance().await;
+        }
+    })
+}
+
+impl<D: Dialect> Sender<D> {
+    async fn advance(&mut self) {
+        let frames = match self.choices.next().await {
+            Some(Ok((choice, delta))) => self.delta(choice, delta),
+            Some(Err(error)) => return self.fail(&error),
+            None => {
+                let frames = self.dialect.usage(response::usage(&self.finished));
+                self.end(frames)
+            }
+        };
+        self.frames.extend(frames);
+    }
+
+    fn delta(&mut self, choice: usize, delta: Delta) -> Vec<String> {
+        match delta {
+            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
+                let mut warnings = std::mem::take(&mut self.notes.warnings);
+                if self.choices.first_of_prompt(choice) {
+                    match self.notes.at_prompt(prompt_tokens, truncated_tokens) {
+                        Ok(found) => warnings.extend(found),
+                        Err(error) => {
+                            self.fail(&error);
+                            return Vec::new();
+                        }
+                    }
+                }
+                self.dialect.open(Opening { choice, prompt_logprobs: &logprobs, warnings })
+            }
+            Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
+                Vec::new()
+            }
+            Delta::Text { text, logprobs, .. } => self.dialect.text(choice, text, &logprobs),
+            Delta::Finished { reason, usage, .. } => {
+                let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));
+                self.finished.push(ChoiceAnswer { reason, usage, ..empty });
+                self.dialect.finish(choice, reason)
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &ApiError) {
+        self.choices.stop();
+        let body = serde_json::to_string(&error.to_body()).into_iter().collect();
+        let frames = self.end(body);
+        self.frames.extend(frames);
+    }
+
+    fn end(&mut self, mut frames: Vec<String>) -> Vec<String> {
+        self.ended = true;
+        frames.push("[DONE]".to_owned());
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests;
