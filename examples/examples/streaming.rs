@@ -13,7 +13,8 @@ async fn main() -> anyhow::Result<()> {
     let llm = tokio::task::spawn_blocking(|| Llm::load(LoadOptions::new(model))).await??;
     let options = GenerateOptions { max_tokens: Some(64), ..Default::default() };
     let request = CompletionRequest { prompt: Prompt::Text("One day, a cat".into()), options };
-    let mut generation = tokio::task::spawn_blocking(move || llm.complete(request)).await??;
+    let engine = llm.clone(); // cheap; the last clone to go ends the engine
+    let mut generation = tokio::task::spawn_blocking(move || engine.complete(request)).await??;
 
     while let Some(delta) = generation.next().await {
         match delta? {
