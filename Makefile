@@ -45,7 +45,7 @@ SERVER := cargo run --release -p mistralrs-server $(FEATURES) --
 .DEFAULT_GOAL := help
 .PHONY: help check lint lint-fix fmt fmt-check test test-core test-server test-quant test-vision test-kernels \
         test-all test-clients build build-server build-cuda-full build-metal run-server run-tui run-with-mcp \
-        bench docs fixtures ci clean check-env print-env
+        bench docs fixtures hooks ci clean check-env print-env
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +103,8 @@ docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 fixtures: ## make the tiny test models anew (Python with torch, transformers, gguf)
 	python3 scripts/make_fixtures.py
+hooks: ## check whitespace and format before each commit
+	git config core.hooksPath .githooks
 ci: ## what the continuous integration runs
 	.ci/run
 clean: ## remove everything built

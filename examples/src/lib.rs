@@ -1,1 +1,2 @@
-//! Nothing: the programs live in `examples/examples/`, and `examples/server/` talks to the server.
+//! Nothing here: the programs are in `examples/`, one file each, about thirty lines.
+#![forbid(unsafe_code)]
