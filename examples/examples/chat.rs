@@ -1,31 +1,41 @@
-//! A conversation of two turns. The answer goes back into the history, as a chat program does it.
-//! `cargo run -p mistralrs-examples --example chat -- MODEL`
+//! One question, one answer, printed when it is complete.
+//!
+//! `cargo run --example chat -- path/to/model ["question"]`
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
-use mistralrs_core::{ChatRequest, Delta, Llm, LoadOptions, Message, Role};
+use mistralrs_core::{
+    ChatRequest, Delta, GenerateOptions, Llm, LoadOptions, Message, Role, SamplingParams,
+};
 
 fn main() -> anyhow::Result<()> {
-    let model = std::env::args().nth(1);
-    let model = model.unwrap_or_else(|| "mistralrs-testkit/fixtures/stories260K".to_owned());
+    let mut arguments = std::env::args().skip(1);
+    let Some(model) = arguments.next() else {
+        anyhow::bail!("usage: chat MODEL [QUESTION] (a folder, a .gguf file or a hub id)");
+    };
+    let question = arguments.next().unwrap_or_else(|| "Tell me about a little girl.".to_owned());
     let llm = Llm::load(LoadOptions::new(model))?;
-
-    let mut messages = Vec::new();
-    for line in ["Once upon a time, there was a little", "The next day,"] {
-        println!("> {line}");
-        messages.push(Message::text(Role::User, line));
-        let mut request = ChatRequest { messages: messages.clone(), ..Default::default() };
-        request.options.max_tokens = Some(48);
-        request.options.sampling.temperature = Some(0.0);
-
-        let mut answer = String::new();
-        let mut generation = llm.chat(request)?;
-        while let Some(delta) = generation.blocking_next() {
-            if let Delta::Text { text, .. } = delta? {
-                answer.push_str(&text);
+    let mut generation = llm.chat(ChatRequest {
+        messages: vec![Message::text(Role::User, question)],
+        options: GenerateOptions {
+            max_tokens: Some(60),
+            sampling: SamplingParams {
+                temperature: Some(0.7),
+                seed: Some(1),
+                ..SamplingParams::default()
+            },
+            ..GenerateOptions::default()
+        },
+        ..ChatRequest::default()
+    })?;
+    let mut answer = String::new();
+    while let Some(delta) = generation.blocking_next() {
+        match delta? {
+            Delta::Prompt { .. } => {}
+            Delta::Text { text, .. } => answer.push_str(&text),
+            Delta::Finished { reason, usage, .. } => {
+                println!("{answer}\n\n({reason:?} after {} tokens)", usage.completion_tokens);
             }
         }
-        println!("{}", answer.trim());
-        messages.push(Message::text(Role::Assistant, answer));
     }
     Ok(())
 }

@@ -1,36 +1,38 @@
-//! Tokens as they come, inside an async program, and what they took.
-//! `cargo run -p mistralrs-examples --example streaming -- MODEL`
+//! An answer printed as it comes, from asynchronous code. Leaving the loop early would end the work.
+//!
+//! `cargo run --example streaming -- path/to/model ["beginning of a text"]`
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use mistralrs_core::{CompletionRequest, Delta, GenerateOptions, Llm, LoadOptions, Prompt};
-use std::io::Write;
+use std::io::Write as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let model = std::env::args().nth(1);
-    let model = model.unwrap_or_else(|| "mistralrs-testkit/fixtures/stories260K".to_owned());
+    let mut arguments = std::env::args().skip(1);
+    let Some(model) = arguments.next() else {
+        anyhow::bail!("usage: streaming MODEL [TEXT] (a folder, a .gguf file or a hub id)");
+    };
+    let text = arguments.next().unwrap_or_else(|| "Once upon a time".to_owned());
     // Loading and tokenizing are work for a thread that may block.
-    let llm = tokio::task::spawn_blocking(|| Llm::load(LoadOptions::new(model))).await??;
-    let options = GenerateOptions { max_tokens: Some(64), ..Default::default() };
-    let request = CompletionRequest { prompt: Prompt::Text("One day, a cat".into()), options };
-    let engine = llm.clone(); // cheap; the last clone to go ends the engine
-    let mut generation = tokio::task::spawn_blocking(move || engine.complete(request)).await??;
-
+    let (llm, mut generation) = tokio::task::spawn_blocking(move || {
+        let llm = Llm::load(LoadOptions::new(model))?;
+        let options = GenerateOptions { max_tokens: Some(60), ..GenerateOptions::default() };
+        let generation = llm.complete(CompletionRequest { prompt: Prompt::Text(text), options })?;
+        anyhow::Ok((llm, generation))
+    })
+    .await??;
     while let Some(delta) = generation.next().await {
         match delta? {
-            Delta::Prompt { prompt_tokens, .. } => {
-                print!("({prompt_tokens} tokens) One day, a cat")
+            Delta::Prompt { prompt_tokens, .. } => println!("({prompt_tokens} tokens of prompt)"),
+            Delta::Text { text, .. } => {
+                print!("{text}");
+                std::io::stdout().flush()?;
             }
-            Delta::Text { text, .. } => print!("{text}"),
-            Delta::Finished { reason, usage, .. } => {
-                println!("\n{reason:?} after {} tokens", usage.completion_tokens);
-                println!(
-                    "first after {:?}, rest in {:?}",
-                    usage.time_to_first_token, usage.decode_time
-                );
+            Delta::Finished { usage, .. } => {
+                println!("\n({:?} to the first token)", usage.time_to_first_token)
             }
         }
-        std::io::stdout().flush()?;
     }
+    llm.shutdown();
     Ok(())
 }
