@@ -6,6 +6,7 @@ MODEL      ?= mistralrs-testkit/fixtures/stories260K
 PORT       ?= 1234
 MCP_CONFIG ?= mcp.json
 BENCH      ?=
+BASE       ?=
 
 UNAME ?= $(shell uname -s 2>/dev/null)
 ifeq ($(OS),Windows_NT)
@@ -94,8 +95,9 @@ run-tui: ## chat with MODEL in the terminal
 	$(SERVER) -i -m $(MODEL)
 run-with-mcp: ## serve MODEL on PORT with the tool servers of MCP_CONFIG
 	$(SERVER) --port $(PORT) --mcp-config $(MCP_CONFIG) -m $(MODEL)
-bench: ## measure MODEL: prompt and generation speed; options in BENCH
-	$(SERVER) bench $(BENCH) -m $(MODEL)
+bench: ## measure MODEL; options in BENCH, an earlier target/bench.json in BASE: fails if a tenth slower
+	$(SERVER) bench $(BENCH) -m $(MODEL) --json target/bench.json
+	$(if $(BASE),python3 scripts/bench_compare.py $(BASE) target/bench.json --tolerance 0.1)
 
 docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -243,6 +243,22 @@ async fn observe(State(app): State<Arc<AppState>>, mut request: Request, next: N
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_ours_and_says_nothing() {
+        async fn broken() -> &'static str {
+            panic!("the secret reason")
+        }
+        let router: Router =
+            Router::new().route("/", get(broken)).layer(CatchPanicLayer::custom(panicked));
+        let request = Request::new(axum::body::Body::empty());
+        let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: crate::error::ErrorResponse = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body.error.code.as_deref(), Some("internal_error"));
+        assert!(!body.error.message.contains("secret"));
+    }
+
     #[test]
     fn only_pages_of_this_machine_are_local() {
         for origin in [

@@ -144,19 +144,19 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Item {
-        #[allow(dead_code, reason = "only its type is tested")]
+        #[expect(dead_code, reason = "only its type is tested")]
         a: u8,
     }
 
     #[derive(Debug, Deserialize)]
     struct First {
-        #[allow(dead_code, reason = "only its type is tested")]
+        #[expect(dead_code, reason = "only its type is tested")]
         items: Vec<Item>,
     }
 
     #[derive(Debug, Deserialize)]
     struct Second {
-        #[allow(dead_code, reason = "only its type is tested")]
+        #[expect(dead_code, reason = "only its type is tested")]
         temperature: Option<f32>,
     }
 

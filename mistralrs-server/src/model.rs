@@ -5,7 +5,6 @@ use crate::openai::response::unix_seconds;
 use mistralrs_core::Llm;
 use mistralrs_core::loading::progress::{ProgressEvent, Unit};
 use serde::Serialize;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use utoipa::ToSchema;
 
@@ -15,6 +14,8 @@ pub struct LoadedModel {
     pub llm: Llm,
     /// What requests name it by.
     pub name: String,
+    /// What it was loaded by: requests may name it so too.
+    pub source: String,
     /// When it became ready, in seconds since 1970.
     pub created: u64,
     /// Program version and arithmetic.
@@ -22,11 +23,11 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// `name` = what it is to be called; absent = derived from what it was loaded from.
-    pub fn new(llm: Llm, name: Option<String>) -> Self {
-        let name = name.unwrap_or_else(|| served_name(&llm.info().id));
+    /// `source` = what it was loaded by; `name` = what it is to be called, if not by its own id.
+    pub fn new(llm: Llm, source: String, name: Option<String>) -> Self {
+        let name = name.unwrap_or_else(|| llm.info().id.clone());
         let fingerprint = format!("mistralrs-{}", env!("CARGO_PKG_VERSION"));
-        Self { llm, name, created: unix_seconds(), fingerprint }
+        Self { llm, name, source, created: unix_seconds(), fingerprint }
     }
 
     /// Whether a request means this model.
@@ -36,20 +37,15 @@ impl LoadedModel {
     pub fn check_name(&self, asked: Option<&str>) -> Result<(), ApiError> {
         match asked {
             None | Some("default" | "") => Ok(()),
-            Some(asked) if asked == self.name || asked == self.llm.info().id => Ok(()),
+            Some(asked)
+                if [&self.name, &self.source, &self.llm.info().id]
+                    .into_iter()
+                    .any(|name| name == asked) =>
+            {
+                Ok(())
+            }
             Some(asked) => Err(ApiError::model_not_found(asked, &self.name)),
         }
-    }
-}
-
-/// A hub id stays; of a path only the last part is shown to clients.
-fn served_name(id: &str) -> String {
-    let path = Path::new(id);
-    let looks_local =
-        path.is_absolute() || id.starts_with('.') || id.ends_with(".gguf") || path.exists();
-    match path.file_name() {
-        Some(name) if looks_local => name.to_string_lossy().into_owned(),
-        _ => id.to_owned(),
     }
 }
 
@@ -143,14 +139,6 @@ impl ModelSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_do_not_leave_the_house() {
-        assert_eq!(served_name("Qwen/Qwen2.5-0.5B-Instruct"), "Qwen/Qwen2.5-0.5B-Instruct");
-        assert_eq!(served_name("/models/private/Qwen2.5"), "Qwen2.5");
-        assert_eq!(served_name("models/tiny.gguf"), "tiny.gguf");
-        assert_eq!(served_name("./tiny"), "tiny");
-    }
 
     #[test]
     fn until_ready_it_says_how_far_it_is() {

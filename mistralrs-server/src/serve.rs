@@ -9,7 +9,7 @@ use axum::http::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mistralrs_core::{Llm, LoadError, LoadOptions};
+use mistralrs_core::{Llm, LoadOptions};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,7 +58,6 @@ pub async fn run(
     tracing::info!("listening on http://{address}; loading {}", load.model);
     let (close, closing) = watch::channel(false);
     let accepting = tokio::spawn(accept(listener, app::router(Arc::clone(&app)), closing));
-    let model = load.model.clone();
     tokio::pin!(stop);
     let loaded = tokio::select! {
         () = &mut stop => None,
@@ -66,9 +65,7 @@ pub async fn run(
     };
     let outcome = match loaded {
         None => Ok(()),
-        Some(Err(error)) => {
-            Err(anyhow::Error::new(error).context(format!("cannot load `{model}`")))
-        }
+        Some(Err(error)) => Err(error),
         Some(Ok(())) => {
             announce(&app, address);
             stop.await;
@@ -81,7 +78,7 @@ pub async fn run(
 }
 
 /// Blocks a thread of its own, not one that serves.
-async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), LoadError> {
+async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result<()> {
     let watched = Arc::clone(&app);
     let report = mistralrs_core::loading::progress::Progress::callback(move |event| {
         watched.model.report(event)
@@ -90,12 +87,14 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> Result<(), Loa
     let name = app.config.model_name.clone();
     let model = load.model.clone();
     let loaded = tokio::task::spawn_blocking(move || Llm::load(load)).await;
-    let loaded = loaded.unwrap_or_else(|error| {
-        Err(LoadError::NotFound { model, reason: format!("loading panicked: {error}") })
-    });
+    let loaded = match loaded {
+        Ok(loaded) => loaded.map_err(anyhow::Error::new),
+        Err(panic) => Err(anyhow::Error::new(panic)),
+    };
+    let loaded = loaded.with_context(|| format!("cannot load `{model}`"));
     match loaded {
         Ok(llm) => {
-            app.model.set_ready(LoadedModel::new(llm, name));
+            app.model.set_ready(LoadedModel::new(llm, model, name));
             Ok(())
         }
         Err(error) => {

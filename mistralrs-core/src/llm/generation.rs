@@ -1,5 +1,6 @@
 //! An answer in the making: the engine's token events become text that can no longer change.
 
+use super::LlmParts;
 use crate::engine::{FailureKind, PositionLogprobs, TokenEvent};
 use crate::error::RequestError;
 use crate::request::{Candidate, Delta, FinishReason, TokenLogprobs, Usage};
@@ -21,7 +22,8 @@ pub(super) struct PromptFacts {
 /// An answer in the making. Dropping it cancels the work.
 pub struct Generation {
     events: UnboundedReceiver<TokenEvent>,
-    text: Arc<TextPipeline>,
+    /// Keeps the engine alive until the answer is complete, whoever else lets go of it.
+    parts: Arc<LlmParts>,
     detokenizer: Detokenizer,
     stop: Vec<String>,
     timeout: Option<Duration>,
@@ -44,15 +46,15 @@ struct Pending {
 impl Generation {
     pub(super) fn new(
         events: UnboundedReceiver<TokenEvent>,
-        text: Arc<TextPipeline>,
+        parts: Arc<LlmParts>,
         prompt: PromptFacts,
         stop: Vec<String>,
         timeout: Option<Duration>,
     ) -> Self {
         Self {
             events,
-            detokenizer: text.detokenizer(&prompt.tokens, &stop),
-            text,
+            detokenizer: parts.text.detokenizer(&prompt.tokens, &stop),
+            parts,
             stop,
             timeout,
             usage: Usage { prompt_tokens: prompt.tokens.len(), ..Usage::default() },
@@ -100,7 +102,8 @@ impl Generation {
             Some(TokenEvent::Prompt { cached_tokens, queue_time, logprobs }) => {
                 self.usage.cached_tokens = cached_tokens;
                 self.usage.queue_time = queue_time;
-                let name = |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.text, p));
+                let name =
+                    |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.parts.text, p));
                 self.ready.push_back(Ok(Delta::Prompt {
                     prompt_tokens: self.prompt.tokens.len(),
                     cached_tokens,
@@ -131,7 +134,7 @@ impl Generation {
         }
         self.usage.completion_tokens += 1;
         self.pending.token_ids.push(token_id);
-        self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.text, p)));
+        self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.parts.text, p)));
         let piece = self.detokenizer.push(token_id);
         if piece.stop.is_some() || !piece.text.is_empty() {
             self.flush(piece.text);

@@ -35,7 +35,7 @@ pub struct Plan {
 
 /// What to do with the model.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it in the process")]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in the process")]
 pub enum Mode {
     /// Answer requests.
     Serve(ServerPlan),

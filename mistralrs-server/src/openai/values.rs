@@ -1,7 +1,7 @@
 //! JSON values as clients really send them: `5.0` for 5, a string or a list of strings, `null` for absent.
 //! Every error says what was expected, in words a caller understands.
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use std::fmt;
 use utoipa::ToSchema;
 
@@ -169,7 +169,8 @@ impl<'de> Deserialize<'de> for Strings {
 
 impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self(()))
+        // Read as a value: what is skipped over would be reported as unknown.
+        serde_json::Value::deserialize(deserializer).map(|_| Self(()))
     }
 }
 

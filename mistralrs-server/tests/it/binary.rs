@@ -1,7 +1,10 @@
 //! The program itself: exit codes, start, SIGTERM, an idle server that sleeps.
 
+use crate::support::Client;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mistralrs-server"));
@@ -46,10 +49,20 @@ fn exit_codes() {
 }
 
 /// A started program, killed if the test fails.
-struct Running {
+pub struct Running {
     child: Child,
-    log: BufReader<std::process::ChildStderr>,
-    port: u16,
+    /// Reads on, so that the program never waits for its log; gives what was said after the start.
+    log: Option<JoinHandle<String>>,
+    pub client: Client,
+}
+
+impl Running {
+    /// Resident memory in kB, where the system tells.
+    pub fn resident_kb(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
 }
 
 impl Drop for Running {
@@ -59,40 +72,42 @@ impl Drop for Running {
     }
 }
 
-fn start(words: &[&str]) -> Running {
+/// Starts the program with the small model and waits until it is ready.
+pub fn start(words: &[&str]) -> Running {
     let model = mistralrs_testkit::stories260k();
     let mut command = program();
     command.arg("-m").arg(model).args(["--port", "0"]).args(words).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut port = None;
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut running = Running { child, log: None, client: Client { address } };
     let mut seen = String::new();
-    loop {
+    while !seen.contains("try: curl") {
         let mut line = String::new();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "ended early: {seen}");
-        seen += &line;
         if let Some((_, rest)) = line.split_once("listening on http://127.0.0.1:") {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            port = digits.parse().ok();
+            running.client.address.set_port(digits.parse().unwrap());
         }
-        if line.contains("try: curl") {
-            return Running { child, log, port: port.unwrap() };
-        }
+        seen += &line;
     }
+    running.log = Some(std::thread::spawn(move || {
+        let mut rest = String::new();
+        let _ = log.read_to_string(&mut rest);
+        rest
+    }));
+    running
 }
 
 #[cfg(unix)]
 #[test]
 fn sigterm_ends_in_peace() {
     let mut running = start(&["--silent"]);
-    let answer = ureq::get(format!("http://127.0.0.1:{}/health", running.port)).call().unwrap();
-    assert_eq!(answer.status(), 200);
-    drop(answer);
+    assert_eq!(running.client.get("/health").status, 200);
     let ended = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
     assert!(ended.success());
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
-    let mut rest = String::new();
-    running.log.read_to_string(&mut rest).unwrap();
+    let rest = running.log.take().unwrap().join().unwrap();
     assert!(!rest.contains("panicked"), "{rest}");
 }
 

@@ -1,6 +1,6 @@
 //! Must-show 5: more than 200 malformed or hostile requests. Each is refused in OpenAI's shape, none harms the next.
 
-use crate::support::{CHAT, COMPLETIONS, Server, chat_body, completion_body, shared, with};
+use crate::support::{CHAT, COMPLETIONS, Client, chat_body, completion_body, shared, with};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -254,7 +254,7 @@ fn other_cases() -> Vec<Case> {
     cases
 }
 
-fn still_answers(server: &Server) {
+fn still_answers(server: &Client) {
     let answer = server.post(CHAT, &chat_body("Once upon a time", 2)).ok();
     assert_eq!(answer["usage"]["completion_tokens"], 2);
 }

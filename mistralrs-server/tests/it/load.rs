@@ -1,8 +1,7 @@
 //! Must-show 3: many at once, some leave; the others are undisturbed and nothing is lost.
 
-use crate::support::{COMPLETIONS, Server, completion_body, stories, streamed_text, with};
-use mistralrs_core::LoadOptions;
-use mistralrs_server::app::ServerConfig;
+use crate::binary::start;
+use crate::support::{COMPLETIONS, Client, completion_body, streamed_text, with};
 use serde_json::{Value, json};
 
 const REQUESTS: usize = 64;
@@ -21,7 +20,7 @@ fn leaves(i: usize) -> bool {
     i % 4 == 3
 }
 
-fn ask(server: &Server, i: usize) -> Option<String> {
+fn ask(server: &Client, i: usize) -> Option<String> {
     let body = with(body(i), json!({"stream": true}));
     if leaves(i) {
         let body = with(body, json!({"max_tokens": 300})).to_string();
@@ -34,24 +33,16 @@ fn ask(server: &Server, i: usize) -> Option<String> {
     Some(streamed_text(&server.stream(COMPLETIONS, &body), 0))
 }
 
-/// Resident memory of this process in kB.
-fn resident_kb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[test]
 fn sixty_four_streams_of_which_sixteen_leave() {
-    let load = LoadOptions { max_queue: 128, kv_cache_tokens: Some(8192), ..stories() };
-    let server = Server::start(ServerConfig::default(), load);
+    let program = start(&["--silent", "--max-queue", "128", "--pa-ctxt-len", "8192"]);
+    let server = &program.client;
     let solo: Vec<_> =
-        (0..REQUESTS).map(|i| (!leaves(i)).then(|| ask(&server, i).unwrap())).collect();
+        (0..REQUESTS).map(|i| (!leaves(i)).then(|| ask(server, i)).flatten()).collect();
     assert_eq!(solo.iter().flatten().count(), 48);
     let mut memory = Vec::new();
     for round in 0..ROUNDS {
         std::thread::scope(|scope| {
-            let server = &server;
             let threads: Vec<_> =
                 (0..REQUESTS).map(|i| scope.spawn(move || ask(server, i))).collect();
             for (i, thread) in threads.into_iter().enumerate() {
@@ -59,15 +50,15 @@ fn sixty_four_streams_of_which_sixteen_leave() {
             }
         });
         server.wait_until_idle();
-        memory.extend(resident_kb());
+        memory.extend(program.resident_kb());
     }
     println!("resident memory by round, kB: {memory:?}");
-    // Other tests share the process; a leak of one KV block per request would still be far more.
-    if let (Some(second), Some(last)) = (memory.get(1), memory.last()) {
-        assert!(*last < second + 64 * 1024, "memory grows: {memory:?}");
+    // What grows for a while is the allocator's and the cache's own (pages of KV blocks are touched as they are
+    // first used); it levels out after some hundred rounds. 640 requests that each lost a block of the cache, or
+    // their prompt, answer and channel, would show.
+    if let (Some(first), Some(last)) = (memory.first(), memory.last()) {
+        assert!(*last < first + 16 * 1024, "memory grows: {memory:?}");
     }
-    let total = server.metric("mistralrs_kv_blocks_total");
-    assert!(server.metric("mistralrs_kv_blocks_cached") <= total);
     let page = server.get("/metrics").body;
     assert!(page.contains("mistralrs_requests_total{outcome=\"failed\"} 0\n"), "{page}");
 }

@@ -1,4 +1,5 @@
 //! The server over HTTP, with a small real model. One binary; every test may run beside every other.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod binary;
 mod chat;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::sync::LazyLock;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -21,9 +22,14 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const CHAT: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
 
+/// Asks a server, wherever it runs.
+pub struct Client {
+    pub address: SocketAddr,
+}
+
 /// A running server; ends when dropped.
 pub struct Server {
-    pub address: SocketAddr,
+    client: Client,
     pub app: Arc<AppState>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
@@ -80,7 +86,7 @@ impl Server {
             result
         });
         let address = address_in.recv_timeout(PATIENCE).unwrap();
-        Self { address, app, stop: Some(stop), thread: Some(thread) }
+        Self { client: Client { address }, app, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn wait_until_ready(&self) {
@@ -104,7 +110,17 @@ impl Server {
         self.tell_to_stop();
         self.thread.take().unwrap().join().unwrap()
     }
+}
 
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
     pub fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
     }
