@@ -75,8 +75,8 @@ test-kernels: ## tests of the kernels
 	cargo test -p mistralrs-kernels
 test-all: test test-clients ## the test suite, then the official clients
 test-clients: ## the official openai clients (Python and npm, from their registries) against a running server
-	cargo build -p mistralrs-server
-	scripts/test_clients.sh target/debug/mistralrs-server $(MODEL)
+	cargo test --workspace --no-run # the same build as `make test`, so that nothing is compiled twice
+	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server $(MODEL)
 
 build: ## release build of the workspace with this platform's features
 	cargo build --workspace --release $(FEATURES)

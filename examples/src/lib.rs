@@ -1,2 +1,2 @@
-//! Nothing here: the programs are in `examples/`, one file each, about thirty lines.
+//! Nothing: the programs live in `examples/examples/`, and `examples/server/` talks to the server.
 #![forbid(unsafe_code)]
