@@ -6,6 +6,7 @@ MODEL      ?= mistralrs-testkit/fixtures/stories260K
 PORT       ?= 1234
 MCP_CONFIG ?= mcp.json
 BENCH      ?=
+BASE       ?=
 
 UNAME ?= $(shell uname -s 2>/dev/null)
 ifeq ($(OS),Windows_NT)
@@ -44,7 +45,7 @@ SERVER := cargo run --release -p mistralrs-server $(FEATURES) --
 .DEFAULT_GOAL := help
 .PHONY: help check lint lint-fix fmt fmt-check test test-core test-server test-quant test-vision test-kernels \
         test-all test-clients build build-server build-cuda-full build-metal run-server run-tui run-with-mcp \
-        bench docs fixtures ci clean check-env print-env
+        bench docs fixtures hooks ci clean check-env print-env
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -74,8 +75,8 @@ test-kernels: ## tests of the kernels
 	cargo test -p mistralrs-kernels
 test-all: test test-clients ## the test suite, then the official clients
 test-clients: ## the official openai clients (Python and npm, from their registries) against a running server
-	cargo build -p mistralrs-server
-	scripts/test_clients.sh target/debug/mistralrs-server $(MODEL)
+	cargo test --workspace --no-run # the same build as `make test`, so that nothing is compiled twice
+	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server $(MODEL)
 
 build: ## release build of the workspace with this platform's features
 	cargo build --workspace --release $(FEATURES)
@@ -94,13 +95,16 @@ run-tui: ## chat with MODEL in the terminal
 	$(SERVER) -i -m $(MODEL)
 run-with-mcp: ## serve MODEL on PORT with the tool servers of MCP_CONFIG
 	$(SERVER) --port $(PORT) --mcp-config $(MCP_CONFIG) -m $(MODEL)
-bench: ## measure MODEL: prompt and generation speed; options in BENCH
-	$(SERVER) bench $(BENCH) -m $(MODEL)
+bench: ## measure MODEL; options in BENCH, an earlier target/bench.json in BASE: fails if a tenth slower
+	$(SERVER) bench $(BENCH) -m $(MODEL) --json target/bench.json
+	$(if $(BASE),python3 scripts/bench_compare.py $(BASE) target/bench.json --tolerance 0.1)
 
 docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 fixtures: ## make the tiny test models anew (Python with torch, transformers, gguf)
 	python3 scripts/make_fixtures.py
+hooks: ## check whitespace and format before each commit
+	git config core.hooksPath .githooks
 ci: ## what the continuous integration runs
 	.ci/run
 clean: ## remove everything built

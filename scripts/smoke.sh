@@ -3,7 +3,7 @@
 # Uses another port when 1234 is taken. Ends the server by its process id.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-log=target/smoke.log
+log=${CARGO_TARGET_DIR:-target}/smoke.log
 port=1234
 server=
 

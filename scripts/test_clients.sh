@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the official openai clients against a server: scripts/test_clients.sh BINARY MODEL
 #
-# Installs both clients, at the versions pinned under tests/clients, into target/test-clients; starts the
+# Installs both clients, at the versions pinned under tests/clients, under the target folder; starts the
 # server twice on free ports (once with an API key), waits until it is ready, runs both test scripts,
 # and ends the servers by their process ids. They must end in peace: exit code 0 after SIGTERM.
 set -euo pipefail
@@ -9,7 +9,7 @@ set -euo pipefail
 binary=${1:?usage: test_clients.sh BINARY MODEL}
 model=${2:?usage: test_clients.sh BINARY MODEL}
 root=$(cd "$(dirname "$0")/.." && pwd)
-place=$root/target/test-clients
+place=${CARGO_TARGET_DIR:-$root/target}/test-clients
 key=a-secret-for-this-test
 pids=()
 

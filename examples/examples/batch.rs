@@ -1,6 +1,7 @@
 //! Several texts continued at once: the engine computes them together, each as if it were alone.
 //!
 //! `cargo run --example batch -- path/to/model`
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use futures::future::try_join_all;
 use mistralrs_core::{

@@ -1,6 +1,7 @@
 //! One question, one answer, printed when it is complete.
 //!
 //! `cargo run --example chat -- path/to/model ["question"]`
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use mistralrs_core::{
     ChatRequest, Delta, GenerateOptions, Llm, LoadOptions, Message, Role, SamplingParams,

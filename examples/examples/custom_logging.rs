@@ -2,6 +2,7 @@
 //! the program where that goes: it never installs a subscriber.
 //!
 //! `cargo run --example custom_logging -- path/to/model`; `RUST_LOG` changes what is logged.
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use mistralrs_core::{ChatRequest, Delta, GenerateOptions, Llm, LoadOptions, Message, Role};
 use tracing_subscriber::EnvFilter;

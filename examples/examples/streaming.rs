@@ -1,6 +1,7 @@
 //! An answer printed as it comes, from asynchronous code. Leaving the loop early would end the work.
 //!
 //! `cargo run --example streaming -- path/to/model ["beginning of a text"]`
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use mistralrs_core::{CompletionRequest, Delta, GenerateOptions, Llm, LoadOptions, Prompt};
 use std::io::Write as _;

@@ -24,7 +24,7 @@ pub struct Llm {
 /// What [`loading`] hands over.
 pub(crate) struct LlmParts {
     pub engine: EngineHandle,
-    pub text: Arc<TextPipeline>,
+    pub text: TextPipeline,
     pub info: ModelInfo,
     /// The model's `generation_config.json`.
     pub defaults: SamplingParams,
@@ -115,6 +115,7 @@ impl Llm {
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
         let prompt = self.parts.text.render(&request)?;
+        tracing::debug!(prompt, "the conversation as the model reads it");
         // The template writes its own special tokens.
         let tokens = self.parts.text.tokenizer().encode(&prompt, false)?;
         self.generate(tokens, "messages", request.options)
@@ -165,11 +166,13 @@ impl Llm {
         let number = parts.requests.fetch_add(1, Ordering::Relaxed);
         let seed = sampling.seed.unwrap_or_else(|| parts.seed.wrapping_add(number));
         let breakers = self.dry_breakers(&sampling)?;
+        let max_tokens = options.max_tokens.unwrap_or(room).min(room);
+        tracing::debug!(number, prompt_tokens = tokens.len(), max_tokens, seed, "request");
         let prompt =
             generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
-            max_tokens: options.max_tokens.unwrap_or(room).min(room),
+            max_tokens,
             min_tokens: options.min_tokens,
             stop_token_ids,
             sampler: Sampler::new(&sampling, breakers, seed),
@@ -177,8 +180,7 @@ impl Llm {
             prompt_logprobs: options.prompt_logprobs,
             timeout: options.timeout,
         })?;
-        let text = Arc::clone(&parts.text);
-        Ok(Generation::new(receiver, text, prompt, options.stop, options.timeout))
+        Ok(Generation::new(receiver, Arc::clone(parts), prompt, options.stop, options.timeout))
     }
 
     fn check_ids(&self, param: &str, ids: &[u32]) -> Result<(), RequestError> {

@@ -260,20 +260,22 @@ impl Meter {
 
     /// Takes the time of a piece.
     pub fn observe(&mut self, choice: usize, delta: &Delta) {
-        let Delta::Text { token_ids, .. } = delta else {
-            return;
+        let token_ids = match delta {
+            Delta::Text { token_ids, .. } => token_ids,
+            // By the engine's clock: the reader may be late.
+            Delta::Finished { usage, .. } if usage.completion_tokens > 0 => {
+                return self.metrics.time_to_first_token.observe(usage.time_to_first_token, 1);
+            }
+            _ => return,
         };
         let tokens = token_ids.len() as u64;
         if tokens == 0 {
             return;
         }
         let now = Instant::now();
-        match self.last_token.insert(choice, now) {
-            None => self.metrics.time_to_first_token.observe(now - self.started, 1),
-            Some(last) => {
-                let share = (now - last) / u32::try_from(tokens).unwrap_or(u32::MAX);
-                self.metrics.inter_token.observe(share, tokens);
-            }
+        if let Some(last) = self.last_token.insert(choice, now) {
+            let share = (now - last) / u32::try_from(tokens).unwrap_or(u32::MAX);
+            self.metrics.inter_token.observe(share, tokens);
         }
     }
 

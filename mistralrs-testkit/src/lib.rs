@@ -3,6 +3,7 @@
 //! Knows files and numbers only; no crate of the workspace. The models are written by
 //! `scripts/make_fixtures.py`, the reference values by the transformers implementation.
 //! Everything here panics on a missing file: a test without its fixture is a broken checkout.
+#![forbid(unsafe_code)]
 #![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 

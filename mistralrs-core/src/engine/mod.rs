@@ -66,6 +66,17 @@ pub struct PositionLogprobs {
     pub top: Vec<(u32, f32)>,
 }
 
+/// How long a sequence took, by the engine's clock: whoever reads the events may be late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From submission to the first step.
+    pub queue: Duration,
+    /// From submission to the first token.
+    pub first_token: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+}
+
 /// What the engine says about a sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TokenEvent {
@@ -73,8 +84,6 @@ pub enum TokenEvent {
     Prompt {
         /// Tokens found in the prefix cache.
         cached_tokens: usize,
-        /// From submission to the first step.
-        queue_time: Duration,
         /// One per prompt token if asked for; none for the first.
         logprobs: Vec<Option<PositionLogprobs>>,
     },
@@ -91,6 +100,8 @@ pub enum TokenEvent {
         reason: FinishReason,
         /// All tokens drawn.
         generated_tokens: usize,
+        /// When they were.
+        timings: Timings,
     },
     /// The end, without success.
     Failed(FailureKind),

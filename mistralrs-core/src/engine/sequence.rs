@@ -1,7 +1,7 @@
 //! One sequence inside the engine: its tokens, how far they are computed, its blocks and its
 //! sampler. Owns the arithmetic of positions; nobody else counts.
 
-use super::{FailureKind, GenerationRequest, PositionLogprobs, Submission, TokenEvent};
+use super::{FailureKind, GenerationRequest, PositionLogprobs, Submission, Timings, TokenEvent};
 use crate::kv_cache::block_pool::{BlockPool, ChainHash, Reservation};
 use crate::request::FinishReason;
 use std::time::Instant;
@@ -30,6 +30,7 @@ pub struct Sequence {
     events: UnboundedSender<TokenEvent>,
     submitted: Instant,
     started: Option<Instant>,
+    first_token: Option<Instant>,
 }
 
 impl Sequence {
@@ -51,6 +52,7 @@ impl Sequence {
             events,
             submitted,
             started: None,
+            first_token: None,
         }
     }
 
@@ -162,9 +164,8 @@ impl Sequence {
             return;
         }
         self.prompt_announced = true;
-        let queue_time = self.started.map(|s| s.duration_since(self.submitted)).unwrap_or_default();
         let logprobs = std::mem::take(&mut self.prompt_logprobs);
-        self.send(TokenEvent::Prompt { cached_tokens: self.cached_tokens, queue_time, logprobs });
+        self.send(TokenEvent::Prompt { cached_tokens: self.cached_tokens, logprobs });
     }
 
     /// Ids that must not be drawn now.
@@ -182,6 +183,7 @@ impl Sequence {
         logprobs: Option<PositionLogprobs>,
     ) -> Option<FinishReason> {
         self.tokens.push(token_id);
+        self.first_token.get_or_insert_with(Instant::now);
         if self.request.stop_token_ids.contains(&token_id) {
             return Some(FinishReason::Stop);
         }
@@ -191,7 +193,14 @@ impl Sequence {
 
     /// The last word to the caller.
     pub fn finish(&self, reason: FinishReason) {
-        self.send(TokenEvent::Finished { reason, generated_tokens: self.generated() });
+        let since = |from: Instant, to: Option<Instant>| to.map(|to| to - from).unwrap_or_default();
+        let timings = Timings {
+            queue: since(self.submitted, self.started),
+            first_token: since(self.submitted, self.first_token),
+            decode: self.first_token.map(|first| first.elapsed()).unwrap_or_default(),
+        };
+        let generated_tokens = self.generated();
+        self.send(TokenEvent::Finished { reason, generated_tokens, timings });
     }
 
     /// The last word to the caller, without success.

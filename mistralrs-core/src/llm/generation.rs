@@ -1,6 +1,7 @@
 //! An answer in the making: the engine's token events become text that can no longer change.
 
-use crate::engine::{FailureKind, PositionLogprobs, TokenEvent};
+use super::LlmParts;
+use crate::engine::{FailureKind, PositionLogprobs, Timings, TokenEvent};
 use crate::error::RequestError;
 use crate::request::{Candidate, Delta, FinishReason, TokenLogprobs, Usage};
 use crate::text::{Detokenizer, Piece, TextPipeline};
@@ -21,7 +22,8 @@ pub(super) struct PromptFacts {
 /// An answer in the making. Dropping it cancels the work.
 pub struct Generation {
     events: UnboundedReceiver<TokenEvent>,
-    text: Arc<TextPipeline>,
+    /// Keeps the engine alive until the answer is complete, whoever else lets go of it.
+    parts: Arc<LlmParts>,
     detokenizer: Detokenizer,
     stop: Vec<String>,
     timeout: Option<Duration>,
@@ -44,15 +46,15 @@ struct Pending {
 impl Generation {
     pub(super) fn new(
         events: UnboundedReceiver<TokenEvent>,
-        text: Arc<TextPipeline>,
+        parts: Arc<LlmParts>,
         prompt: PromptFacts,
         stop: Vec<String>,
         timeout: Option<Duration>,
     ) -> Self {
         Self {
             events,
-            detokenizer: text.detokenizer(&prompt.tokens, &stop),
-            text,
+            detokenizer: parts.text.detokenizer(&prompt.tokens, &stop),
+            parts,
             stop,
             timeout,
             usage: Usage { prompt_tokens: prompt.tokens.len(), ..Usage::default() },
@@ -97,10 +99,10 @@ impl Generation {
 
     fn receive(&mut self, event: Option<TokenEvent>) {
         match event {
-            Some(TokenEvent::Prompt { cached_tokens, queue_time, logprobs }) => {
+            Some(TokenEvent::Prompt { cached_tokens, logprobs }) => {
                 self.usage.cached_tokens = cached_tokens;
-                self.usage.queue_time = queue_time;
-                let name = |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.text, p));
+                let name =
+                    |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.parts.text, p));
                 self.ready.push_back(Ok(Delta::Prompt {
                     prompt_tokens: self.prompt.tokens.len(),
                     cached_tokens,
@@ -109,14 +111,14 @@ impl Generation {
                 }));
             }
             Some(TokenEvent::Token { token_id, logprobs }) => self.push_token(token_id, logprobs),
-            Some(TokenEvent::Finished { reason, generated_tokens }) => {
+            Some(TokenEvent::Finished { reason, generated_tokens, timings }) => {
                 let Piece { text, stop } = self.detokenizer.finish();
                 self.flush(text);
                 let (reason, stop) = match stop.and_then(|index| self.stop.get(index).cloned()) {
                     Some(stop) => (FinishReason::Stop, Some(stop)),
                     None => (reason, None),
                 };
-                self.finish(reason, stop, generated_tokens);
+                self.finish(reason, stop, generated_tokens, timings);
             }
             Some(TokenEvent::Failed(kind)) => self.fail(kind),
             None => self.fail(FailureKind::Shutdown),
@@ -124,14 +126,10 @@ impl Generation {
     }
 
     fn push_token(&mut self, token_id: u32, logprobs: Option<PositionLogprobs>) {
-        let now = Instant::now();
-        if self.first_token.is_none() {
-            self.first_token = Some(now);
-            self.usage.time_to_first_token = now - self.submitted;
-        }
+        self.first_token.get_or_insert_with(Instant::now);
         self.usage.completion_tokens += 1;
         self.pending.token_ids.push(token_id);
-        self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.text, p)));
+        self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.parts.text, p)));
         let piece = self.detokenizer.push(token_id);
         if piece.stop.is_some() || !piece.text.is_empty() {
             self.flush(piece.text);
@@ -140,7 +138,14 @@ impl Generation {
             // The engine sees the closed channel at its next commit.
             self.events.close();
             let stop = self.stop.get(index).cloned();
-            self.finish(FinishReason::Stop, stop, self.usage.completion_tokens);
+            // It has not said its last word, so the times are those of the reader.
+            let first = self.first_token.unwrap_or(self.submitted);
+            let timings = Timings {
+                first_token: first - self.submitted,
+                decode: first.elapsed(),
+                ..Timings::default()
+            };
+            self.finish(FinishReason::Stop, stop, self.usage.completion_tokens, timings);
         }
     }
 
@@ -151,9 +156,17 @@ impl Generation {
         }
     }
 
-    fn finish(&mut self, reason: FinishReason, stop_string: Option<String>, tokens: usize) {
+    fn finish(
+        &mut self,
+        reason: FinishReason,
+        stop_string: Option<String>,
+        tokens: usize,
+        timings: Timings,
+    ) {
         self.usage.completion_tokens = tokens;
-        self.usage.decode_time = self.first_token.map(|t| t.elapsed()).unwrap_or_default();
+        self.usage.queue_time = timings.queue;
+        self.usage.time_to_first_token = timings.first_token;
+        self.usage.decode_time = timings.decode;
         self.ready.push_back(Ok(Delta::Finished {
             reason,
             stop_string,

@@ -18,7 +18,6 @@ use memory::{MemoryPlan, MemoryRequest};
 use opened::Opened;
 use progress::Progress;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// What to load and how. `LoadOptions::new("model")` is enough for most.
@@ -98,7 +97,7 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
     let plan = MemoryPlan::compute(&memory_request(&options, &shape, &opened))?;
     log_plan(&plan);
 
-    let text = Arc::new(opened.text(&files, &options)?);
+    let text = opened.text(&files, &options)?;
     let attention = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);

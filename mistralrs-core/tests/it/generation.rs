@@ -181,3 +181,11 @@ fn warm_up_leaves_the_engine_idle_and_ready() {
     assert_eq!(llm.stats().generated_tokens_total, 1);
     assert_eq!(ask(&llm, &[1], greedy(3)).token_ids.len(), 3);
 }
+
+#[test]
+fn an_answer_outlives_the_handle_it_came_from() {
+    let llm = load(&stories260k(), |_| ());
+    let generation = start(&llm, &[1], greedy(30));
+    drop(llm);
+    assert_eq!(collect(generation).unwrap().token_ids.len(), 30);
+}

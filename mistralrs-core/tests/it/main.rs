@@ -4,5 +4,6 @@
 
 mod answers;
 mod batching;
+mod broken;
 mod generation;
 mod golden;

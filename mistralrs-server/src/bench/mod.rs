@@ -17,23 +17,11 @@ use std::time::Instant;
 /// `-p` and `-c` mean something else on the top level, so those must not be global there.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
-    /// Prompt lengths in tokens, comma-separated; 0 = no prompt test
-    #[arg(
-        short = 'p',
-        long = "n-prompt",
-        value_delimiter = ',',
-        default_value = "512",
-        value_name = "TOKENS"
-    )]
+    /// Prompt lengths in tokens, comma-separated; 0 = no prompt test [default: 512, at most half the context]
+    #[arg(short = 'p', long = "n-prompt", value_delimiter = ',', value_name = "TOKENS")]
     pub prompt_tokens: Vec<usize>,
-    /// Tokens to generate, comma-separated; 0 = no generation test
-    #[arg(
-        short = 'g',
-        long = "n-gen",
-        value_delimiter = ',',
-        default_value = "128",
-        value_name = "TOKENS"
-    )]
+    /// Tokens to generate, comma-separated; 0 = no generation test [default: 128, at most half the context]
+    #[arg(short = 'g', long = "n-gen", value_delimiter = ',', value_name = "TOKENS")]
     pub generate_tokens: Vec<usize>,
     /// Context already computed before the measurement starts, in tokens, comma-separated
     #[arg(

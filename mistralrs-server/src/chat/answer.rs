@@ -24,8 +24,8 @@ pub trait Responder: Send + Sync {
 impl Responder for Llm {
     fn respond(&self, ask: Ask) -> Result<Answer, RequestError> {
         let generation = match ask {
-            Ask::Chat(request) => self.chat(request)?,
-            Ask::Complete(request) => self.complete(request)?,
+            Ask::Chat(request) => self.chat(*request)?,
+            Ask::Complete(request) => self.complete(*request)?,
         };
         Ok(futures::stream::unfold(generation, |mut generation| async move {
             generation.next().await.map(|delta| (delta, generation))
@@ -97,7 +97,6 @@ pub fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mistralrs_core::ChatRequest;
     use std::sync::mpsc::channel;
 
     struct Panics;
@@ -126,7 +125,7 @@ mod tests {
     fn a_panic_is_a_failed_answer() {
         let (sender, receiver) = channel();
         let tell = move |news| sender.send(news).unwrap();
-        let _stopper = start(Arc::new(Panics), Ask::Chat(ChatRequest::default()), tell).unwrap();
+        let _stopper = start(Arc::new(Panics), Ask::Chat(Box::default()), tell).unwrap();
         assert!(matches!(receiver.recv().unwrap(), News::Failed(RequestError::Internal { .. })));
         assert!(receiver.recv().is_err());
     }
@@ -135,7 +134,7 @@ mod tests {
     fn dropping_the_stopper_drops_the_answer_at_once() {
         let (alive, dropped) = channel::<()>();
         let responder = Arc::new(Silent(std::sync::Mutex::new(Some(alive))));
-        let stopper = start(responder, Ask::Chat(ChatRequest::default()), |_| {}).unwrap();
+        let stopper = start(responder, Ask::Chat(Box::default()), |_| {}).unwrap();
         assert_eq!(dropped.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty));
         drop(stopper);
         assert!(dropped.recv().is_err());

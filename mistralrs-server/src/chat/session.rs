@@ -15,9 +15,9 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub enum Ask {
     /// A conversation to be continued through the chat template.
-    Chat(ChatRequest),
+    Chat(Box<ChatRequest>),
     /// Plain text to be continued, for models without a template.
-    Complete(CompletionRequest),
+    Complete(Box<CompletionRequest>),
 }
 
 /// What was said so far and how to go on.
@@ -204,14 +204,15 @@ impl Session {
         let options =
             GenerateOptions { max_tokens: self.max_tokens, sampling, ..GenerateOptions::default() };
         if self.has_template {
-            return Ask::Chat(ChatRequest {
+            return Ask::Chat(Box::new(ChatRequest {
                 messages: self.messages.clone(),
                 template_kwargs: self.template_kwargs.clone(),
                 options,
                 ..ChatRequest::default()
-            });
+            }));
         }
-        Ask::Complete(CompletionRequest { prompt: Prompt::Text(self.document()), options })
+        let prompt = Prompt::Text(self.document());
+        Ask::Complete(Box::new(CompletionRequest { prompt, options }))
     }
 
     /// Everything said as one text: an answer continues its question, a question begins a new line.
@@ -307,9 +308,10 @@ mod tests {
     }
 
     fn prompt_of(ask: Ask) -> String {
-        match ask {
-            Ask::Complete(CompletionRequest { prompt: Prompt::Text(text), .. }) => text,
-            other => panic!("{other:?}"),
+        let Ask::Complete(request) = ask else { panic!("{ask:?}") };
+        match request.prompt {
+            Prompt::Text(text) => text,
+            Prompt::Tokens(tokens) => panic!("{tokens:?}"),
         }
     }
 

@@ -201,6 +201,22 @@ fn test_exists(files: &[Source], name: &str) -> bool {
         .any(|file| marks.iter().any(|mark| file.text.contains(mark.as_str())))
 }
 
+/// Row N6: each example says how it is run, by its own name, and stays short.
+#[test]
+fn examples_say_how_they_are_run() {
+    let files = all_files();
+    let examples: Vec<_> =
+        files.iter().filter(|f| f.path.starts_with("examples/examples/")).collect();
+    for name in ["chat", "streaming", "batch", "custom_logging"] {
+        assert!(examples.iter().any(|e| e.path.ends_with(&format!("/{name}.rs"))), "{name}");
+    }
+    for example in examples {
+        let name = example.path.trim_start_matches("examples/examples/").trim_end_matches(".rs");
+        assert!(example.text.contains(&format!("--example {name} -- ")), "{name}");
+        assert!(example.text.lines().count() <= 50, "{name}");
+    }
+}
+
 #[test]
 fn the_pages_of_the_house_are_there() {
     for page in [

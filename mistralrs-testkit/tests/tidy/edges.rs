@@ -39,7 +39,8 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
     ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),
     ("models", &["forward", "kv_cache", "attention", "layers", "weights"]),
     ("sampling", &[]),
-    ("text", &["request"]),
+    // `loading` for plain data only: which files, which options.
+    ("text", &["request", "loading"]),
     ("output", &["request"]),
     ("engine", &["forward", "kv_cache", "models", "sampling", "request"]),
 ];

@@ -29,9 +29,7 @@ impl Source {
 
     /// Whether the file holds tests only.
     pub fn is_test(&self) -> bool {
-        self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.starts_with("mistralrs-testkit/")
+        self.path.contains("/tests/") || self.path.starts_with("mistralrs-testkit/")
     }
 }
 

@@ -33,7 +33,7 @@ fn every_file_has_a_header_and_a_size() {
         let lines = without_tests(&source.text).lines().count();
         let header: Vec<_> =
             source.text.lines().take_while(|line| line.starts_with("//!")).collect();
-        if header.is_empty() {
+        if header.is_empty() && !source.is_test() {
             found.push(format!("{}: does not open with a `//!` header", source.path));
         }
         if lines > MAX_FILE_LINES && !header.iter().any(|line| line.trim_end() == "//! table") {
@@ -50,7 +50,8 @@ fn every_file_has_a_header_and_a_size() {
 fn unsafe_stands_in_the_kernels_alone() {
     let sources = rust_sources();
     let found = lines_with(&sources, |source, line| {
-        has_word(line, "unsafe") && !source.path.starts_with("mistralrs-kernels/")
+        let code: String = line.split('"').step_by(2).collect(); // what stands outside strings
+        has_word(&code, "unsafe") && !source.path.starts_with("mistralrs-kernels/")
     });
     expect_none("`unsafe` outside mistralrs-kernels", &found);
     for folder in CRATES.iter().filter(|folder| **folder != "mistralrs-kernels") {

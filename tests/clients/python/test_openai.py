@@ -160,16 +160,15 @@ def test_seed():
 
 
 def test_logit_bias():
-    answer = chat(max_tokens=1, logprobs=True, top_logprobs=2)
-    best, second = (t.token for t in answer.choices[0].logprobs.content[0].top_logprobs)
-    ids = client.completions.create(
-        model=MODEL, prompt="Once upon a time", max_tokens=1, temperature=0, logit_bias={"300": 100}
-    )
-    again = client.completions.create(
-        model=MODEL, prompt="The end", max_tokens=1, temperature=0, logit_bias={"300": 100}
-    )
-    assert ids.choices[0].text.strip() == again.choices[0].text.strip()
-    assert best != second
+    def first(prompt, bias):
+        answer = client.completions.create(
+            model=MODEL, prompt=prompt, max_tokens=1, temperature=0, logit_bias=bias, logprobs=1
+        )
+        return answer.choices[0].logprobs.tokens[0]
+    plain = first("Once upon a time", {})
+    forced = first("Once upon a time", {"300": 100})
+    assert forced != plain and forced == first("The end", {"300": 100})
+    assert first("Once upon a time", {"300": -100}) == plain
 
 
 def test_bad_requests():

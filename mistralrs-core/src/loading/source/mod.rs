@@ -8,8 +8,6 @@ mod hub;
 mod hub_failure;
 mod local;
 #[cfg(test)]
-mod stub_hub;
-#[cfg(test)]
 mod tests;
 mod token;
 mod transfer;

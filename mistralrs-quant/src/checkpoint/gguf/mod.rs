@@ -11,8 +11,6 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod unpermute;
-#[cfg(test)]
-pub(crate) mod writer;
 
 pub use metadata::{Array, Metadata, Strings, Value};
 

@@ -208,7 +208,7 @@ impl Renderer {
 
     fn start_item(&mut self) {
         self.begin_block();
-        let inner = self.lists.len() % 2 == 0;
+        let inner = self.lists.len().is_multiple_of(2);
         let bullet = match self.lists.last_mut() {
             Some(Some(number)) => {
                 let text = format!("{number}. ");

@@ -1,3 +1,5 @@
+//! The chat as keys in, rows out. The rows are snapshots; times are cut out of them.
+
 use super::*;
 use crate::chat::dialog::ModelFacts;
 use crate::chat::session::Session;
@@ -86,10 +88,14 @@ fn a_conversation_on_the_screen() {
         tiny · context 0/100
     "#]],
     );
+    news_and_figures(&mut app);
+}
+
+fn news_and_figures(app: &mut App) {
     let start = Instant::now();
     app.news(text("# Hi\n\nfirst *par"), start);
     check(
-        &mut app,
+        app,
         40,
         12,
         expect![[r#"
@@ -105,7 +111,7 @@ fn a_conversation_on_the_screen() {
     );
     app.news(text("agraph*\n\n1. one\n2. t"), start);
     check(
-        &mut app,
+        app,
         40,
         12,
         expect![[r#"
@@ -129,7 +135,7 @@ fn a_conversation_on_the_screen() {
     );
     assert!(matches!(app.news(News::Closed, start), Action::Stop));
     check(
-        &mut app,
+        app,
         40,
         12,
         expect![[r#"

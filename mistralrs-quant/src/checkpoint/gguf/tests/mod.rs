@@ -1,11 +1,13 @@
 //! GGUF files written here, hostile ones, and (where the data folder is beside the project) a real
 //! model against its safetensors twin.
 
-use super::writer::GgufWriter;
+mod writer;
+
 use super::*;
 use crate::open_safetensors;
 use mistralrs_kernels::QuantType;
 use proptest::prelude::*;
+use writer::GgufWriter;
 
 fn parse(bytes: &[u8]) -> Result<header::Header> {
     header::parse(bytes, Path::new("test.gguf"))

@@ -105,7 +105,11 @@ fn stop_tokens_end_and_are_counted() {
     let (engine, _) = engine(64);
     let (tokens, last) = drain(engine.submit(request(&[28], 10)).unwrap());
     assert_eq!(tokens, [29, 30]);
-    assert_eq!(last, TokenEvent::Finished { reason: FinishReason::Stop, generated_tokens: 3 });
+    let TokenEvent::Finished { reason, generated_tokens, timings } = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!((reason, generated_tokens), (FinishReason::Stop, 3));
+    assert!(timings.queue <= timings.first_token && timings.decode > Duration::ZERO);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! `resolve` on folders, and on a hub on the loopback with a cache in a temporary folder.
 
+mod stub_hub;
+
 use super::hub::{Pace, RepoId, resolve_at};
-use super::stub_hub::{COMMIT, Fault, StubHub};
 use super::*;
 use crate::loading::progress::{Progress, Unit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stub_hub::{COMMIT, Fault, StubHub};
 
 const ID: &str = "org/model";
 const PACE: Pace = Pace { patience: Duration::from_secs(20), pause: Duration::from_millis(1) };

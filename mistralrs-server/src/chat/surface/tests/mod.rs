@@ -1,3 +1,5 @@
+//! The inline screen against a small terminal that knows exactly the sequences it writes.
+
 use super::*;
 
 /// A terminal that knows exactly the sequences [`Surface`] writes.

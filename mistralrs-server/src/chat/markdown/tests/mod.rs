@@ -1,3 +1,5 @@
+//! Markdown as snapshots of rows, and streams against the whole text.
+
 use super::*;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
