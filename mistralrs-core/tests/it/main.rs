@@ -7,3 +7,4 @@ mod batching;
 mod broken;
 mod generation;
 mod golden;
+mod loading;
