@@ -58,3 +58,94 @@ pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
         other => candle_core::bail!("no attention backend for {other:?} yet"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::SequenceSpan;
+    use proptest::prelude::*;
+
+    /// Numbers in −1..1 that look random and are the same every time.
+    fn noise(shape: &[usize], seed: u64) -> Tensor {
+        let mut state = seed | 1;
+        let next = |_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        let numbers: Vec<f32> = (0..shape.iter().product()).map(next).collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    }
+
+    /// Spans of (rows, tokens before them) over blocks handed out in reverse.
+    fn batch(spans: &[(usize, usize)], block_size: usize) -> (ForwardBatch, usize) {
+        let blocks = |&(rows, before): &(usize, usize)| (rows + before).div_ceil(block_size);
+        let mut next_block: usize = spans.iter().map(blocks).sum();
+        let (total, mut batch) = (next_block, ForwardBatch::default());
+        for &(rows, before) in spans {
+            let start = batch.len();
+            batch.token_ids.extend(vec![0; rows]);
+            let table = (0..blocks(&(rows, before))).map(|_| {
+                next_block -= 1;
+                next_block as u32
+            });
+            batch.spans.push(SequenceSpan {
+                query: start..start + rows,
+                context_len: rows + before,
+                block_table: table.collect(),
+            });
+        }
+        (batch, total)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn the_kernel_agrees_with_the_textbook(
+            spans in proptest::collection::vec((1usize..20, 0usize..40), 1..5),
+            groups in 1usize..4,
+            kv_heads in 1usize..3,
+            head_dim in 1usize..20,
+            block_size in 1usize..9,
+            window in proptest::option::of(1usize..30),
+            softcap in proptest::option::of(0.5f32..4.0),
+            seed in any::<u64>(),
+        ) {
+            let num_heads = groups * kv_heads;
+            let (batch, blocks) = batch(&spans, block_size);
+            let cache = [blocks, block_size, kv_heads, head_dim];
+            let kv = LayerKv { k: noise(&cache, seed), v: noise(&cache, seed ^ 7) };
+            let q = noise(&[batch.len(), num_heads * head_dim], seed ^ 9);
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let params = AttentionParams {
+                num_heads, num_kv_heads: kv_heads, head_dim, scale, window, softcap,
+            };
+            let attend = |backend: &dyn AttentionBackend| {
+                backend.attend(&q, &kv, &batch, &params).unwrap().to_vec2::<f32>().unwrap()
+            };
+            let (fast, slow) = (attend(&CpuAttention), attend(&NaiveAttention));
+            for (fast, slow) in fast.iter().flatten().zip(slow.iter().flatten()) {
+                prop_assert!((fast - slow).abs() < 1e-4, "{fast} {slow}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_table_that_is_too_short_is_an_error() {
+        let (mut batch, blocks) = batch(&[(3, 4)], 2);
+        let kv = LayerKv { k: noise(&[blocks, 2, 1, 4], 1), v: noise(&[blocks, 2, 1, 4], 2) };
+        let params = AttentionParams {
+            num_heads: 1,
+            num_kv_heads: 1,
+            head_dim: 4,
+            scale: 1.0,
+            window: None,
+            softcap: None,
+        };
+        let q = noise(&[3, 4], 3);
+        assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_ok());
+        batch.spans[0].block_table[0] = 99;
+        assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
+        batch.spans[0].block_table.truncate(2);
+        assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
+    }
+}
