@@ -9,8 +9,10 @@ use std::ops::Range;
 
 /// Up to so many rows of `x`, this way is the faster one.
 const FEW: usize = 8;
-/// How far ahead of the arithmetic each row is fetched, in bytes.
-const AHEAD: usize = 1024;
+/// How far ahead of the arithmetic a single row is fetched, in bytes.
+const AHEAD: usize = 2560;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Whether a job is for this module.
 pub(super) fn is_direct(job: &Job<'_>) -> bool {
@@ -38,7 +40,8 @@ unsafe fn multiply_rows<S: LoadHalves, const BF16: bool>(job: &Job<'_>, rows: Ra
     let mut j = rows.start;
     // SAFETY: the strips cover `rows`, no more.
     unsafe {
-        while j + 4 <= rows.end {
+        // One row of `x` takes what memory delivers, best in a single stream.
+        while job.m > 1 && j + 4 <= rows.end {
             multiply_strip::<S, BF16, 4>(job, j);
             j += 4;
         }
@@ -87,8 +90,10 @@ unsafe fn multiply_tile<S: LoadHalves, const BF16: bool, const R: usize, const C
         while column + 2 * S::LANES <= cols {
             step::<S, BF16, R, C>(a, b, (column, S::LANES), &mut sums);
             step::<S, BF16, R, C>(a, b, (column + S::LANES, S::LANES), &mut sums);
-            for row in a {
-                fetch_one(row.wrapping_add(2 * column + AHEAD));
+            // In the order of memory: what comes next in the row, or the next rows.
+            let ahead = if R == 1 { AHEAD } else { R * job.row_bytes };
+            for line in 0..R {
+                fetch_one(a[0].wrapping_add(R * 2 * column + ahead + line * LINE));
             }
             column += 2 * S::LANES;
         }

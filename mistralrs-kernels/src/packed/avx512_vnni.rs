@@ -4,17 +4,15 @@
 //! to a 32-bit lane.
 
 use super::activations::{Block, quantize_strip};
-use super::layout::{Layout, Packing, TILE_ROWS, VECTOR, Wide};
+use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{Job, PackedKernels, QuantType, with_format};
-use crate::shared::Scratch;
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
     _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_srl_epi16, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_sll_epi16, _mm512_sll_epi32, _mm512_srl_epi16, _mm512_sub_ps,
 };
 use std::ops::Range;
 
@@ -25,8 +23,6 @@ pub(crate) const KERNELS: PackedKernels = PackedKernels { quantize, multiply };
 const AHEAD: usize = 2560;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 384 << 10;
-/// From so many strips on, a tile is made wide first. They have six rows or more.
-const MANY_STRIPS: usize = 4;
 
 /// Applies the features to a function.
 macro_rules! vnni {
@@ -56,102 +52,38 @@ vnni! {
         let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).max(1);
         for first in (0..strips).step_by(group) {
-            let strips = first..strips.min(first + group);
-            // SAFETY: the strips and the tiles exist.
-            unsafe {
-                if strips.len() >= MANY_STRIPS {
-                    multiply_wide::<P>(job, tiles.clone(), strips);
-                    continue;
-                }
-                for tile in tiles.clone() {
-                    for strip in strips.clone() {
-                        multiply_strip::<P>(job, tile, job.strips.rows(strip));
-                    }
+            for tile in tiles.clone() {
+                for strip in first..strips.min(first + group) {
+                    // SAFETY: the strip and the tile exist.
+                    unsafe { multiply_strip::<P>(job, tile, job.strips.rows(strip)) };
                 }
             }
         }
     }
 
     unsafe fn multiply_strip<P: Packing>(job: &Job<'_>, tile: usize, rows: Range<usize>) {
-        let from = job.w.tile(tile).as_ptr();
         // SAFETY: as many rows as the strip has.
         unsafe {
             match rows.len() {
-                1 => multiply_tile::<P, 1>(job, from, tile, rows.start),
-                2 => multiply_tile::<P, 2>(job, from, tile, rows.start),
-                3 => multiply_tile::<P, 3>(job, from, tile, rows.start),
-                4 => multiply_tile::<P, 4>(job, from, tile, rows.start),
-                5 => multiply_tile::<P, 5>(job, from, tile, rows.start),
-                6 => multiply_tile::<P, 6>(job, from, tile, rows.start),
-                7 => multiply_tile::<P, 7>(job, from, tile, rows.start),
-                _ => multiply_tile::<P, 8>(job, from, tile, rows.start),
+                1 => multiply_tile::<P, 1>(job, tile, rows.start),
+                2 => multiply_tile::<P, 2>(job, tile, rows.start),
+                3 => multiply_tile::<P, 3>(job, tile, rows.start),
+                4 => multiply_tile::<P, 4>(job, tile, rows.start),
+                5 => multiply_tile::<P, 5>(job, tile, rows.start),
+                6 => multiply_tile::<P, 6>(job, tile, rows.start),
+                7 => multiply_tile::<P, 7>(job, tile, rows.start),
+                _ => multiply_tile::<P, 8>(job, tile, rows.start),
             }
         }
     }
 
-    /// The same numbers for many strips, out of a wide copy of each tile.
-    unsafe fn multiply_wide<P: Packing>(job: &Job<'_>, tiles: Range<usize>, strips: Range<usize>) {
-        let block_bytes = const { Wide::<P>::LAYOUT.block_bytes() };
-        let mut scratch = Scratch::take((job.w.blocks() * block_bytes + VECTOR) / size_of::<f32>());
-        let start = scratch.numbers().as_mut_ptr().cast::<u8>();
-        let start = start.wrapping_add(start.align_offset(VECTOR));
-        for tile in tiles {
-            // SAFETY: the scratch has room for a wide tile; strips have at most eight rows.
-            unsafe {
-                widen::<P>(job.w.tile(tile).as_ptr(), job.w.blocks(), start);
-                for strip in strips.clone() {
-                    let rows = job.strips.rows(strip);
-                    match rows.len() {
-                        8 => multiply_tile::<Wide<P>, 8>(job, start, tile, rows.start),
-                        7 => multiply_tile::<Wide<P>, 7>(job, start, tile, rows.start),
-                        6 => multiply_tile::<Wide<P>, 6>(job, start, tile, rows.start),
-                        _ => multiply_strip::<P>(job, tile, rows),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Unpacks the tile at `chunk` to `wide`.
-    unsafe fn widen<P: Packing>(mut chunk: *const u8, blocks: usize, mut wide: *mut u8) {
-        let (layout, to) = const { (&P::LAYOUT, &Wide::<P>::LAYOUT) };
-        // SAFETY: there are so many blocks, and as much room.
-        unsafe {
-            for _ in 0..blocks / layout.chunk_blocks() {
-                let head = Head::load(layout, chunk);
-                for b in 0..layout.chunk_blocks() {
-                    let block = chunk.add(layout.head_bytes() + b * layout.block_bytes());
-                    for g in 0..8 {
-                        _mm512_storeu_si512(wide.add(g * VECTOR).cast(), codes(layout, block, g));
-                    }
-                    let scales = Scales::load(layout, block.add(layout.plane_bytes()), &head);
-                    let numbers = wide.add(to.plane_bytes()).cast::<f32>();
-                    for half in 0..layout.scales() {
-                        _mm512_storeu_ps(numbers.add(half * TILE_ROWS), scales.scales[half]);
-                        if layout.mins {
-                            let at = (layout.scales() + half) * TILE_ROWS;
-                            _mm512_storeu_ps(numbers.add(at), scales.mins[half]);
-                        }
-                    }
-                    wide = wide.add(to.block_bytes());
-                }
-                chunk = chunk.add(layout.chunk_bytes());
-            }
-        }
-    }
-
-    /// Tile `tile` of the weights, which begins at `chunk`, with the `M` rows of activations from
-    /// row `first`.
-    unsafe fn multiply_tile<P: Packing, const M: usize>(
-        job: &Job<'_>,
-        mut chunk: *const u8,
-        tile: usize,
-        first: usize,
-    ) {
+    /// A tile of weights with the `M` rows of activations from row `first`.
+    unsafe fn multiply_tile<P: Packing, const M: usize>(job: &Job<'_>, tile: usize, first: usize) {
         const { assert!(size_of::<Block>() == VECTOR) };
         let layout = const { &P::LAYOUT };
         let w = job.w;
         let mut sums = [_mm512_setzero_ps(); M];
+        let mut chunk = w.tile(tile).as_ptr();
         let mut x = job.x[first * w.blocks()..(first + M) * w.blocks()].as_ptr();
         // SAFETY: the tile has this many chunks, and `x` as many blocks for each of `M` rows.
         unsafe {
@@ -159,9 +91,8 @@ vnni! {
                 let head = Head::load(layout, chunk);
                 let mut block = chunk.add(layout.head_bytes());
                 for _ in 0..layout.chunk_blocks() {
-                    for line in 0..fetched_lines(layout) {
-                        let ahead = block.wrapping_add(AHEAD + line * VECTOR);
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    for line in 0..layout.block_bytes().div_ceil(VECTOR) {
+                        _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(AHEAD + line * VECTOR).cast());
                     }
                     multiply_block::<P, M>(block, &head, x, &mut sums);
                     block = block.add(layout.block_bytes());
@@ -301,23 +232,12 @@ vnni! {
         // SAFETY: 16 halves are there.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
-
-    /// 16 scales or offsets of their own.
-    unsafe fn load_scales(layout: &Layout, from: *const u8) -> __m512 {
-        // SAFETY: they are there.
-        unsafe { if layout.wide { _mm512_loadu_ps(from.cast()) } else { load_halves(from) } }
-    }
-}
-
-/// Cache lines to fetch for each block: none where it was just written.
-const fn fetched_lines(layout: &Layout) -> usize {
-    if layout.wide { 0 } else { layout.block_bytes().div_ceil(VECTOR) }
 }
 
 /// Whether the two halves of a block have a sum each: because their scales differ, or because with
 /// few rows a single sum would wait for itself.
 const fn is_split<P: Packing, const M: usize>() -> bool {
-    P::LAYOUT.halves || M <= 4
+    P::LAYOUT.halves || M <= 2
 }
 
 /// The halves of 256 columns.
@@ -370,9 +290,9 @@ impl Scales {
                                 _mm512_mul_ps(_mm512_cvtepi32_ps(integers), head.negated_min);
                         }
                     } else {
-                        loaded.scales[half] = load_scales(layout, scale);
+                        loaded.scales[half] = load_halves(scale);
                         if layout.mins {
-                            loaded.mins[half] = load_scales(layout, min);
+                            loaded.mins[half] = load_halves(min);
                         }
                     }
                 }

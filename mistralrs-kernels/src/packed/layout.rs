@@ -12,7 +12,6 @@
 //! Nothing is rounded: integers and scales are those of the stored block.
 
 use crate::block::{Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32};
-use std::marker::PhantomData;
 
 /// Rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
@@ -38,8 +37,6 @@ pub(crate) struct Layout {
     pub(crate) halves: bool,
     /// Whether scales are bytes, times a half for 256 columns.
     pub(crate) grouped: bool,
-    /// Whether scales and offsets are `f32`, ready for use.
-    pub(crate) wide: bool,
 }
 
 impl Layout {
@@ -76,13 +73,7 @@ impl Layout {
 
     /// Bytes of a scale of all rows.
     pub(crate) const fn scale_bytes(&self) -> usize {
-        if self.grouped {
-            TILE_ROWS
-        } else if self.wide {
-            4 * TILE_ROWS
-        } else {
-            2 * TILE_ROWS
-        }
+        if self.grouped { TILE_ROWS } else { 2 * TILE_ROWS }
     }
 
     /// Bytes of a block.
@@ -120,22 +111,7 @@ const PLAIN: Layout = Layout {
     mins: false,
     halves: false,
     grouped: false,
-    wide: false,
 };
-
-/// A format's tiles with nothing left to unpack: whole bytes, and scales multiplied out. Made for a
-/// while, where many rows of activations pay for it.
-pub(crate) struct Wide<P>(PhantomData<P>);
-
-impl<P: Packing> Packing for Wide<P> {
-    const LAYOUT: Layout = Layout {
-        wide: true,
-        zero: P::LAYOUT.zero,
-        mins: P::LAYOUT.mins,
-        halves: P::LAYOUT.halves,
-        ..PLAIN
-    };
-}
 
 macro_rules! packings {
     ($($format:ident: { $($field:ident: $value:expr),* }),* $(,)?) => {
