@@ -5,7 +5,7 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{Job, PackedKernels, QuantType, with_format};
+use super::{Job, PackedKernels, QuantType, pack_tile, with_format};
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
@@ -17,7 +17,7 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 /// To be called only where the features below are present.
-pub(crate) const KERNELS: PackedKernels = PackedKernels { quantize, multiply };
+pub(crate) const KERNELS: PackedKernels = PackedKernels { quantize, multiply, pack };
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 2560;
@@ -38,6 +38,10 @@ macro_rules! vnni {
 vnni! {
     unsafe fn quantize(x: &[f32], rows: usize, out: &mut [Block]) {
         quantize_strip(x, rows, out);
+    }
+
+    unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+        with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
     }
 
     /// # Safety

@@ -1,14 +1,4 @@
 //! How packed weights lie in memory, and the way there and back. Knows stored formats; no products.
-//!
-//! A tile is 16 rows; it runs along all columns in chunks of 32 columns, or of 256 where a format
-//! shares a scale among 256 weights. A chunk is `[halves of 256 weights][block]..`, a block of 32
-//! columns is `[planes][scales][mins]`. The 32 columns are eight groups of four; a group of all 16
-//! rows is one vector of 64 bytes, byte `4 row + column`. Planes hold the bits of the integers:
-//! - nibbles, 4 vectors: group `v` in the low and `v + 4` in the high half of vector `v`;
-//! - pairs, 2 vectors: group `g` at bit `2 (g / 2)` of vector `g % 2`;
-//! - singles, 1 vector: group `g` at bit `g`;
-//! - or whole bytes, 8 vectors.
-//!
 //! Nothing is rounded: integers and scales are those of the stored block.
 
 use crate::block::{Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32};
@@ -21,6 +11,15 @@ pub(crate) const BLOCK_COLS: usize = 32;
 pub(crate) const VECTOR: usize = 64;
 
 /// What a tile of some format is made of.
+///
+/// A tile is 16 rows; it runs along all columns in chunks of 32 columns, or of 256 where a format
+/// shares a scale among 256 weights. A chunk is `[halves of 256 weights][block]..`, a block of 32
+/// columns is `[planes][scales][mins]`. The 32 columns are eight groups of four; a group of all 16
+/// rows is one vector of 64 bytes, byte `4 row + column`. Planes hold the bits of the integers:
+/// - nibbles, 4 vectors: group `v` in the low and `v + 4` in the high half of vector `v`;
+/// - pairs, 2 vectors: group `g` at bit `2 (g / 2)` of vector `g % 2`;
+/// - singles, 1 vector: group `g` at bit `g`;
+/// - or whole bytes, 8 vectors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     /// A plane of four bits.

@@ -52,6 +52,8 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 pub(crate) struct PackedKernels {
     pub(crate) quantize: unsafe fn(&[f32], usize, &mut [Block]),
     pub(crate) multiply: unsafe fn(&Job<'_>, Range<usize>),
+    /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
+    pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
 }
 
 /// A weight matrix `[rows, cols]` in tiles made for integer instructions; it holds exactly the
@@ -73,11 +75,10 @@ impl PackedWeight {
     /// # Panics
     /// If the bytes do not fit the shape.
     pub fn new(w: &WeightRows<'_>) -> Option<Self> {
-        dispatch::kernels().packed.and_then(|_| Self::pack(w))
+        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, w))
     }
 
-    /// As [`Self::new`], whatever the processor.
-    fn pack(w: &WeightRows<'_>) -> Option<Self> {
+    fn pack(kernels: PackedKernels, w: &WeightRows<'_>) -> Option<Self> {
         let layout = with_format!(w.ty, Format, <Format as Packing>::LAYOUT)?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
@@ -96,7 +97,8 @@ impl PackedWeight {
         }
         let tiles = memory.par_chunks_exact_mut(tile_bytes);
         tiles.zip(w.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
-            with_format!(w.ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
+            // SAFETY: the kernels' instruction set is present.
+            unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
         });
         Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
     }
@@ -145,6 +147,7 @@ impl PackedWeight {
 }
 
 /// Packs up to 16 stored rows; rows that are missing stay zero.
+#[inline(always)]
 fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
     rows: &[u8],
     row_bytes: usize,

@@ -3,15 +3,20 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::TILE_ROWS;
-use super::{Job, PackedKernels};
+use super::{Job, PackedKernels, QuantType, pack_tile, with_format};
 use std::ops::Range;
 
 /// Plain loops for every processor.
-pub(super) const KERNELS: PackedKernels = PackedKernels { quantize, multiply };
+pub(super) const KERNELS: PackedKernels = PackedKernels { quantize, multiply, pack };
 
 /// Always safe; `unsafe` only to fit the table.
 unsafe fn quantize(x: &[f32], rows: usize, out: &mut [Block]) {
     quantize_strip(x, rows, out);
+}
+
+/// Always safe.
+unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+    with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
 }
 
 /// # Safety

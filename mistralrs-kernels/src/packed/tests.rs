@@ -41,7 +41,8 @@ impl Case {
         stored: Vec<u8>,
         seed: u64,
     ) -> Self {
-        let packed = PackedWeight::pack(&WeightRows { ty, bytes: &stored, rows, cols }).unwrap();
+        let w = WeightRows { ty, bytes: &stored, rows, cols };
+        let packed = PackedWeight::pack(reference::KERNELS, &w).unwrap();
         Self { stored, packed, x: noise(seed + 1, m * cols), m }
     }
 
@@ -113,6 +114,9 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         prop_assert!(miss <= bound, "{:?}: y[{}] is {}, not {}", ty, at, found, wanted);
     }
     for kernels in fast_kernels() {
+        let w = WeightRows { ty, bytes: &case.stored, rows, cols };
+        let packed = PackedWeight::pack(kernels, &w).unwrap();
+        prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
         let y = case.multiply(kernels, &case.x);
         prop_assert_eq!(bits(&y), bits(&twin), "{:?}", ty);
         for i in [0, case.m / 2, case.m - 1] {
@@ -226,9 +230,9 @@ fn extreme_activations() {
 #[test]
 fn what_cannot_be_packed_is_left_alone() {
     let plain = WeightRows { ty: QuantType::BF16, bytes: &[0; 64], rows: 1, cols: 32 };
-    assert!(PackedWeight::pack(&plain).is_none());
+    assert!(PackedWeight::pack(reference::KERNELS, &plain).is_none());
     let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
-    assert!(PackedWeight::pack(&empty).is_none());
+    assert!(PackedWeight::pack(reference::KERNELS, &empty).is_none());
     let packed =
         PackedWeight::new(&WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 });
     assert_eq!(packed.is_some(), dispatch::kernels().packed.is_some());
