@@ -20,7 +20,7 @@ use std::ops::Range;
 pub(crate) const KERNELS: PackedKernels = PackedKernels { quantize, multiply, pack };
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 2560;
+const AHEAD: usize = 4096;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 384 << 10;
 
