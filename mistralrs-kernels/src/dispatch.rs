@@ -6,6 +6,7 @@ use crate::attention;
 use crate::block::{self, Format};
 use crate::elementwise::{RopeShape, body};
 use crate::matmul;
+use crate::packed::{self, PackedKernels};
 use crate::simd;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -19,13 +20,15 @@ pub(crate) enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same with VNNI: products of packed weights in integers.
+    Avx512Vnni,
 }
 
 /// Why an instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InstructionSetError {
     /// No kernels of this name exist.
-    #[error("there is no instruction set {name:?}: use avx512, avx2 or scalar")]
+    #[error("there is no instruction set {name:?}: use avx512vnni, avx512, avx2 or scalar")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -49,13 +52,14 @@ pub enum InstructionSetError {
 }
 
 impl Isa {
-    const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Scalar];
+    const ALL: [Self; 4] = [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Scalar];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
         }
     }
 
@@ -75,6 +79,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            Self::Avx512Vnni => Self::Avx512.is_present() && is_x86_feature_detected!("avx512vnni"),
         }
     }
 
@@ -96,7 +101,7 @@ pub(crate) fn chosen() -> Isa {
     *CHOSEN.get_or_init(|| Isa::available().next().unwrap_or(Isa::Scalar))
 }
 
-/// The name of the instruction set that kernels use: `avx512`, `avx2` or `scalar`.
+/// The name of the instruction set that kernels use: `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     chosen().name()
 }
@@ -139,7 +144,7 @@ impl<F: Copy> Clones<F> {
     pub(crate) fn get(&self, isa: Isa) -> F {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => self.avx512,
+            Isa::Avx512 | Isa::Avx512Vnni => self.avx512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => self.avx2,
             _ => self.scalar,
@@ -159,6 +164,8 @@ pub(crate) struct Kernels {
     pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) softmax: unsafe fn(&mut [f32]),
     pub(crate) max: unsafe fn(&[f32]) -> f32,
+    /// Products of packed weights, where there is a fast way to compute them.
+    pub(crate) packed: Option<PackedKernels>,
 }
 
 static KERNELS: Clones<&Kernels> = Clones {
@@ -169,15 +176,28 @@ static KERNELS: Clones<&Kernels> = Clones {
     avx512: &avx512::KERNELS,
 };
 
+/// The kernels of `isa`; to call them, it must be present.
+fn kernels_of(isa: Isa) -> &'static Kernels {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512Vnni {
+        return &AVX512_VNNI;
+    }
+    KERNELS.get(isa)
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX512_VNNI: Kernels =
+    Kernels { isa: Isa::Avx512Vnni, packed: Some(packed::avx512_vnni::KERNELS), ..avx512::KERNELS };
+
 /// The kernels of this process.
 pub(crate) fn kernels() -> &'static Kernels {
-    KERNELS.get(chosen())
+    kernels_of(chosen())
 }
 
 /// The kernels of every instruction set this processor has, to test them against each other.
 #[cfg(test)]
 pub(crate) fn all_kernels() -> impl Iterator<Item = &'static Kernels> {
-    Isa::available().map(|isa| KERNELS.get(isa))
+    Isa::available().map(kernels_of)
 }
 
 /// Compiles one body behind the features.
@@ -204,7 +224,7 @@ macro_rules! compile_kernels {
         mod $module {
             use super::*;
 
-            pub(super) static KERNELS: Kernels = Kernels {
+            pub(super) const KERNELS: Kernels = Kernels {
                 isa: Isa::$isa,
                 multiply,
                 attend,
@@ -214,6 +234,7 @@ macro_rules! compile_kernels {
                 gelu_tanh_mul,
                 softmax,
                 max,
+                packed: None,
             };
 
             compile!($features multiply(job: &matmul::Job<'_>, rows: Range<usize>)

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// A read-only memory map of a whole file.
@@ -32,11 +33,54 @@ impl MappedFile {
     pub fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
     }
+
+    /// Tells the system that this range of bytes will not be needed soon, so that its pages stop
+    /// counting as the process's own. What is read again comes back from the file.
+    pub fn release(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let (Some(map), Some(within)) = (&self.map, whole_pages(self.bytes(), range)) {
+            // SAFETY: the map is read-only and of a file, so dropped pages are read anew, the same.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    within.start,
+                    within.len(),
+                )
+            };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
+
+/// The part of `range` that consists of whole pages, on any page size in use.
+#[cfg(target_os = "linux")]
+fn whole_pages(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
+    const PAGE: usize = 64 << 10;
+    let start = bytes.as_ptr().addr();
+    let first = (start + range.start).checked_next_multiple_of(PAGE)? - start;
+    let end = ((start + range.end.min(bytes.len())) / PAGE * PAGE).checked_sub(start)?;
+    (first < end).then_some(first..end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::MappedFile;
+
+    #[test]
+    fn released_bytes_come_back() {
+        let name = format!("released-file-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let content: Vec<u8> = (0..400_000_u32).map(|i| (i * 7 % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert_eq!(file.bytes(), content);
+        for range in [0..0, 1..2, 0..400_000, 70_000..300_000, 399_999..usize::MAX] {
+            file.release(range);
+            assert_eq!(file.bytes(), content);
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn maps_what_the_file_holds() {

@@ -3,15 +3,18 @@
 //! Rows of weights are split over threads. A thread turns a panel of rows into `f32` once and
 //! multiplies it with all rows of `x` in register tiles. With one row of `x` the panel is so small
 //! that it stays in the first-level cache and the stored bytes are read in one stream; with many it
-//! is as large as the second-level cache allows.
+//! is as large as the second-level cache allows. Few rows of `x` with 16-bit weights go another way
+//! to the same bits, see `direct`.
 
 use crate::QuantType;
 use crate::dispatch::{self, Dequantize, Kernels};
 use crate::shared::{Scratch, SharedSlice};
-use crate::simd::Simd;
+use crate::simd::{LoadHalves, Simd};
 use crate::tile::accumulate;
 use rayon::prelude::*;
 use std::ops::Range;
+
+mod direct;
 
 /// A stored weight matrix `[rows, cols]`, row after row.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +117,11 @@ fn is_in_place(ty: QuantType) -> bool {
 /// # Safety
 /// The instruction set is present; nobody else writes these columns.
 #[inline(always)]
-pub(crate) unsafe fn multiply<S: Simd, const WIDE: usize>(job: &Job<'_>, rows: Range<usize>) {
+pub(crate) unsafe fn multiply<S: LoadHalves, const WIDE: usize>(job: &Job<'_>, rows: Range<usize>) {
+    if direct::is_direct(job) {
+        // SAFETY: as the caller vouches.
+        return unsafe { direct::multiply::<S>(job, rows) };
+    }
     let in_place = is_in_place(job.w.ty);
     let panel = if in_place { 0 } else { job.panel_rows * job.w.cols };
     let mut scratch = Scratch::take(panel);

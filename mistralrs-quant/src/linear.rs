@@ -2,6 +2,7 @@
 //! [`QuantMethod`]; not models. How many products a merged layer computes is its secret.
 
 use crate::method::{QuantMethod, WeightInfo};
+use crate::packed::forward_many;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use std::sync::Arc;
 
@@ -24,10 +25,15 @@ impl Linear {
     /// Shapes, types or devices of `x`, weight and bias do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.weight.forward(x)?;
-        if let Some(bias) = &self.bias {
-            y.inplace_op2(bias, &AddBias)?;
-        }
+        self.add_bias(&y)?;
         Ok(y)
+    }
+
+    fn add_bias(&self, y: &Tensor) -> Result<()> {
+        match &self.bias {
+            Some(bias) => y.inplace_op2(bias, &AddBias),
+            None => Ok(()),
+        }
     }
 
     /// What the weight is and what it costs.
@@ -54,7 +60,14 @@ impl MergedLinear {
     /// Shapes, types or devices of `x`, weights and biases do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         let x = x.contiguous()?;
-        self.parts.iter().map(|part| part.forward(&x)).collect()
+        let weights: Vec<_> = self.parts.iter().map(|part| part.weight.as_ref()).collect();
+        let Some(ys) = forward_many(&weights, &x)? else {
+            return self.parts.iter().map(|part| part.forward(&x)).collect();
+        };
+        for (part, y) in self.parts.iter().zip(&ys) {
+            part.add_bias(y)?;
+        }
+        Ok(ys)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use candle_core::{Result, Tensor};
 use mistralrs_kernels::QuantType;
+use std::any::Any;
 use std::fmt::Debug;
 
 /// A weight `[out, in]` in some stored form.
@@ -23,7 +24,7 @@ use std::fmt::Debug;
 /// assert_eq!(weight.forward(&x)?.to_vec2::<f32>()?, [[21., 43., 65.]]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub trait QuantMethod: Debug + Send + Sync {
+pub trait QuantMethod: Any + Debug + Send + Sync {
     /// `x [tokens, in]` (f32) times the transposed weight: `[tokens, out]`, in a tensor of its own.
     ///
     /// # Errors

@@ -1,19 +1,24 @@
-//! A weight whose bytes stay as they are stored, plain or in blocks, in the memory map or owned:
-//! there is one copy, and products are computed from it. Knows candle's CPU storage; the
-//! arithmetic is in `mistralrs-kernels`.
+//! A weight of which there is one copy in memory: in tiles for integer arithmetic where the
+//! processor has kernels for them, else its bytes as they are stored, in the memory map or owned.
+//! Knows candle's CPU storage; the arithmetic is in `mistralrs-kernels`.
 
 use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use crate::isq;
 use crate::method::{QuantMethod, WeightInfo};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor, bail};
-use mistralrs_kernels::{QuantType, WeightRows, matmul};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
+use mistralrs_kernels::{
+    PackedWeight, QuantType, WeightRows, matmul, matmul_packed, matmul_packed_many,
+};
 use rayon::prelude::*;
+use std::any::Any;
 use std::sync::Arc;
 
 /// Fewer numbers than this are converted by the calling thread alone.
 const PARALLEL_NUMBERS: usize = 64 * 1024;
+/// Fewer rows than this fill no tile, and most of it would be wasted.
+const LEAST_ROWS: usize = 16;
 
 /// Makes a weight of a two-dimensional tensor, quantizing it to `isq` if asked.
 ///
@@ -35,8 +40,9 @@ pub fn weight(
     check_length(info, &bytes)?;
     let ty = isq::target(info, isq, cols)?;
     let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
-    let info = WeightInfo { ty, rows, cols, bytes: bytes.len(), stored: info.ty, requested: isq };
-    Ok(Arc::new(Packed { bytes, info }))
+    let (form, size) = Form::of(bytes, ty, (rows, cols));
+    let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested: isq };
+    Ok(Arc::new(Packed { form, info }))
 }
 
 /// Makes an f32 tensor of any stored tensor, of its shape: norms and biases.
@@ -91,10 +97,99 @@ fn dequantized(ty: QuantType, bytes: &[u8], row_bytes: usize, cols: usize) -> Ve
     numbers
 }
 
+/// The one copy of a weight's numbers.
+#[derive(Debug)]
+enum Form {
+    Stored(TensorBytes),
+    Tiled(PackedWeight),
+}
+
+impl Form {
+    /// The form that is multiplied fastest here, and its size in bytes.
+    fn of(bytes: TensorBytes, ty: QuantType, (rows, cols): (usize, usize)) -> (Self, usize) {
+        let stored = WeightRows { ty, bytes: &bytes, rows, cols };
+        let tiled = (rows >= LEAST_ROWS).then(|| PackedWeight::new(&stored)).flatten();
+        match tiled {
+            Some(tiled) => {
+                bytes.release();
+                let size = tiled.size();
+                (Self::Tiled(tiled), size)
+            }
+            None => {
+                let size = bytes.len();
+                (Self::Stored(bytes), size)
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Packed {
-    bytes: TensorBytes,
+    form: Form,
     info: WeightInfo,
+}
+
+impl Packed {
+    /// Turns the rows that `ids` names into numbers.
+    fn read_rows(&self, ids: &[usize]) -> Vec<f32> {
+        let WeightInfo { ty, rows, cols, .. } = self.info;
+        let mut numbers = vec![0.; ids.len() * cols];
+        if cols == 0 {
+            return numbers;
+        }
+        let parts = numbers.par_chunks_mut(cols).with_min_len(PARALLEL_NUMBERS.div_ceil(cols));
+        parts.zip(ids).for_each(|(out, &row)| match &self.form {
+            Form::Tiled(tiled) if row < rows => tiled.dequantize_row(row, out),
+            Form::Tiled(_) => {}
+            Form::Stored(bytes) => {
+                let row_bytes = bytes.len().checked_div(rows).unwrap_or(0);
+                let start = row * row_bytes;
+                if let Some(bytes) = bytes.get(start..start + row_bytes) {
+                    ty.dequantize_row(bytes, out);
+                }
+            }
+        });
+        numbers
+    }
+}
+
+/// The products of `x` `[tokens, in]`, contiguous, with several weights, if all of them are tiled:
+/// `x` is then rounded for all of them at once. The numbers are those of [`QuantMethod::forward`].
+pub(crate) fn forward_many(
+    weights: &[&dyn QuantMethod],
+    x: &Tensor,
+) -> candle_core::Result<Option<Vec<Tensor>>> {
+    let cols = x.dims().last().copied().unwrap_or(0);
+    let tiled = weights.iter().map(|weight| {
+        let weight: &dyn Any = *weight;
+        match &weight.downcast_ref::<Packed>()?.form {
+            Form::Tiled(tiled) if tiled.cols() == cols => Some(tiled),
+            _ => None,
+        }
+    });
+    let Some(tiled) = tiled.collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    let (storage, layout) = x.storage_and_layout();
+    let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else {
+        return Ok(None);
+    };
+    let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| numbers.get(start..end))
+    else {
+        return Ok(None);
+    };
+    let tokens = x.len() / cols.max(1);
+    let mut ys: Vec<Vec<f32>> = tiled.iter().map(|w| vec![0.; tokens * w.rows()]).collect();
+    let mut slices: Vec<&mut [f32]> = ys.iter_mut().map(Vec::as_mut_slice).collect();
+    matmul_packed_many(&tiled, x, &mut slices);
+    let mut shape = layout.dims().to_vec();
+    let tensors = ys.into_iter().zip(&tiled).map(|(y, w)| {
+        if let Some(last) = shape.last_mut() {
+            *last = w.rows();
+        }
+        Tensor::from_vec(y, shape.as_slice(), &Device::Cpu)
+    });
+    tensors.collect::<candle_core::Result<Vec<_>>>().map(Some)
 }
 
 impl QuantMethod for Packed {
@@ -111,31 +206,18 @@ impl QuantMethod for Packed {
 
     fn rows(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
         let ids = ids.to_vec1::<u32>()?;
-        let WeightInfo { ty, rows, cols, .. } = self.info;
+        let WeightInfo { rows, cols, .. } = self.info;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
             bail!("row {id} of a weight with {rows} rows");
         }
-        let row_bytes = self.bytes.len().checked_div(rows).unwrap_or(0);
-        let mut numbers = vec![0.; ids.len() * cols];
-        if cols > 0 {
-            numbers
-                .par_chunks_mut(cols)
-                .with_min_len(PARALLEL_NUMBERS.div_ceil(cols))
-                .zip(&ids)
-                .for_each(|(row, &id)| {
-                    let start = id as usize * row_bytes;
-                    if let Some(bytes) = self.bytes.get(start..start + row_bytes) {
-                        ty.dequantize_row(bytes, row);
-                    }
-                });
-        }
-        Tensor::from_vec(numbers, (ids.len(), cols), &Device::Cpu)
+        let ids: Vec<usize> = ids.into_iter().map(|id| id as usize).collect();
+        Tensor::from_vec(self.read_rows(&ids), (ids.len(), cols), &Device::Cpu)
     }
 
     fn dequantize(&self) -> candle_core::Result<Tensor> {
-        let WeightInfo { ty, rows, cols, .. } = self.info;
-        let row_bytes = self.bytes.len().checked_div(rows).unwrap_or(0);
-        Tensor::from_vec(dequantized(ty, &self.bytes, row_bytes, cols), (rows, cols), &Device::Cpu)
+        let WeightInfo { rows, cols, .. } = self.info;
+        let all: Vec<usize> = (0..rows).collect();
+        Tensor::from_vec(self.read_rows(&all), (rows, cols), &Device::Cpu)
     }
 
     fn info(&self) -> WeightInfo {
@@ -156,7 +238,7 @@ impl CustomOp1 for Product<'_> {
         storage: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Packed { bytes, info } = self.0;
+        let Packed { form, info } = self.0;
         let CpuStorage::F32(x) = storage else {
             bail!("a linear layer computes in f32, its input is {:?}", storage.dtype());
         };
@@ -176,8 +258,13 @@ impl CustomOp1 for Product<'_> {
         let shape = Shape::from(shape);
         let mut y = vec![0.; shape.elem_count()];
         if !y.is_empty() {
-            let weight = WeightRows { ty: info.ty, bytes, rows: info.rows, cols: info.cols };
-            matmul(&weight, x, &mut y);
+            match form {
+                Form::Tiled(tiled) => matmul_packed(tiled, x, &mut y),
+                Form::Stored(bytes) => {
+                    let &WeightInfo { ty, rows, cols, .. } = info;
+                    matmul(&WeightRows { ty, bytes, rows, cols }, x, &mut y);
+                }
+            }
         }
         Ok((CpuStorage::F32(y), shape))
     }

@@ -38,6 +38,32 @@ pub(crate) trait Format<const BYTES: usize, const LEN: usize> {
     fn quantize(x: &[f32; LEN], block: &mut [u8; BYTES]);
 }
 
+/// What one block is made of: up to 256 integers, and the scales they share.
+pub(crate) struct Integers {
+    /// The integers, counted from the smallest the format knows.
+    pub(crate) codes: [u8; 256],
+    /// The integer scale of each group; unused where a block has one scale.
+    pub(crate) scales: [i8; 16],
+    /// The integer offset of each group, likewise.
+    pub(crate) mins: [u8; 16],
+    /// The block's scale, a half.
+    pub(crate) d: u16,
+    /// The block's offset, or the scale of its groups' offsets, a half.
+    pub(crate) m: u16,
+}
+
+impl Integers {
+    pub(crate) fn new() -> Self {
+        Self { codes: [0; 256], scales: [0; 16], mins: [0; 16], d: 0, m: 0 }
+    }
+}
+
+/// A format of integers and scales.
+pub(crate) trait Integral<const BYTES: usize, const LEN: usize>: Format<BYTES, LEN> {
+    /// Takes one block apart.
+    fn integers(block: &[u8; BYTES], out: &mut Integers);
+}
+
 /// Turns a row of whole blocks into numbers.
 #[inline(always)]
 pub(crate) fn dequantize_row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(

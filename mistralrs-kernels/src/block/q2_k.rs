@@ -5,7 +5,7 @@
 
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, keep_apart};
+use super::{Format, Integers, Integral, keep_apart};
 
 /// 2-bit weights, with a 4-bit scale and min per 16.
 pub(crate) struct Q2K;
@@ -62,4 +62,23 @@ impl Format<84, 256> for Q2K {
 #[inline(always)]
 pub(super) fn place(g: usize) -> (usize, usize) {
     (g / 8 * 2 + g % 2, g % 8 / 2 * 2)
+}
+
+impl Integral<84, 256> for Q2K {
+    #[inline(always)]
+    fn integers(block: &[u8; 84], out: &mut Integers) {
+        let [rest @ .., d0, d1, m0, m1] = block;
+        let Some((groups, quants)) = rest.split_first_chunk::<16>() else {
+            return;
+        };
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        out.m = u16::from_le_bytes([*m0, *m1]);
+        out.scales = groups.map(|group| (group & 15) as i8);
+        out.mins = groups.map(|group| group >> 4);
+        let quants = quants.as_chunks::<16>().0;
+        for (g, codes) in out.codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (sixteen, shift) = place(g);
+            *codes = quants[sixteen].map(|byte| byte >> shift & 3);
+        }
+    }
 }

@@ -7,10 +7,20 @@
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
 use super::q2_k::place;
-use super::{Format, keep_apart};
+use super::{Format, Integers, Integral, keep_apart};
 
 /// 3-bit weights, with a 6-bit signed scale per 16.
 pub(crate) struct Q3K;
+
+/// The signed scales of all groups.
+#[inline(always)]
+fn group_scales(packed: &[u8; 12]) -> [i8; 16] {
+    std::array::from_fn(|g| {
+        let low = packed[g % 8] >> (g / 8 * 4) & 15;
+        let high = packed[8 + g % 4] >> (g / 4 * 2) & 3;
+        (low | high << 4) as i8 - 32
+    })
+}
 
 impl Format<110, 256> for Q3K {
     #[inline(always)]
@@ -23,11 +33,7 @@ impl Format<110, 256> for Q3K {
         let third_bits = third_bits.as_chunks::<16>().0;
         let quants = quants.as_chunks::<16>().0;
         let d = read_scale(*d0, *d1);
-        let scales: [f32; 16] = std::array::from_fn(|g| {
-            let low = packed[g % 8] >> (g / 8 * 4) & 15;
-            let high = packed[8 + g % 4] >> (g / 4 * 2) & 3;
-            d * (i32::from(low | high << 4) - 32) as f32
-        });
+        let scales = group_scales(packed).map(|scale| d * f32::from(scale));
         for (g, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             let scale = scales[g];
             let (sixteen, shift) = place(g);
@@ -64,5 +70,27 @@ impl Format<110, 256> for Q3K {
             }
         }
         block[108..].copy_from_slice(&d.to_le_bytes());
+    }
+}
+
+impl Integral<110, 256> for Q3K {
+    #[inline(always)]
+    fn integers(block: &[u8; 110], out: &mut Integers) {
+        let [rest @ .., d0, d1] = block;
+        let (third_bits, rest) = rest.split_at(32);
+        let Some((quants, packed)) = rest.split_last_chunk::<12>() else {
+            return;
+        };
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        out.scales = group_scales(packed);
+        let third_bits = third_bits.as_chunks::<16>().0;
+        let quants = quants.as_chunks::<16>().0;
+        for (g, codes) in out.codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (sixteen, shift) = place(g);
+            let bytes = quants[sixteen].iter().zip(&third_bits[g % 2]);
+            for (code, (byte, third)) in codes.iter_mut().zip(bytes) {
+                *code = (byte >> shift & 3) | (third >> (g / 2) & 1) << 2;
+            }
+        }
     }
 }

@@ -2,9 +2,9 @@
 //! Layout: `d` f16; 16 bytes, byte `j` holds weight `j` in its low and `j + 16` in its high nibble.
 //! Source: ggml `block_q4_0`.
 
-use super::Format;
 use super::fit::{inverse, largest, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, Integers, Integral};
 
 /// 4-bit weights with a scale.
 pub(crate) struct Q40;
@@ -32,6 +32,18 @@ impl Format<18, 32> for Q40 {
         block[..2].copy_from_slice(&d.to_le_bytes());
         for j in 0..16 {
             block[2 + j] = index(x[j]) | index(x[j + 16]) << 4;
+        }
+    }
+}
+
+impl Integral<18, 32> for Q40 {
+    #[inline(always)]
+    fn integers(block: &[u8; 18], out: &mut Integers) {
+        let [d0, d1, nibbles @ ..] = block;
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        for (j, byte) in nibbles.iter().enumerate() {
+            out.codes[j] = byte & 15;
+            out.codes[j + 16] = byte >> 4;
         }
     }
 }

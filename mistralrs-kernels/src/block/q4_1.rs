@@ -2,9 +2,9 @@
 //! Layout: `d` f16; `m` f16; 16 bytes, byte `j` holds weight `j` in its low and `j + 16` in its
 //! high nibble. Source: ggml `block_q4_1`.
 
-use super::Format;
 use super::fit::{inverse, nearest_index, range};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, Integers, Integral};
 
 /// 4-bit weights with a scale and an offset.
 pub(crate) struct Q41;
@@ -34,6 +34,19 @@ impl Format<20, 32> for Q41 {
         block[2..4].copy_from_slice(&m.to_le_bytes());
         for j in 0..16 {
             block[4 + j] = index(x[j]) | index(x[j + 16]) << 4;
+        }
+    }
+}
+
+impl Integral<20, 32> for Q41 {
+    #[inline(always)]
+    fn integers(block: &[u8; 20], out: &mut Integers) {
+        let [d0, d1, m0, m1, nibbles @ ..] = block;
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        out.m = u16::from_le_bytes([*m0, *m1]);
+        for (j, byte) in nibbles.iter().enumerate() {
+            out.codes[j] = byte & 15;
+            out.codes[j + 16] = byte >> 4;
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, keep_apart};
+use super::{Format, Integers, Integral, keep_apart};
 
 /// 4-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q4K;
@@ -99,6 +99,35 @@ impl Format<144, 256> for Q4K {
         for (q, bytes) in pairs.zip(nibbles.as_chunks_mut::<32>().0) {
             for (l, byte) in bytes.iter_mut().enumerate() {
                 *byte = q[l] | q[l + 32] << 4;
+            }
+        }
+    }
+}
+
+/// The halves, scales and mins of all groups as they are stored, the same in Q4_K and Q5_K.
+#[inline(always)]
+pub(super) fn integer_scales(header: &[u8; 16], out: &mut Integers) {
+    let [d0, d1, m0, m1, packed @ ..] = header;
+    out.d = u16::from_le_bytes([*d0, *d1]);
+    out.m = u16::from_le_bytes([*m0, *m1]);
+    for g in 0..8 {
+        let (scale, min) = unpack_scales(packed, g);
+        (out.scales[g], out.mins[g]) = (scale as i8, min);
+    }
+}
+
+impl Integral<144, 256> for Q4K {
+    #[inline(always)]
+    fn integers(block: &[u8; 144], out: &mut Integers) {
+        let Some((header, nibbles)) = block.split_first_chunk::<16>() else {
+            return;
+        };
+        integer_scales(header, out);
+        let pairs = out.codes.as_chunks_mut::<64>().0.iter_mut();
+        for (codes, bytes) in pairs.zip(nibbles.as_chunks::<32>().0) {
+            for (l, byte) in bytes.iter().enumerate() {
+                codes[l] = byte & 15;
+                codes[l + 32] = byte >> 4;
             }
         }
     }

@@ -2,9 +2,9 @@
 //! Layout: `d` f16; the fifth bits of weights 0..32 as one u32; 16 bytes, byte `j` holds the low
 //! four bits of weight `j` in its low and of `j + 16` in its high nibble. Source: ggml `block_q5_0`.
 
-use super::Format;
 use super::fit::{inverse, largest, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
+use super::{Format, Integers, Integral};
 
 /// 5-bit weights with a scale.
 pub(crate) struct Q50;
@@ -49,5 +49,17 @@ impl Format<22, 32> for Q50 {
         let q = x.map(|x| nearest_index(x * inverse + 16.0, 31.0));
         block[..2].copy_from_slice(&d.to_le_bytes());
         pack(&q, &mut block[2..]);
+    }
+}
+
+impl Integral<22, 32> for Q50 {
+    #[inline(always)]
+    fn integers(block: &[u8; 22], out: &mut Integers) {
+        let [d0, d1, h0, h1, h2, h3, nibbles @ ..] = block;
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        let fifth = u32::from_le_bytes([*h0, *h1, *h2, *h3]);
+        for (j, byte) in nibbles.iter().enumerate() {
+            (out.codes[j], out.codes[j + 16]) = unpack(*byte, fifth, j);
+        }
     }
 }

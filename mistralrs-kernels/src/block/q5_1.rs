@@ -1,10 +1,10 @@
 //! Q5_1: 32 weights in 24 bytes, `w = d * q + m`.
 //! Layout: `d` f16; `m` f16; then fifth bits and nibbles as in Q5_0. Source: ggml `block_q5_1`.
 
-use super::Format;
 use super::fit::{inverse, nearest_index, range};
 use super::half_float::{nearest_scale, read_scale};
 use super::q5_0::{pack, unpack};
+use super::{Format, Integers, Integral};
 
 /// 5-bit weights with a scale and an offset.
 pub(crate) struct Q51;
@@ -32,5 +32,18 @@ impl Format<24, 32> for Q51 {
         block[..2].copy_from_slice(&d.to_le_bytes());
         block[2..4].copy_from_slice(&m.to_le_bytes());
         pack(&q, &mut block[4..]);
+    }
+}
+
+impl Integral<24, 32> for Q51 {
+    #[inline(always)]
+    fn integers(block: &[u8; 24], out: &mut Integers) {
+        let [d0, d1, m0, m1, h0, h1, h2, h3, nibbles @ ..] = block;
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        out.m = u16::from_le_bytes([*m0, *m1]);
+        let fifth = u32::from_le_bytes([*h0, *h1, *h2, *h3]);
+        for (j, byte) in nibbles.iter().enumerate() {
+            (out.codes[j], out.codes[j + 16]) = unpack(*byte, fifth, j);
+        }
     }
 }

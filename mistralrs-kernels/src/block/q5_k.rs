@@ -2,8 +2,8 @@
 //! Layout: 16 bytes of scales as in Q4_K; 32 bytes of fifth bits, bit `g` of byte `l` belonging to
 //! weight `l` of group `g`; 128 bytes of low nibbles as in Q4_K. Source: ggml `block_q5_K`.
 
-use super::q4_k::{quantize_groups, scales};
-use super::{Format, keep_apart};
+use super::q4_k::{integer_scales, quantize_groups, scales};
+use super::{Format, Integers, Integral, keep_apart};
 
 /// 5-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q5K;
@@ -46,6 +46,26 @@ impl Format<176, 256> for Q5K {
         for (q, bytes) in pairs.zip(nibbles.as_chunks_mut::<32>().0) {
             for (l, byte) in bytes.iter_mut().enumerate() {
                 *byte = (q[l] & 15) | (q[l + 32] & 15) << 4;
+            }
+        }
+    }
+}
+
+impl Integral<176, 256> for Q5K {
+    #[inline(always)]
+    fn integers(block: &[u8; 176], out: &mut Integers) {
+        let Some((header, rest)) = block.split_first_chunk::<16>() else {
+            return;
+        };
+        let Some((fifth_bits, nibbles)) = rest.split_first_chunk::<32>() else {
+            return;
+        };
+        integer_scales(header, out);
+        let nibbles = nibbles.as_chunks::<32>().0;
+        for (g, codes) in out.codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let bytes = nibbles[g / 2].iter().zip(fifth_bits);
+            for (code, (byte, fifth)) in codes.iter_mut().zip(bytes) {
+                *code = (byte >> (g % 2 * 4) & 15) | (fifth >> g & 1) << 4;
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, keep_apart};
+use super::{Format, Integers, Integral, keep_apart};
 
 /// 6-bit weights, with an 8-bit signed scale per 16.
 pub(crate) struct Q6K;
@@ -77,6 +77,27 @@ impl Place {
             nibble_shift: quarter / 2 * 4,
             pairs: half * 2 + odd,
             pair_shift: quarter * 2,
+        }
+    }
+}
+
+impl Integral<210, 256> for Q6K {
+    #[inline(always)]
+    fn integers(block: &[u8; 210], out: &mut Integers) {
+        let [rest @ .., d0, d1] = block;
+        let (nibbles, rest) = rest.split_at(128);
+        let Some((pairs, scales)) = rest.split_last_chunk::<16>() else {
+            return;
+        };
+        out.d = u16::from_le_bytes([*d0, *d1]);
+        out.scales = scales.map(|scale| scale as i8);
+        let (nibbles, pairs) = (nibbles.as_chunks::<16>().0, pairs.as_chunks::<16>().0);
+        for (g, codes) in out.codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let place = Place::of(g);
+            let bytes = nibbles[place.nibbles].iter().zip(&pairs[place.pairs]);
+            for (code, (low, high)) in codes.iter_mut().zip(bytes) {
+                *code = (low >> place.nibble_shift & 15) | (high >> place.pair_shift & 3) << 4;
+            }
         }
     }
 }

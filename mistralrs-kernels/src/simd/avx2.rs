@@ -1,10 +1,12 @@
 //! Eight lanes: AVX2 with FMA.
 
-use super::Simd;
+use super::{LoadHalves, Simd};
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_shuffle_ps,
-    _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
+    _mm_movehl_ps, _mm_shuffle_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps,
 };
 
 /// AVX2 and FMA.
@@ -63,6 +65,29 @@ impl Simd for Avx2 {
             let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
+        }
+    }
+}
+
+// SAFETY: as above.
+impl LoadHalves for Avx2 {
+    #[inline(always)]
+    unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> __m256 {
+        // SAFETY: see above; of fewer than eight numbers a copy is read.
+        unsafe {
+            let mut copy = [0_u8; 16];
+            let from = if count == 8 {
+                from
+            } else {
+                copy.as_mut_ptr().copy_from_nonoverlapping(from, 2 * count);
+                copy.as_ptr()
+            };
+            let halves: __m128i = _mm_loadu_si128(from.cast());
+            if BF16 {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+            } else {
+                _mm256_cvtph_ps(halves)
+            }
         }
     }
 }

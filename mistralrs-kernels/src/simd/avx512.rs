@@ -1,9 +1,11 @@
 //! Sixteen lanes: AVX-512.
 
-use super::Simd;
+use super::{LoadHalves, Simd};
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    __m512, __mmask16, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
 /// AVX-512 F.
@@ -59,5 +61,25 @@ impl Simd for Avx512 {
     unsafe fn sum(v: __m512) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(v) }
+    }
+}
+
+// SAFETY: as above.
+impl LoadHalves for Avx512 {
+    #[inline(always)]
+    unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> __m512 {
+        // SAFETY: see above; masked-out lanes are not read.
+        unsafe {
+            let halves = if count == 16 {
+                _mm256_loadu_si256(from.cast())
+            } else {
+                _mm256_maskz_loadu_epi16(first(count), from.cast())
+            };
+            if BF16 {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+            } else {
+                _mm512_cvtph_ps(halves)
+            }
+        }
     }
 }

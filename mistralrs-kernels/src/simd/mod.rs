@@ -37,3 +37,13 @@ pub(crate) trait Simd {
     /// The sum of all lanes, in an order of the instruction set's own that is always the same.
     unsafe fn sum(v: Self::V) -> f32;
 }
+
+/// Vectors that are read from 16-bit numbers.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(crate) trait LoadHalves: Simd {
+    /// The first `count <= LANES` numbers at `from`, widened exactly, zeros after: bfloat16, or
+    /// IEEE halves if not `BF16`. Little-endian, of any alignment.
+    unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> Self::V;
+}

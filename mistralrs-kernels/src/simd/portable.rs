@@ -1,6 +1,7 @@
 //! Eight lanes in plain code: for processors without the other instruction sets.
 
-use super::Simd;
+use super::{LoadHalves, Simd};
+use crate::block::f16_to_f32;
 
 /// Whatever the compiler makes of arrays.
 pub(crate) struct Portable;
@@ -49,5 +50,18 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sum(v: [f32; 8]) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}
+
+impl LoadHalves for Portable {
+    #[inline(always)]
+    unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> [f32; 8] {
+        let mut v = [0.0; 8];
+        for (i, lane) in v.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` numbers.
+            let bits = u16::from_le_bytes(unsafe { from.add(2 * i).cast::<[u8; 2]>().read() });
+            *lane = if BF16 { f32::from_bits(u32::from(bits) << 16) } else { f16_to_f32(bits) };
+        }
+        v
     }
 }

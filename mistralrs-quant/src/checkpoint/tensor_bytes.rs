@@ -50,6 +50,13 @@ impl TensorBytes {
         if self.as_ptr().addr().is_multiple_of(alignment) { self } else { Self::from(&*self) }
     }
 
+    /// Says that mapped bytes will not be read again soon: they stop costing memory.
+    pub(crate) fn release(&self) {
+        if let Source::Mapped { map, range } = &self.0 {
+            map.release(range.clone());
+        }
+    }
+
     /// Whether the bytes lie in a memory map and so cost no memory of their own.
     pub fn is_mapped(&self) -> bool {
         matches!(self.0, Source::Mapped { .. })

@@ -14,6 +14,30 @@ fn layer(rows: usize, cols: usize, ty: QuantType, bias: Option<Tensor>) -> Linea
     Linear::new(weight(&info(&[rows, cols], ty), bytes, None).unwrap(), bias)
 }
 
+/// Parts that share their rounded input where the processor has kernels for tiles.
+#[test]
+fn merged_layers_of_many_rows_give_what_their_parts_give() {
+    let parts = vec![
+        layer(48, 256, QuantType::Q4_K, Some(vector(&noise(48, 10)))),
+        layer(17, 256, QuantType::Q6_K, None),
+        layer(16, 256, QuantType::Q8_0, Some(vector(&noise(16, 11)))),
+    ];
+    let merged = MergedLinear::new(parts.clone());
+    let batch = input(6, 256).reshape((2, 3, 256)).unwrap();
+    for x in [input(1, 256), input(9, 256), input(256, 4).t().unwrap(), batch] {
+        let together = merged.forward(&x).unwrap();
+        assert_eq!(together.len(), 3);
+        for (part, y) in parts.iter().zip(together) {
+            let alone = part.forward(&x).unwrap();
+            assert_eq!(y.dims(), alone.dims());
+            let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(numbers(y), numbers(alone));
+        }
+    }
+    assert!(merged.forward(&input(0, 256)).unwrap().iter().all(|y| y.elem_count() == 0));
+    assert!(merged.forward(&input(1, 224)).is_err());
+}
+
 fn input(tokens: usize, cols: usize) -> Tensor {
     Tensor::from_vec(noise(tokens * cols, 8), (tokens, cols), &Device::Cpu).unwrap()
 }

@@ -189,6 +189,22 @@ fn dense_tensors_have_any_shape() {
     assert_eq!(scalar.unwrap().to_scalar::<f32>().unwrap(), 1.5);
 }
 
+/// Whatever form a weight takes, it holds the numbers that were stored.
+#[test]
+fn no_form_changes_a_number() {
+    let (rows, cols) = (35, 512);
+    for &ty in QuantType::ALL {
+        let bytes = stored(&noise(rows * cols, 7), cols, ty);
+        let wanted = dequantized(ty, &bytes, ty.row_bytes(cols).unwrap(), cols);
+        let weight = weight(&info(&[rows, cols], ty), bytes, None).unwrap();
+        let wanted = tensor(&wanted, cols);
+        assert_eq!(bits(&weight.dequantize().unwrap()), bits(&wanted), "{ty:?}");
+        let ids = Tensor::new(&[34_u32, 0, 16, 15], &Device::Cpu).unwrap();
+        let found = weight.rows(&ids).unwrap();
+        assert_eq!(bits(&found), bits(&wanted.index_select(&ids, 0).unwrap()), "{ty:?}");
+    }
+}
+
 #[test]
 fn a_weight_shares_the_bytes_it_was_given() {
     let bytes = stored(&noise(64, 6), 32, QuantType::Q4_0);

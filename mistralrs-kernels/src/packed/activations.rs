@@ -1,0 +1,110 @@
+//! Activations as signed bytes: each 32 columns of a row share a scale, a 127th of their largest
+//! magnitude; ties round to even. So no number is off by more than a 254th of the largest in its 32.
+//! Knows no weights.
+//!
+//! Rows are cut into strips of up to eight that depend on their number alone; a strip lies block
+//! after block, its rows side by side, as a kernel reads it.
+
+use super::layout::BLOCK_COLS;
+use std::ops::Range;
+
+/// Rows of a strip at most.
+pub(crate) const STRIP: usize = 8;
+
+/// 32 numbers of a row of activations: one cache line.
+#[repr(C, align(64))]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    /// The numbers, divided by `scale` and rounded.
+    pub(crate) codes: [i8; BLOCK_COLS],
+    /// What a unit stands for.
+    pub(crate) scale: f32,
+    /// The sum of all codes, negated.
+    pub(crate) negated_sum: i32,
+    /// The sum of each half of the codes, negated.
+    pub(crate) negated_halves: [i32; 2],
+    /// The sum of all codes, times the scale.
+    pub(crate) sum: f32,
+    /// The sum of each half, times the scale.
+    pub(crate) half_sums: [f32; 2],
+}
+
+impl Block {
+    const ZERO: Self = Self {
+        codes: [0; BLOCK_COLS],
+        scale: 0.0,
+        negated_sum: 0,
+        negated_halves: [0; 2],
+        sum: 0.0,
+        half_sums: [0.0; 2],
+    };
+
+    /// Rounds 32 numbers. If one of them is not finite, so is the scale.
+    #[inline(always)]
+    fn quantize(&mut self, x: &[f32; BLOCK_COLS]) {
+        const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+        let largest = x.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
+        let largest = f32::from_bits(largest);
+        // So small that its inverse is none: as good as zero.
+        let inverse = if largest >= 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 };
+        let mut halves = [0; 2];
+        for (i, (code, x)) in self.codes.iter_mut().zip(x).enumerate() {
+            // The integer appears in the last bits of the sum.
+            let rounded = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i8;
+            *code = if inverse > 0.0 { rounded } else { 0 };
+            halves[i / 16] += i32::from(*code);
+        }
+        self.scale = match largest {
+            _ if inverse > 0.0 => largest / 127.0,
+            _ if largest.is_finite() => 0.0,
+            _ => f32::NAN,
+        };
+        self.negated_sum = -(halves[0] + halves[1]);
+        self.negated_halves = halves.map(|sum| -sum);
+        self.sum = (halves[0] + halves[1]) as f32 * self.scale;
+        self.half_sums = halves.map(|sum| sum as f32 * self.scale);
+    }
+}
+
+/// Rounds the rows of one strip: `x` is `[rows, cols]`, `out` has a block per 32 columns and row.
+#[inline(always)]
+pub(crate) fn quantize_strip(x: &[f32], rows: usize, out: &mut [Block]) {
+    let cols = x.len() / rows.max(1);
+    for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
+        let out = out[i..].iter_mut().step_by(rows);
+        for (x, out) in x.as_chunks::<BLOCK_COLS>().0.iter().zip(out) {
+            out.quantize(x);
+        }
+    }
+}
+
+/// How `m` rows are cut into strips of nearly the same length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strips {
+    m: usize,
+    count: usize,
+}
+
+impl Strips {
+    pub(crate) fn new(m: usize) -> Self {
+        Self { m, count: m.div_ceil(STRIP) }
+    }
+
+    pub(crate) fn count(self) -> usize {
+        self.count
+    }
+
+    /// The rows of strip `at`.
+    pub(crate) fn rows(self, at: usize) -> Range<usize> {
+        let (short, longer) = (self.m / self.count, self.m % self.count);
+        let start = at * short + at.min(longer);
+        start..start + short + usize::from(at < longer)
+    }
+}
+
+/// Memory for the blocks of `len` rows of 32.
+pub(crate) fn resize(blocks: &mut Vec<Block>, len: usize) {
+    if blocks.len() < len {
+        blocks.resize(len, Block::ZERO);
+    }
+}

@@ -1,0 +1,264 @@
+//! How packed weights lie in memory, and the way there and back. Knows stored formats; no products.
+//! Nothing is rounded: integers and scales are those of the stored block.
+
+use crate::block::{Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32};
+
+/// Rows of a tile.
+pub(crate) const TILE_ROWS: usize = 16;
+/// Columns of a block.
+pub(crate) const BLOCK_COLS: usize = 32;
+/// Bytes of a group's vector.
+pub(crate) const VECTOR: usize = 64;
+
+/// What a tile of some format is made of.
+///
+/// A tile is 16 rows; it runs along all columns in chunks of 32 columns, or of 256 where a format
+/// shares a scale among 256 weights. A chunk is `[halves of 256 weights][block]..`, a block of 32
+/// columns is `[planes][scales][mins]`. The 32 columns are eight groups of four; a group of all 16
+/// rows is one vector of 64 bytes, byte `4 row + column`. Planes hold the bits of the integers:
+/// - nibbles, 4 vectors: group `v` in the low and `v + 4` in the high half of vector `v`;
+/// - pairs, 2 vectors: group `g` at bit `2 (g / 2)` of vector `g % 2`;
+/// - singles, 1 vector: group `g` at bit `g`;
+/// - or whole bytes, 8 vectors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// A plane of four bits.
+    pub(crate) nibbles: bool,
+    /// A plane of two bits, above the nibbles if there are any.
+    pub(crate) pairs: bool,
+    /// A plane of one bit, above the others.
+    pub(crate) singles: bool,
+    /// Which integer means zero; 0 if an offset decides.
+    pub(crate) zero: i32,
+    /// Whether weights have an offset.
+    pub(crate) mins: bool,
+    /// Whether 16 columns have a scale of their own, not 32.
+    pub(crate) halves: bool,
+    /// Whether scales are bytes, times a half for 256 columns.
+    pub(crate) grouped: bool,
+}
+
+impl Layout {
+    /// Bytes of a block's integers.
+    pub(crate) const fn plane_bytes(&self) -> usize {
+        let vectors = self.nibbles as usize * 4 + self.pairs as usize * 2 + self.singles as usize;
+        if vectors == 0 { 8 * VECTOR } else { vectors * VECTOR }
+    }
+
+    /// Where the plane of pairs begins.
+    pub(crate) const fn pairs_at(&self) -> usize {
+        self.nibbles as usize * 4 * VECTOR
+    }
+
+    /// Where the plane of single bits begins.
+    pub(crate) const fn singles_at(&self) -> usize {
+        self.pairs_at() + self.pairs as usize * 2 * VECTOR
+    }
+
+    /// Which bit of an integer the pairs begin at.
+    pub(crate) const fn pair_bit(&self) -> usize {
+        self.nibbles as usize * 4
+    }
+
+    /// Which bit of an integer the plane of single bits is.
+    pub(crate) const fn single_bit(&self) -> usize {
+        self.pair_bit() + self.pairs as usize * 2
+    }
+
+    /// Scales of a row in a block.
+    pub(crate) const fn scales(&self) -> usize {
+        1 + self.halves as usize
+    }
+
+    /// Bytes of a scale of all rows.
+    pub(crate) const fn scale_bytes(&self) -> usize {
+        if self.grouped { TILE_ROWS } else { 2 * TILE_ROWS }
+    }
+
+    /// Bytes of a block.
+    pub(crate) const fn block_bytes(&self) -> usize {
+        self.plane_bytes() + self.scale_bytes() * self.scales() * (1 + self.mins as usize)
+    }
+
+    /// Bytes of the halves before a chunk's blocks.
+    pub(crate) const fn head_bytes(&self) -> usize {
+        if self.grouped { 2 * TILE_ROWS * (1 + self.mins as usize) } else { 0 }
+    }
+
+    /// Blocks of a chunk.
+    pub(crate) const fn chunk_blocks(&self) -> usize {
+        if self.grouped { 8 } else { 1 }
+    }
+
+    /// Bytes of a chunk.
+    pub(crate) const fn chunk_bytes(&self) -> usize {
+        self.head_bytes() + self.chunk_blocks() * self.block_bytes()
+    }
+}
+
+/// A stored format that can be packed.
+pub(crate) trait Packing {
+    /// How.
+    const LAYOUT: Layout;
+}
+
+const PLAIN: Layout = Layout {
+    nibbles: false,
+    pairs: false,
+    singles: false,
+    zero: 0,
+    mins: false,
+    halves: false,
+    grouped: false,
+};
+
+macro_rules! packings {
+    ($($format:ident: { $($field:ident: $value:expr),* }),* $(,)?) => {
+        $(impl Packing for $format {
+            const LAYOUT: Layout = Layout { $($field: $value,)* ..PLAIN };
+        })*
+    };
+}
+
+packings! {
+    Q40: { nibbles: true, zero: 8 },
+    Q41: { nibbles: true, mins: true },
+    Q50: { nibbles: true, singles: true, zero: 16 },
+    Q51: { nibbles: true, singles: true, mins: true },
+    Q80: { zero: 128 },
+    Q2K: { pairs: true, mins: true, halves: true, grouped: true },
+    Q3K: { pairs: true, singles: true, zero: 4, halves: true, grouped: true },
+    Q4K: { nibbles: true, mins: true, grouped: true },
+    Q5K: { nibbles: true, singles: true, mins: true, grouped: true },
+    Q6K: { nibbles: true, pairs: true, zero: 32, halves: true, grouped: true },
+}
+
+impl Layout {
+    /// Writes row `row` of a chunk.
+    #[inline(always)]
+    pub(crate) fn write(&self, chunk: &mut [u8], row: usize, from: &Integers) {
+        if self.grouped {
+            put(chunk, 2 * row, from.d.to_le_bytes());
+            if self.mins {
+                put(chunk, 2 * (TILE_ROWS + row), from.m.to_le_bytes());
+            }
+        }
+        let blocks = chunk[self.head_bytes()..].chunks_exact_mut(self.block_bytes());
+        let codes = from.codes.as_chunks::<BLOCK_COLS>().0;
+        for (b, (block, codes)) in blocks.zip(codes).enumerate() {
+            let (planes, scales) = block.split_at_mut(self.plane_bytes());
+            self.write_planes(planes, row, codes);
+            if !self.grouped {
+                put(scales, 2 * row, from.d.to_le_bytes());
+                if self.mins {
+                    put(scales, 2 * (TILE_ROWS + row), from.m.to_le_bytes());
+                }
+                continue;
+            }
+            for half in 0..self.scales() {
+                let group = b * self.scales() + half;
+                scales[half * TILE_ROWS + row] = from.scales[group] as u8;
+                if self.mins {
+                    scales[(self.scales() + half) * TILE_ROWS + row] = from.mins[group];
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_planes(&self, planes: &mut [u8], row: usize, codes: &[u8; BLOCK_COLS]) {
+        let groups: [u32; 8] =
+            std::array::from_fn(|g| u32::from_le_bytes([0, 1, 2, 3].map(|c| codes[4 * g + c])));
+        let bits = |g: usize, from: usize, mask: u32| (groups[g] >> from) & (mask * 0x0101_0101);
+        let mut write = |vector: usize, word: u32| {
+            put(planes, vector * VECTOR + 4 * row, word.to_le_bytes());
+        };
+        if self.plane_bytes() == 8 * VECTOR {
+            groups.into_iter().enumerate().for_each(|(g, word)| write(g, word));
+        }
+        if self.nibbles {
+            (0..4).for_each(|v| write(v, bits(v, 0, 15) | bits(v + 4, 0, 15) << 4));
+        }
+        if self.pairs {
+            for v in 0..2 {
+                let word = (0..4).map(|k| bits(v + 2 * k, self.pair_bit(), 3) << (2 * k));
+                write(self.pairs_at() / VECTOR + v, word.fold(0, |a, b| a | b));
+            }
+        }
+        if self.singles {
+            let word = (0..8).map(|g| bits(g, self.single_bit(), 1) << g);
+            write(self.singles_at() / VECTOR, word.fold(0, |a, b| a | b));
+        }
+    }
+
+    /// Reads the integers of row `row` of a block.
+    #[inline(always)]
+    pub(crate) fn read_codes(&self, block: &[u8], row: usize) -> [u8; BLOCK_COLS] {
+        let word = |vector: usize| {
+            u32::from_le_bytes([0, 1, 2, 3].map(|c| block[vector * VECTOR + 4 * row + c]))
+        };
+        let mut codes = [0; BLOCK_COLS];
+        for (g, four) in codes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let mut value = 0;
+            if self.plane_bytes() == 8 * VECTOR {
+                value = word(g);
+            }
+            if self.nibbles {
+                value |= word(g % 4) >> (g / 4 * 4) & 0x0f0f_0f0f;
+            }
+            if self.pairs {
+                let pairs = word(self.pairs_at() / VECTOR + g % 2) >> (g / 2 * 2) & 0x0303_0303;
+                value |= pairs << self.pair_bit();
+            }
+            if self.singles {
+                let singles = word(self.singles_at() / VECTOR) >> g & 0x0101_0101;
+                value |= singles << self.single_bit();
+            }
+            *four = value.to_le_bytes();
+        }
+        codes
+    }
+
+    /// Reads the scales and the offsets of row `row` in block `b` of a chunk, for each half of its
+    /// columns: `weight = scale * (code - zero) + offset`.
+    #[inline(always)]
+    pub(crate) fn read_scales(&self, chunk: &[u8], b: usize, row: usize) -> [(f32, f32); 2] {
+        let half = |at: usize| f16_to_f32(u16::from_le_bytes([chunk[at], chunk[at + 1]]));
+        let at = self.head_bytes() + b * self.block_bytes() + self.plane_bytes();
+        [0, 1].map(|part| {
+            if !self.grouped {
+                let min = if self.mins { half(at + 2 * (TILE_ROWS + row)) } else { 0.0 };
+                return (half(at + 2 * row), min);
+            }
+            let part = part % self.scales();
+            let scale = half(2 * row) * f32::from(chunk[at + part * TILE_ROWS + row] as i8);
+            if !self.mins {
+                return (scale, 0.0);
+            }
+            let min = chunk[at + (self.scales() + part) * TILE_ROWS + row];
+            (scale, -(half(2 * (TILE_ROWS + row)) * f32::from(min)))
+        })
+    }
+
+    /// Turns row `row` of a tile into numbers, the same as the stored row's.
+    pub(crate) fn dequantize(&self, tile: &[u8], row: usize, out: &mut [f32]) {
+        let cols = self.chunk_blocks() * BLOCK_COLS;
+        for (chunk, out) in tile.chunks_exact(self.chunk_bytes()).zip(out.chunks_exact_mut(cols)) {
+            for (b, out) in out.as_chunks_mut::<BLOCK_COLS>().0.iter_mut().enumerate() {
+                let block = &chunk[self.head_bytes() + b * self.block_bytes()..];
+                let codes = self.read_codes(block, row);
+                let scales = self.read_scales(chunk, b, row);
+                for (i, (out, code)) in out.iter_mut().zip(codes).enumerate() {
+                    let (scale, min) = scales[i / 16];
+                    let product = scale * (i32::from(code) - self.zero) as f32;
+                    *out = if self.mins { product + min } else { product };
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn put<const N: usize>(to: &mut [u8], at: usize, bytes: [u8; N]) {
+    to[at..at + N].copy_from_slice(&bytes);
+}

@@ -1,0 +1,286 @@
+//! Products of activations with packed weights, in integers.
+//!
+//! A weight in blocks is packed once into tiles of 16 rows (see `layout`), activations are rounded to
+//! bytes once per call (see `activations`). 32 columns are multiplied in integers, exactly; then the
+//! scales are multiplied in. The sum over blocks goes from the first column to the last for every
+//! pair of rows, so a product has the same bits in any batch, tile and thread.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_vnni;
+mod layout;
+mod reference;
+
+use crate::block::{Integers, Integral};
+use crate::dispatch;
+use crate::matmul::WeightRows;
+use crate::quant_type::QuantType;
+use crate::shared::SharedSlice;
+use activations::{Block, Strips};
+use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
+use memmap2::MmapMut;
+use rayon::prelude::*;
+use std::cell::Cell;
+use std::ops::Range;
+
+/// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
+macro_rules! with_format {
+    ($ty:expr, $format:ident, $body:expr) => {
+        with_format!(@ $ty, $format, $body,
+            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80,
+            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K)
+    };
+    (@ $ty:expr, $format:ident, $body:expr, $($name:ident $of:ident),*) => {
+        match $ty {
+            $(QuantType::$name => {
+                type $format = crate::block::$of;
+                Some($body)
+            })*
+            QuantType::F32 | QuantType::F16 | QuantType::BF16 => None,
+        }
+    };
+}
+pub(crate) use with_format;
+
+/// Below so many multiplications, waking threads costs more than they save.
+const SERIAL: usize = 512 << 10;
+/// Below so many numbers, activations are rounded by the calling thread alone.
+const SERIAL_NUMBERS: usize = 32 << 10;
+
+/// The kernels of an instruction set that multiplies packed weights.
+#[derive(Clone, Copy)]
+pub(crate) struct PackedKernels {
+    pub(crate) quantize: unsafe fn(&[f32], usize, &mut [Block]),
+    pub(crate) multiply: unsafe fn(&Job<'_>, Range<usize>),
+    /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
+    pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
+}
+
+/// A weight matrix `[rows, cols]` in tiles made for integer instructions; it holds exactly the
+/// numbers that were stored.
+#[derive(Debug)]
+pub struct PackedWeight {
+    ty: QuantType,
+    layout: Layout,
+    rows: usize,
+    cols: usize,
+    tile_bytes: usize,
+    memory: MmapMut,
+}
+
+impl PackedWeight {
+    /// Packs a stored matrix, with all threads; `None` if its type or shape has no packed form, this
+    /// processor no kernel for it, or there is no memory.
+    ///
+    /// # Panics
+    /// If the bytes do not fit the shape.
+    pub fn new(w: &WeightRows<'_>) -> Option<Self> {
+        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, w))
+    }
+
+    fn pack(kernels: PackedKernels, w: &WeightRows<'_>) -> Option<Self> {
+        let layout = with_format!(w.ty, Format, <Format as Packing>::LAYOUT)?;
+        let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
+        let row_bytes = w.ty.row_bytes(w.cols)?;
+        if w.rows == 0 || w.cols == 0 || !w.cols.is_multiple_of(chunk_cols) {
+            return None;
+        }
+        let stored = row_bytes.checked_mul(w.rows);
+        assert_eq!(stored, Some(w.bytes.len()), "bytes of {w:?}", w = (w.ty, w.rows, w.cols));
+        let tile_bytes = (w.cols / chunk_cols).checked_mul(layout.chunk_bytes())?;
+        let bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
+        let mut memory = MmapMut::map_anon(bytes).ok()?;
+        #[cfg(target_os = "linux")]
+        {
+            // Fewer pages to look up; a system without huge pages works as well.
+            let _ = memory.advise(memmap2::Advice::HugePage);
+        }
+        let tiles = memory.par_chunks_exact_mut(tile_bytes);
+        tiles.zip(w.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
+            // SAFETY: the kernels' instruction set is present.
+            unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
+        });
+        Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
+    }
+
+    /// How the weights were stored.
+    pub fn ty(&self) -> QuantType {
+        self.ty
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Turns a row into numbers: the same bits as the stored row gives.
+    ///
+    /// # Panics
+    /// If there is no such row, or `out` is not `cols` long.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "a row has {} numbers", self.cols);
+        self.layout.dequantize(self.tile(row / TILE_ROWS), row % TILE_ROWS, out);
+    }
+
+    fn tile(&self, at: usize) -> &[u8] {
+        &self.memory[at * self.tile_bytes..(at + 1) * self.tile_bytes]
+    }
+
+    fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE_ROWS)
+    }
+
+    fn blocks(&self) -> usize {
+        self.cols / BLOCK_COLS
+    }
+}
+
+/// Packs up to 16 stored rows; rows that are missing stay zero.
+#[inline(always)]
+fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
+    rows: &[u8],
+    row_bytes: usize,
+    tile: &mut [u8],
+) {
+    let mut integers = Integers::new();
+    for (at, chunk) in tile.chunks_exact_mut(F::LAYOUT.chunk_bytes()).enumerate() {
+        for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
+            if let Some(block) = stored.as_chunks::<BYTES>().0.get(at) {
+                F::integers(block, &mut integers);
+                F::LAYOUT.write(chunk, row, &integers);
+            }
+        }
+    }
+}
+
+/// One product, checked.
+pub(crate) struct Job<'a> {
+    w: &'a PackedWeight,
+    x: &'a [Block],
+    strips: Strips,
+    y: SharedSlice<'a>,
+}
+
+/// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
+///
+/// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
+/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors) and
+/// of `f32`; if a number of the row is not finite, neither is the result.
+///
+/// # Panics
+/// If the sizes of the slices do not fit the shape of `w`.
+pub fn matmul_packed(w: &PackedWeight, x: &[f32], y: &mut [f32]) {
+    matmul_packed_many(&[w], x, &mut [y]);
+}
+
+/// Multiplies `x` with each of several weights of the same `cols`, into a `y` for each; `x` is
+/// rounded once. The results are those of [`matmul_packed`].
+///
+/// # Panics
+/// If the sizes of the slices do not fit the shapes of the weights.
+pub fn matmul_packed_many(weights: &[&PackedWeight], x: &[f32], ys: &mut [&mut [f32]]) {
+    multiply_on(dispatch::kernels().packed, weights, x, ys);
+}
+
+thread_local! {
+    static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
+}
+
+/// As [`matmul_packed_many`]; without kernels, by the slow twin.
+fn multiply_on(
+    kernels: Option<PackedKernels>,
+    weights: &[&PackedWeight],
+    x: &[f32],
+    ys: &mut [&mut [f32]],
+) {
+    let kernels = kernels.unwrap_or(reference::KERNELS);
+    assert_eq!(weights.len(), ys.len(), "a result for each weight");
+    let Some(cols) = weights.first().map(|w| w.cols) else {
+        return;
+    };
+    let m = x.len() / cols;
+    assert_eq!(x.len(), m * cols, "x is not [m, {cols}]");
+    for (w, y) in weights.iter().zip(ys.iter()) {
+        assert_eq!(w.cols, cols, "all weights have the same columns");
+        assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [{m}, {}]", w.rows);
+    }
+    if m == 0 {
+        return;
+    }
+    let strips = Strips::new(m);
+    let mut blocks = BLOCKS.take();
+    activations::resize(&mut blocks, x.len() / BLOCK_COLS);
+    let rounded = &mut blocks[..x.len() / BLOCK_COLS];
+    quantize(kernels, x, cols, strips, rounded);
+    let jobs: Vec<Job<'_>> = weights
+        .iter()
+        .zip(ys)
+        .map(|(w, y)| Job { w, x: rounded, strips, y: SharedSlice::new(y) })
+        .collect();
+    run(kernels, &jobs, m);
+    drop(jobs);
+    BLOCKS.set(blocks);
+}
+
+/// Rounds all rows of `x`, strip by strip.
+fn quantize(
+    kernels: PackedKernels,
+    x: &[f32],
+    cols: usize,
+    strips: Strips,
+    mut rest: &mut [Block],
+) {
+    let strip = |at: usize, out: &mut [Block]| {
+        let rows = strips.rows(at);
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { (kernels.quantize)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
+    };
+    let mut parts = Vec::with_capacity(strips.count());
+    for at in 0..strips.count() {
+        let (part, more) = rest.split_at_mut(strips.rows(at).len() * cols / BLOCK_COLS);
+        parts.push(part);
+        rest = more;
+    }
+    if x.len() < SERIAL_NUMBERS {
+        parts.into_iter().enumerate().for_each(|(at, part)| strip(at, part));
+    } else {
+        parts.into_par_iter().enumerate().for_each(|(at, part)| strip(at, part));
+    }
+}
+
+/// Computes all jobs, in runs of tiles that follow each other in memory.
+fn run(kernels: PackedKernels, jobs: &[Job<'_>], m: usize) {
+    let threads = rayon::current_num_threads();
+    let tiles: usize = jobs.iter().map(|job| job.w.tiles()).sum();
+    let multiply = |job: &Job<'_>, tiles: Range<usize>| {
+        // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
+        // task writes the columns of `y` that belong to its own tiles.
+        unsafe { (kernels.multiply)(job, tiles) }
+    };
+    let work: usize = jobs.iter().map(|job| job.w.rows * job.w.cols).sum();
+    if work.saturating_mul(m) < SERIAL || threads == 1 {
+        return jobs.iter().for_each(|job| multiply(job, 0..job.w.tiles()));
+    }
+    let per_task = tiles.div_ceil(4 * threads);
+    let mut tasks = Vec::new();
+    for job in jobs {
+        for start in (0..job.w.tiles()).step_by(per_task) {
+            tasks.push((job, start..job.w.tiles().min(start + per_task)));
+        }
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|(job, tiles)| multiply(job, tiles));
+}
+
+#[cfg(test)]
+mod tests;

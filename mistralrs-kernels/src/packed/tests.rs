@@ -1,0 +1,260 @@
+//! The fast kernels against the slow twin to the bit, the twin against plain `f64`, the packed form
+//! against the stored one.
+
+use super::*;
+use crate::dispatch::all_kernels;
+use proptest::prelude::*;
+
+fn types() -> impl Iterator<Item = QuantType> {
+    QuantType::ALL.iter().copied().filter(|ty| ty.block_len() > 1)
+}
+
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    // Of uneven sizes, as activations are.
+    (0..len).map(|_| next() * next() * next().abs()).collect()
+}
+
+/// A weight as it is stored and as it is packed, and activations for it.
+struct Case {
+    stored: Vec<u8>,
+    packed: PackedWeight,
+    x: Vec<f32>,
+    m: usize,
+}
+
+impl Case {
+    fn new(ty: QuantType, (rows, cols, m): (usize, usize, usize), seed: u64) -> Self {
+        let mut stored = vec![0; ty.row_bytes(rows * cols).unwrap()];
+        ty.quantize_row(&noise(seed, rows * cols), &mut stored);
+        Self::of(ty, (rows, cols, m), stored, seed)
+    }
+
+    fn of(
+        ty: QuantType,
+        (rows, cols, m): (usize, usize, usize),
+        stored: Vec<u8>,
+        seed: u64,
+    ) -> Self {
+        let w = WeightRows { ty, bytes: &stored, rows, cols };
+        let packed = PackedWeight::pack(reference::KERNELS, &w).unwrap();
+        Self { stored, packed, x: noise(seed + 1, m * cols), m }
+    }
+
+    fn weights(&self) -> Vec<f32> {
+        let PackedWeight { ty, rows, cols, .. } = self.packed;
+        let mut weights = vec![0.0; rows * cols];
+        ty.dequantize_row(&self.stored, &mut weights);
+        weights
+    }
+
+    fn multiply(&self, kernels: PackedKernels, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![f32::NAN; x.len() / self.packed.cols * self.packed.rows];
+        multiply_on(Some(kernels), &[&self.packed], x, &mut [&mut y]);
+        y
+    }
+}
+
+fn fast_kernels() -> impl Iterator<Item = PackedKernels> {
+    all_kernels().filter_map(|kernels| kernels.packed)
+}
+
+fn bits(y: &[f32]) -> Vec<u32> {
+    y.iter().map(|y| y.to_bits()).collect()
+}
+
+/// `(type, (rows, cols, m), seed)`
+fn any_case() -> impl Strategy<Value = (QuantType, (usize, usize, usize), u64)> {
+    let ty = (0..types().count()).prop_map(|i| types().nth(i).unwrap());
+    (ty, 1usize..71, 1usize..12, 1usize..35, any::<u32>()).prop_map(|(ty, rows, cols, m, seed)| {
+        let cols = if ty.block_len() == 32 { cols * 32 } else { cols.div_ceil(3) * ty.block_len() };
+        (ty, (rows, cols, m), u64::from(seed))
+    })
+}
+
+/// What the twin computes, in `f64` from the stored numbers and the rounded activations.
+fn exact(case: &Case) -> Vec<(f64, f64)> {
+    let cols = case.packed.cols;
+    let weights = case.weights();
+    let mut results = Vec::new();
+    for x in case.x.chunks_exact(cols) {
+        let mut blocks = Vec::new();
+        activations::resize(&mut blocks, cols / BLOCK_COLS);
+        activations::quantize_strip(x, 1, &mut blocks);
+        let rounded: Vec<f64> = blocks
+            .iter()
+            .flat_map(|block| block.codes.map(|code| f64::from(code) * f64::from(block.scale)))
+            .collect();
+        for w in weights.chunks_exact(cols) {
+            let products = w.iter().zip(&rounded).map(|(w, x)| f64::from(*w) * x);
+            results.push(products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs())));
+        }
+    }
+    results
+}
+
+fn check_case(case: &Case) -> Result<(), TestCaseError> {
+    let PackedWeight { ty, rows, cols, .. } = case.packed;
+    let mut row = vec![f32::NAN; cols];
+    for (at, wanted) in case.weights().chunks_exact(cols).enumerate() {
+        case.packed.dequantize_row(at, &mut row);
+        prop_assert_eq!(bits(&row), bits(wanted), "{:?}, row {}", ty, at);
+    }
+    let twin = case.multiply(reference::KERNELS, &case.x);
+    for (at, (found, (wanted, size))) in twin.iter().zip(exact(case)).enumerate() {
+        // A few roundings per block of the running sum. Integers and offsets cancel each other, so
+        // the sizes that are rounded exceed those of the products; by less than 16 times here.
+        let bound = size * 16.0 * f64::from(f32::EPSILON) * (2.0 + cols as f64 / 32.0);
+        let miss = (f64::from(*found) - wanted).abs();
+        prop_assert!(miss <= bound, "{:?}: y[{}] is {}, not {}", ty, at, found, wanted);
+    }
+    for kernels in fast_kernels() {
+        let w = WeightRows { ty, bytes: &case.stored, rows, cols };
+        let packed = PackedWeight::pack(kernels, &w).unwrap();
+        prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
+        let y = case.multiply(kernels, &case.x);
+        prop_assert_eq!(bits(&y), bits(&twin), "{:?}", ty);
+        for i in [0, case.m / 2, case.m - 1] {
+            let alone = case.multiply(kernels, &case.x[i * cols..(i + 1) * cols]);
+            prop_assert_eq!(bits(&alone), bits(&y[i * rows..(i + 1) * rows]), "{:?}", ty);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn all_products_are_those_of_the_twin_alone_and_in_company((ty, shape, seed) in any_case()) {
+        check_case(&Case::new(ty, shape, seed))?;
+    }
+}
+
+/// Every size of strip for every type, and integers at the ends of their range.
+#[test]
+fn every_strip_of_every_type() {
+    for ty in types() {
+        for m in 1..=17 {
+            check_case(&Case::new(ty, (18, 512, m), m as u64)).unwrap();
+        }
+        // Random bytes are blocks too; only the halves must not be infinite, so their exponent
+        // is kept small wherever one may lie.
+        let bytes = noise(5, ty.row_bytes(33 * 256).unwrap() / 4 * 4);
+        let stored: Vec<u8> = bytes.iter().map(|x| (x.to_bits() >> 7) as u8 & 0xbb).collect();
+        let stored =
+            [&stored[..], &vec![0; ty.row_bytes(33 * 256).unwrap() - stored.len()]].concat();
+        let case = Case::of(ty, (33, 256, 5), stored, 6);
+        let twin = case.multiply(reference::KERNELS, &case.x);
+        for kernels in fast_kernels() {
+            assert_eq!(bits(&case.multiply(kernels, &case.x)), bits(&twin), "{ty:?}");
+        }
+    }
+}
+
+/// Shapes for several tasks and groups of strips, on several threads; and several weights at once.
+#[test]
+fn neither_threads_nor_company_matter() {
+    let many = Case::new(QuantType::Q4_K, (150, 1024, 700), 1);
+    let few = Case::new(QuantType::Q6_K, (1000, 1024, 3), 2);
+    for kernels in fast_kernels() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let first = many.multiply(kernels, &many.x);
+                let second = few.multiply(kernels, &few.x);
+                let mut ys = [vec![0.0; 3 * 150], vec![0.0; 3 * 1000]];
+                let [a, b] = &mut ys;
+                let weights = [&many.packed, &few.packed];
+                multiply_on(Some(kernels), &weights, &few.x, &mut [a, b]);
+                assert_eq!(bits(&ys[1]), bits(&second));
+                assert_eq!(bits(&ys[0]), bits(&many.multiply(kernels, &few.x)));
+                [bits(&first), bits(&second)]
+            })
+        };
+        let one = run(1);
+        assert_eq!(run(2), one);
+        assert_eq!(run(7), one);
+        assert_eq!(one[0], bits(&many.multiply(reference::KERNELS, &many.x)));
+    }
+}
+
+/// The price of rounding activations to bytes: root mean square error of the products, relative
+/// to their own root mean square.
+#[test]
+fn the_error_of_rounded_activations_is_small() {
+    for ty in types() {
+        let case = Case::new(ty, (64, 1024, 16), 3);
+        let y = case.multiply(reference::KERNELS, &case.x);
+        let weights = case.weights();
+        let (mut error, mut size) = (0.0, 0.0);
+        for (at, y) in y.iter().enumerate() {
+            let x = &case.x[at / 64 * 1024..][..1024];
+            let w = &weights[at % 64 * 1024..][..1024];
+            let wanted: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+            error += (f64::from(*y) - wanted).powi(2);
+            size += wanted.powi(2);
+        }
+        let relative = (error / size).sqrt();
+        println!("{}: {relative:.5}", ty.name());
+        assert!(relative < 0.01, "{ty:?}: {relative}");
+    }
+}
+
+#[test]
+fn extreme_activations() {
+    let mut case = Case::new(QuantType::Q8_0, (5, 96, 1), 4);
+    let weights = case.weights();
+    let all: Vec<_> = std::iter::once(reference::KERNELS).chain(fast_kernels()).collect();
+    for kernels in all {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            case.x[40] = bad;
+            assert!(case.multiply(kernels, &case.x).iter().all(|y| y.is_nan()));
+        }
+        // Nothing in one block, next to nothing in another: no division by zero.
+        case.x.fill(0.0);
+        case.x[50] = 1e-40;
+        case.x[95] = -3e38;
+        for (row, y) in case.multiply(kernels, &case.x).into_iter().enumerate() {
+            let wanted = weights[row * 96 + 95] * -3e38;
+            assert!((y - wanted).abs() <= wanted.abs() * 1e-5, "{y} {wanted}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_packed_is_left_alone() {
+    let plain = WeightRows { ty: QuantType::BF16, bytes: &[0; 64], rows: 1, cols: 32 };
+    assert!(PackedWeight::pack(reference::KERNELS, &plain).is_none());
+    let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
+    assert!(PackedWeight::pack(reference::KERNELS, &empty).is_none());
+    let packed =
+        PackedWeight::new(&WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 });
+    assert_eq!(packed.is_some(), dispatch::kernels().packed.is_some());
+    matmul_packed_many(&[], &[], &mut []);
+    let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
+    matmul_packed(&case.packed, &[], &mut []);
+    assert_eq!((case.packed.rows(), case.packed.cols()), (3, 32));
+    assert_eq!((case.packed.ty(), case.packed.size()), (QuantType::Q4_0, 288));
+}
+
+#[test]
+fn bits_per_weight() {
+    let wanted = [4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
+    for (ty, wanted) in types().zip(wanted) {
+        let case = Case::new(ty, (16, 256, 1), 1);
+        assert_eq!(case.packed.size() as f64 * 8.0 / (16.0 * 256.0), wanted, "{ty:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "y is not")]
+fn short_results_are_refused() {
+    let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
+    matmul_packed(&case.packed, &case.x, &mut [0.0; 2]);
+}
