@@ -5,6 +5,7 @@
 mod answers;
 mod batching;
 mod broken;
+mod distance;
 mod generation;
 mod golden;
 mod loading;
