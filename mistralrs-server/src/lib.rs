@@ -73,7 +73,13 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
                 .transpose()
                 .context("--log")?;
             let app = Arc::new(app::AppState::new(server.config, log));
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            // Templates and tokenizers run on blocking threads. More of them than cores would only wait
+            // for each other, and every thread keeps a heap of its own.
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .max_blocking_threads(2 * cores + 2)
+                .enable_all()
+                .build()?;
             let served = runtime.block_on(async {
                 let listener = serve::bind(server.serve.address).await?;
                 serve::run(app, load, listener, server.serve.drain, serve::stop_signal()).await
