@@ -4,7 +4,6 @@
 
 mod answers;
 mod batching;
-mod broken;
 mod generation;
 mod golden;
 mod loading;
