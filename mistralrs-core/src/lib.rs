@@ -31,9 +31,19 @@ pub use request::{
 };
 pub use sampling::SamplingParams;
 
-/// The instruction set the kernels compute with: `avx512`, `avx2` or `scalar`.
+/// The instruction set the kernels compute with: `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     mistralrs_kernels::instruction_set()
+}
+
+/// Makes the kernels compute with another instruction set than the best: to find out whether a wrong
+/// result is theirs. Only before anything has been computed.
+///
+/// # Errors
+/// [`LoadError::Option`] for an unknown name, one this processor has not, or when it is too late.
+pub fn force_instruction_set(name: &str) -> Result<(), LoadError> {
+    mistralrs_kernels::force_instruction_set(name)
+        .map_err(|e| LoadError::Option { option: "MISTRALRS_CPU", reason: e.to_string() })
 }
 
 /// How many threads the kernels compute with.

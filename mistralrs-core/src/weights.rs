@@ -4,7 +4,7 @@
 use crate::attention::AttentionBackend;
 use crate::layers::RmsNorm;
 use candle_core::{Device, Tensor};
-use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, QuantType, Result};
+use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, Result, WeightOptions};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ pub struct Weights {
 
 struct Shared {
     checkpoint: Arc<dyn Checkpoint>,
-    isq: Option<QuantType>,
+    options: WeightOptions,
     attention: Arc<dyn AttentionBackend>,
     /// Told how many tensors have been taken, and of how many.
     progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
@@ -27,16 +27,16 @@ struct Shared {
 }
 
 impl Weights {
-    /// The root of a checkpoint; linear layers are quantized to `isq` as they are read. `progress` is
-    /// told how many tensors have been taken, and of how many.
+    /// The root of a checkpoint; linear layers are treated by `options` as they are read, embeddings
+    /// keep their type. `progress` is told how many tensors have been taken, and of how many.
     pub fn new(
         checkpoint: Arc<dyn Checkpoint>,
-        isq: Option<QuantType>,
+        options: WeightOptions,
         attention: Arc<dyn AttentionBackend>,
         progress: impl Fn(usize, usize) + Send + Sync + 'static,
     ) -> Self {
         let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
-        let shared = Shared { checkpoint, isq, attention, progress, used };
+        let shared = Shared { checkpoint, options, attention, progress, used };
         Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
@@ -56,7 +56,7 @@ impl Weights {
     /// # Errors
     /// When one is missing or misshapen.
     pub fn linear(&self, out: usize, input: usize, bias: bool) -> Result<Linear> {
-        let weight = self.matrix(out, input, self.shared.isq)?;
+        let weight = self.matrix(out, input, self.shared.options)?;
         let bias = bias.then(|| self.tensor("bias", &[out])).transpose()?;
         Ok(Linear::new(weight, bias))
     }
@@ -66,7 +66,7 @@ impl Weights {
     /// # Errors
     /// When it is missing or misshapen.
     pub fn embedding(&self, vocab: usize, hidden: usize) -> Result<Arc<dyn QuantMethod>> {
-        self.matrix(vocab, hidden, None)
+        self.matrix(vocab, hidden, WeightOptions { isq: None, ..self.shared.options })
     }
 
     /// The module's `weight` `[hidden]` as a norm.
@@ -122,11 +122,11 @@ impl Weights {
         &self,
         rows: usize,
         cols: usize,
-        isq: Option<QuantType>,
+        options: WeightOptions,
     ) -> Result<Arc<dyn QuantMethod>> {
         let name = self.full_name("weight");
         let info = self.find(&name, &[rows, cols])?;
-        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, isq)
+        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, options)
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {

@@ -16,4 +16,4 @@ pub use error::{Error, Result};
 pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::QuantType;
-pub use packed::{dense, weight};
+pub use packed::{WeightOptions, dense, weight};

@@ -20,7 +20,23 @@ const PARALLEL_NUMBERS: usize = 64 * 1024;
 /// Fewer rows than this fill no tile, and most of it would be wasted.
 const LEAST_ROWS: usize = 16;
 
-/// Makes a weight of a two-dimensional tensor, quantizing it to `isq` if asked.
+/// How a weight is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WeightOptions {
+    /// Quantize it to this type.
+    pub isq: Option<QuantType>,
+    /// Leave it in the memory map, where the system can let go of it and read it again: for models
+    /// larger than memory. Slower than tiles, which are memory of our own.
+    pub stay_mapped: bool,
+}
+
+impl From<Option<QuantType>> for WeightOptions {
+    fn from(isq: Option<QuantType>) -> Self {
+        Self { isq, stay_mapped: false }
+    }
+}
+
+/// Makes a weight of a two-dimensional tensor.
 ///
 /// # Errors
 /// The tensor is no matrix, its bytes do not fit its shape and type, or it is to be quantized but
@@ -28,8 +44,9 @@ const LEAST_ROWS: usize = 16;
 pub fn weight(
     info: &TensorInfo,
     bytes: TensorBytes,
-    isq: Option<QuantType>,
+    options: impl Into<WeightOptions>,
 ) -> Result<Arc<dyn QuantMethod>> {
+    let WeightOptions { isq, stay_mapped } = options.into();
     let &[rows, cols] = info.shape.as_slice() else {
         return Err(Error::NotAMatrix {
             tensor: info.name.clone(),
@@ -40,7 +57,11 @@ pub fn weight(
     check_length(info, &bytes)?;
     let ty = isq::target(info, isq, cols)?;
     let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
-    let (form, size) = Form::of(bytes, ty, (rows, cols));
+    let form = match stay_mapped {
+        true => Form::Stored(bytes),
+        false => Form::fastest(bytes, ty, (rows, cols)),
+    };
+    let size = form.size();
     let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested: isq };
     Ok(Arc::new(Packed { form, info }))
 }
@@ -105,20 +126,22 @@ enum Form {
 }
 
 impl Form {
-    /// The form that is multiplied fastest here, and its size in bytes.
-    fn of(bytes: TensorBytes, ty: QuantType, (rows, cols): (usize, usize)) -> (Self, usize) {
+    /// The form that is multiplied fastest here.
+    fn fastest(bytes: TensorBytes, ty: QuantType, (rows, cols): (usize, usize)) -> Self {
         let stored = WeightRows { ty, bytes: &bytes, rows, cols };
-        let tiled = (rows >= LEAST_ROWS).then(|| PackedWeight::new(&stored)).flatten();
-        match tiled {
+        match (rows >= LEAST_ROWS).then(|| PackedWeight::new(&stored)).flatten() {
             Some(tiled) => {
                 bytes.release();
-                let size = tiled.size();
-                (Self::Tiled(tiled), size)
+                Self::Tiled(tiled)
             }
-            None => {
-                let size = bytes.len();
-                (Self::Stored(bytes), size)
-            }
+            None => Self::Stored(bytes),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Stored(bytes) => bytes.len(),
+            Self::Tiled(tiled) => tiled.size(),
         }
     }
 }

@@ -47,6 +47,9 @@ pub fn start_logging(plan: &Plan) {
 /// # Errors
 /// Whatever ended the program.
 pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &plan.instruction_set {
+        mistralrs_core::force_instruction_set(name)?;
+    }
     if let Some(threads) = plan.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
     }

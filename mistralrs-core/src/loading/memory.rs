@@ -102,6 +102,13 @@ impl MemoryPlan {
             warning: paging_warning(request, kv_bytes),
         })
     }
+
+    /// Whether weights, cache and activations together are more than free memory: then the weights
+    /// have to stay where the system can let go of them.
+    pub fn exceeds_memory(&self) -> bool {
+        let all = self.weight_bytes.saturating_add(self.kv_bytes);
+        all.saturating_add(self.activation_bytes) > self.free_bytes
+    }
 }
 
 /// The context asked for: the operator's, else the model's.

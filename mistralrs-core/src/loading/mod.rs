@@ -15,6 +15,7 @@ use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
 use memory::{MemoryPlan, MemoryRequest};
+use mistralrs_quant::WeightOptions;
 use opened::Opened;
 use progress::Progress;
 use std::path::PathBuf;
@@ -101,7 +102,8 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
     let attention = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
-    let weights = Weights::new(opened.checkpoint(), options.isq, attention, report);
+    let treatment = WeightOptions { isq: options.isq, stay_mapped: plan.exceeds_memory() };
+    let weights = Weights::new(opened.checkpoint(), treatment, attention, report);
     let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
     weights.check_surplus(models::is_ignorable)?;
     options.progress.report("load weights", 1, 1);

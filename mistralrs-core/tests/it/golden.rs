@@ -1,73 +1,41 @@
 //! Every architecture against transformers, in numbers: log-probabilities of prompt and greedy
 //! continuation, however the work is cut.
 
-use crate::answers::{Answer, ask, greedy, load};
+use crate::answers::{ask, greedy, load};
+use crate::distance::{check_closely, one, scored};
 use mistralrs_core::models::ARCHITECTURES;
-use mistralrs_core::{GenerateOptions, Llm, TokenLogprobs};
 use mistralrs_testkit::{
-    GGUF_MODELS, GoldenCase, GoldenStep, HF_MODELS, VOCAB_SIZE, fixture, golden, shared,
-    stories260k, stories260k_reference,
+    GGUF_MODELS, HF_MODELS, fixture, golden, shared, stories260k, stories260k_reference,
 };
-
-/// What f32 arithmetic in another order may differ by.
-const TOLERANCE: f32 = 1e-3;
-
-fn scored(case: &GoldenCase) -> GenerateOptions {
-    GenerateOptions {
-        logprobs: Some(VOCAB_SIZE),
-        prompt_logprobs: Some(VOCAB_SIZE),
-        ignore_eos: true,
-        ..greedy(case.greedy.len())
-    }
-}
-
-/// The largest distance between an answer and its golden; every one of the tokens must agree.
-fn distance(answer: &Answer, case: &GoldenCase) -> f32 {
-    assert_eq!(answer.token_ids, case.greedy_ids());
-    let prompt = answer.prompt_logprobs.iter().flatten();
-    let prompt = prompt.zip(&case.prompt_logprobs).collect::<Vec<_>>();
-    let generated = answer.logprobs.iter().zip(&case.greedy).collect::<Vec<_>>();
-    if !answer.prompt_logprobs.is_empty() {
-        assert_eq!(prompt.len(), case.prompt.len() - 1);
-    }
-    assert_eq!(generated.len(), case.greedy.len());
-    prompt.into_iter().chain(generated).map(|(ours, theirs)| one(ours, theirs)).fold(0., f32::max)
-}
-
-fn one(ours: &TokenLogprobs, theirs: &GoldenStep) -> f32 {
-    assert_eq!(ours.chosen.token_id, theirs.token);
-    let find =
-        |token: u32| ours.top.iter().find(|c| c.token_id == token).map_or(f32::NAN, |c| c.logprob);
-    theirs.distance(find).max((ours.chosen.logprob - theirs.logprob).abs())
-}
-
-fn check(llm: &Llm, name: &str) -> f32 {
-    let golden = golden(name);
-    assert!(!golden.cases.is_empty());
-    let worst = golden.cases.iter().map(|case| {
-        let alone = distance(&ask(llm, &case.prompt, scored(case)), case);
-        // Without prompt scores the prefix cache is in play; the second time it has hits.
-        let unscored = GenerateOptions { prompt_logprobs: None, ..scored(case) };
-        let first = distance(&ask(llm, &case.prompt, unscored.clone()), case);
-        let hit = ask(llm, &case.prompt, unscored);
-        let block = llm.stats().block_size_tokens;
-        assert_eq!(hit.usage.cached_tokens, (case.prompt.len() - 1) / block * block);
-        alone.max(first).max(distance(&hit, case))
-    });
-    worst.fold(0., f32::max)
-}
 
 #[test]
 fn every_model_agrees_with_transformers() {
-    for name in HF_MODELS.iter().chain(&GGUF_MODELS) {
-        let whole = check(&load(&fixture(name), |o| o.block_size = 8), name);
-        let chunked = load(&fixture(name), |o| {
-            o.prefill_chunk = 7;
-            o.block_size = 16;
-        });
-        let worst = whole.max(check(&chunked, name));
-        assert!(worst < TOLERANCE, "{name}: {worst}");
-        println!("{name}: {worst:.1e}");
+    let in_blocks = |name: &&&str| name.contains("q8_0") || name.contains("mixed");
+    for name in HF_MODELS.iter().chain(GGUF_MODELS.iter().filter(|n| !in_blocks(n))) {
+        check_closely(name);
+    }
+}
+
+/// Where the processor multiplies in integers, activations are rounded to 8 bits. The width of these
+/// models (48 to 64) leaves little to average out; `tests/exact` checks the same files without rounding.
+#[test]
+fn models_in_blocks_agree_with_their_dequantized_reference() {
+    for name in ["llama-plain-q8_0.gguf", "llama-mixed.gguf", "qwen2-tied-q8_0.gguf"] {
+        let llm = load(&fixture(name), |_| ());
+        let distances: Vec<f32> = golden(name)
+            .cases
+            .iter()
+            .flat_map(|case| {
+                let answer = ask(&llm, &case.prompt, scored(case));
+                let pairs = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
+                pairs.map(|(ours, theirs)| one(ours, theirs)).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(distances.len(), 39 + 6);
+        let worst = distances.iter().copied().fold(0., f32::max);
+        let mean = distances.iter().sum::<f32>() / distances.len() as f32;
+        println!("{name}: worst {worst:.2e}, mean {mean:.2e}");
+        assert!(worst < 0.5 && mean < 0.2, "{name}: worst {worst}, mean {mean}");
     }
 }
 

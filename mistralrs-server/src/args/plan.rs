@@ -27,6 +27,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Threads that compute, if not all.
     pub threads: Option<usize>,
+    /// The instruction set to compute with, if not the best.
+    pub instruction_set: Option<String>,
     /// What is logged.
     pub log_filter: String,
     /// What has no effect; told when there is a log.
@@ -74,6 +76,7 @@ impl TryFrom<Cli> for Plan {
         apply_toml(&mut cli, selector, &mut notes)?;
         let load = load_options(&cli, selector)?;
         let threads = cli.model.threads;
+        let instruction_set = cli.model.instruction_set.clone();
         if threads == Some(0) {
             return Err(told("--threads has to be 1 or more"));
         }
@@ -89,7 +92,7 @@ impl TryFrom<Cli> for Plan {
             None if chats => Mode::Chat(chat_options(&cli)),
             None => Mode::Serve(server_plan(&cli, &load, &mut notes)?),
         };
-        Ok(Self { load, mode, threads, log_filter, notes })
+        Ok(Self { load, mode, threads, instruction_set, log_filter, notes })
     }
 }
 

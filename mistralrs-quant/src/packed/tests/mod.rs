@@ -216,3 +216,15 @@ fn a_weight_shares_the_bytes_it_was_given() {
     );
     assert_eq!(size, bytes.len());
 }
+
+#[test]
+fn a_weight_that_stays_mapped_is_the_same_weight() {
+    let numbers: Vec<u8> = (0..64 * 32).flat_map(|n| (n as f32).sin().to_le_bytes()).collect();
+    let info = info(&[64, 32], QuantType::F32);
+    let make = |stay_mapped| {
+        let options = WeightOptions { isq: Some(QuantType::Q4_0), stay_mapped };
+        weight(&info, TensorBytes::from(&numbers[..]), options).unwrap().dequantize().unwrap()
+    };
+    let (mapped, tiled) = (make(true), make(false));
+    assert_eq!(mapped.to_vec2::<f32>().unwrap(), tiled.to_vec2::<f32>().unwrap());
+}

@@ -1,0 +1,64 @@
+//! How far an answer is from its reference values, however the work is cut.
+
+use crate::answers::{Answer, ask, greedy, load};
+use mistralrs_core::{GenerateOptions, Llm, TokenLogprobs};
+use mistralrs_testkit::{GoldenCase, GoldenStep, VOCAB_SIZE, fixture, golden};
+
+/// What f32 arithmetic in another order may differ by.
+pub const TOLERANCE: f32 = 1e-3;
+
+pub fn scored(case: &GoldenCase) -> GenerateOptions {
+    GenerateOptions {
+        logprobs: Some(VOCAB_SIZE),
+        prompt_logprobs: Some(VOCAB_SIZE),
+        ignore_eos: true,
+        ..greedy(case.greedy.len())
+    }
+}
+
+/// The largest distance between an answer and its golden; every one of the tokens must agree.
+fn distance(answer: &Answer, case: &GoldenCase) -> f32 {
+    assert_eq!(answer.token_ids, case.greedy_ids());
+    let prompt = answer.prompt_logprobs.iter().flatten();
+    let prompt = prompt.zip(&case.prompt_logprobs).collect::<Vec<_>>();
+    let generated = answer.logprobs.iter().zip(&case.greedy).collect::<Vec<_>>();
+    if !answer.prompt_logprobs.is_empty() {
+        assert_eq!(prompt.len(), case.prompt.len() - 1);
+    }
+    assert_eq!(generated.len(), case.greedy.len());
+    prompt.into_iter().chain(generated).map(|(ours, theirs)| one(ours, theirs)).fold(0., f32::max)
+}
+
+pub fn one(ours: &TokenLogprobs, theirs: &GoldenStep) -> f32 {
+    assert_eq!(ours.chosen.token_id, theirs.token);
+    let find =
+        |token: u32| ours.top.iter().find(|c| c.token_id == token).map_or(f32::NAN, |c| c.logprob);
+    theirs.distance(find).max((ours.chosen.logprob - theirs.logprob).abs())
+}
+
+fn check(llm: &Llm, name: &str) -> f32 {
+    let golden = golden(name);
+    assert!(!golden.cases.is_empty());
+    let worst = golden.cases.iter().map(|case| {
+        let alone = distance(&ask(llm, &case.prompt, scored(case)), case);
+        // Without prompt scores the prefix cache is in play; the second time it has hits.
+        let unscored = GenerateOptions { prompt_logprobs: None, ..scored(case) };
+        let first = distance(&ask(llm, &case.prompt, unscored.clone()), case);
+        let hit = ask(llm, &case.prompt, unscored);
+        let block = llm.stats().block_size_tokens;
+        assert_eq!(hit.usage.cached_tokens, (case.prompt.len() - 1) / block * block);
+        alone.max(first).max(distance(&hit, case))
+    });
+    worst.fold(0., f32::max)
+}
+
+/// Checks a model whole and in chunks of 7: every value within [`TOLERANCE`].
+pub fn check_closely(name: &str) {
+    let whole = check(&load(&fixture(name), |o| o.block_size = 8), name);
+    let chunked = load(&fixture(name), |o| {
+        o.prefill_chunk = 7;
+        o.block_size = 16;
+    });
+    let worst = whole.max(check(&chunked, name));
+    assert!(worst < TOLERANCE, "{name}: {worst}");
+}
