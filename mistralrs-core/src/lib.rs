@@ -1,7 +1,7 @@
 //! The inference engine as a library. A program holds one [`Llm`] and asks it for answers.
 //!
 //! The walk of a request is the architecture: see `docs/ARCHITECTURE.md`. Text lives at the rim
-//! ([`llm`], [`text`], [`output`]), tokens at the core ([`engine`], [`kv_cache`], [`sampling`]),
+//! ([`llm`], [`text`]), tokens at the core ([`engine`], [`kv_cache`], [`sampling`]),
 //! tensors below them ([`models`], [`layers`], [`attention`]).
 #![forbid(unsafe_code)]
 

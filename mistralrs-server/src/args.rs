@@ -208,7 +208,7 @@ struct ServerArgs {
     /// File with one key per line
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Web pages that may read answers, such as https://example.com, or * (may be repeated) [default: pages of this machine]
+    /// Web pages that may read answers, such as `https://example.com`, or * (may be repeated) [default: pages of this machine]
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
     cors_origins: Vec<String>,
     /// Refuse requests with fields that have no effect, instead of answering with `warnings`

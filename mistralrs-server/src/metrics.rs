@@ -1,4 +1,4 @@
-//! Counters of the server, and the Prometheus text of them and of the engine's. Atomics only; every name is in [`render`].
+//! Counters of the server, and the Prometheus text of them and of the engine's. Atomics only; every name is in [`Metrics::render`].
 //! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use mistralrs_core::Delta;

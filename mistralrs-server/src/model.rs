@@ -26,7 +26,8 @@ impl LoadedModel {
     /// `source` = what it was loaded by; `name` = what it is to be called, if not by its own id.
     pub fn new(llm: Llm, source: String, name: Option<String>) -> Self {
         let name = name.unwrap_or_else(|| llm.info().id.clone());
-        let fingerprint = format!("mistralrs-{}", env!("CARGO_PKG_VERSION"));
+        let arithmetic = mistralrs_core::instruction_set();
+        let fingerprint = format!("mistralrs-{}-{arithmetic}", env!("CARGO_PKG_VERSION"));
         Self { llm, name, source, created: unix_seconds(), fingerprint }
     }
 

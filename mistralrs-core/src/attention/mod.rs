@@ -1,5 +1,5 @@
 //! Attention over the paged cache, behind one trait. Causal order and raggedness come from the
-//! batch's spans: no mask tensor exists outside [`naive`].
+//! batch's spans: no mask tensor exists outside [`NaiveAttention`].
 
 mod cpu;
 mod naive;

@@ -1,5 +1,5 @@
 //! What a caller may ask of the sampler, which values are possible, and in which order the stages
-//! run ([`SamplingParams::chain`]). `None` = the model's generation default, else off. Knows the
+//! run (`SamplingParams::chain`). `None` = the model's generation default, else off. Knows the
 //! fields by the names that OpenAI clients use, and nothing of how a request arrived.
 
 use super::filters::{

@@ -1,6 +1,6 @@
 //! Id or path → the files of a model, on disk. Downloads from the hub when it has to.
 //!
-//! [`choose`] decides by file names alone, [`local`] finds the chosen files in a folder, [`hub`]
+//! `choose` decides by file names alone, `local` finds the chosen files in a folder, `hub`
 //! brings them into the cache, which is then a folder like any other.
 
 mod choose;
