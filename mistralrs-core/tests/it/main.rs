@@ -4,6 +4,8 @@
 
 mod answers;
 mod batching;
+mod broken;
+mod distance;
 mod generation;
 mod golden;
 mod loading;
