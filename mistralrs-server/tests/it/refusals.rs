@@ -160,7 +160,13 @@ fn requests_are_logged_when_asked_for() {
         server.send("POST", CHAT, &[JSON, key, ("x-request-id", "id-1")], body.as_bytes());
     }
     server.stop().unwrap();
-    let text = std::fs::read_to_string(path).unwrap();
+    // The log has a thread of its own; it owes no one a line at once.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let mut text = String::new();
+    while text.matches('\n').count() < bodies.len() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        text = std::fs::read_to_string(&path).unwrap();
+    }
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["request"], chat_body("A", 2));
