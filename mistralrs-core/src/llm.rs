@@ -9,7 +9,7 @@ use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
 use crate::loading::{self, LoadOptions};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
-use crate::sampling::{Sampler, SamplingParams};
+use crate::sampling::{Sampler, SamplingParams, breaker_ids};
 use crate::text::TextPipeline;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -194,14 +194,12 @@ impl Llm {
         }
     }
 
-    /// The last id of "a" + breaker, for each breaker: the letter keeps word-start variants away (row B1).
+    /// The tokens that no DRY match crosses; none while DRY is off.
     fn dry_breakers(&self, sampling: &SamplingParams) -> Result<HashSet<u32>, RequestError> {
-        let dry = sampling.dry.as_ref().filter(|dry| dry.multiplier != 0.);
-        let mut ids = HashSet::new();
-        for breaker in dry.into_iter().flat_map(|dry| &dry.sequence_breakers) {
-            ids.extend(self.tokenize(&format!("a{breaker}"), false)?.last());
+        match sampling.dry.as_ref().filter(|dry| dry.multiplier != 0.) {
+            Some(dry) => breaker_ids(&dry.sequence_breakers, |text| self.tokenize(text, false)),
+            None => Ok(HashSet::new()),
         }
-        Ok(ids)
     }
 
     /// Text to token ids.

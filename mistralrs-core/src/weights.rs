@@ -18,6 +18,7 @@ pub struct Weights {
 
 struct Shared {
     checkpoint: Arc<dyn Checkpoint>,
+    num_tensors: usize,
     options: WeightOptions,
     attention: Arc<dyn AttentionBackend>,
     /// Told how many tensors have been taken, and of how many.
@@ -36,7 +37,8 @@ impl Weights {
         progress: impl Fn(usize, usize) + Send + Sync + 'static,
     ) -> Self {
         let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
-        let shared = Shared { checkpoint, options, attention, progress, used };
+        let num_tensors = checkpoint.names().len();
+        let shared = Shared { checkpoint, num_tensors, options, attention, progress, used };
         Self { shared: Arc::new(shared), prefix: String::new() }
     }
 
@@ -147,7 +149,7 @@ impl Weights {
         used.insert(name.to_owned());
         let taken = used.len();
         drop(used);
-        (self.shared.progress)(taken, self.shared.checkpoint.names().len());
+        (self.shared.progress)(taken, self.shared.num_tensors);
         Ok(info)
     }
 
