@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod error;
+mod experts;
 mod isq;
 mod linear;
 mod method;
@@ -13,6 +14,7 @@ mod packed;
 
 pub use checkpoint::{Checkpoint, TensorBytes, TensorInfo, gguf, open_safetensors};
 pub use error::{Error, Result};
+pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, StoredMatrix, experts};
 pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::QuantType;
