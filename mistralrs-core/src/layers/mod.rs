@@ -4,12 +4,14 @@
 mod attention;
 mod decoder;
 mod mlp;
+mod moe;
 mod norm;
 mod rope;
 
 pub use attention::{Attention, AttentionBiases};
-pub use decoder::{CausalLm, DecoderLayer, PreNormLayer};
+pub use decoder::{CausalLm, DecoderLayer, PreNormLayer, Sublayer};
 pub use mlp::GatedMlp;
+pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
 pub use norm::RmsNorm;
 pub use rope::{RopeTables, RotaryEmbedding};
 

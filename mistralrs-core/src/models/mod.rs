@@ -5,7 +5,10 @@ pub mod config;
 mod decoder;
 pub mod gguf_config;
 mod llama;
+mod mixtral;
+mod moe;
 mod qwen2;
+mod qwen2_moe;
 
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -80,8 +83,12 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 }
 
 /// All architectures.
-pub const ARCHITECTURES: &[ArchitectureRow] =
-    &[row::<llama::Llama>("LlamaForCausalLM"), row::<qwen2::Qwen2>("Qwen2ForCausalLM")];
+pub const ARCHITECTURES: &[ArchitectureRow] = &[
+    row::<llama::Llama>("LlamaForCausalLM"),
+    row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
+    row::<mixtral::Mixtral>("MixtralForCausalLM"),
+    row::<qwen2_moe::Qwen2Moe>("Qwen2MoeForCausalLM"),
+];
 
 /// The row of an architecture.
 ///
