@@ -168,6 +168,12 @@ impl SparseMoe {
     }
 }
 
+impl Sublayer for SparseMoe {
+    fn forward(&self, x: &Tensor, _: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x)
+    }
+}
+
 /// Either block of a model that has both.
 #[derive(Debug)]
 pub enum FeedForward {

@@ -2,13 +2,18 @@
 //! read one format. Knows no tensors; what only tensors tell (a tied head, llama3's rope factors)
 //! the loader adds. Source: the key list of the GGUF specification (docs/gguf.md of ggml).
 
+mod experts;
+
 use crate::error::LoadError;
 use mistralrs_quant::gguf::{Array, Metadata};
 use serde_json::{Map, Value, json};
 
 /// `general.architecture` → the name in the registry.
-const ARCHITECTURES: [(&str, &str); 2] =
-    [("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")];
+const ARCHITECTURES: [(&str, &str); 3] = [
+    ("llama", "LlamaForCausalLM"),
+    ("qwen2", "Qwen2ForCausalLM"),
+    ("qwen2moe", "Qwen2MoeForCausalLM"),
+];
 
 /// What files that name no context were made for: the length of the models of their time.
 const DEFAULT_CONTEXT_TOKENS: u64 = 4096;
@@ -28,9 +33,8 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
         return Err(LoadError::UnknownArchitecture { found: found.to_owned(), supported });
     };
     let keys = Keys { metadata, prefix };
-    if keys.number("expert_count")?.is_some_and(|experts| experts > 0) {
-        return Err(bad(format!("`{prefix}.expert_count`: mixtures of experts are not supported")));
-    }
+    let is_mixture = keys.number("expert_count")?.is_some_and(|experts| experts > 0);
+    let name = is_mixture.then(|| experts::with_experts(prefix)).flatten().unwrap_or(name);
     let mut config = Map::new();
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     set("architectures", json!([name]));
@@ -56,6 +60,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
         set("bos_token_id", json!(id));
     }
     set("eos_token_id", json!(eos_token_ids(metadata)));
+    experts::add(&keys, &mut config)?;
     Ok(Value::Object(config))
 }
 

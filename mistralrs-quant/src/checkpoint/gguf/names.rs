@@ -11,6 +11,7 @@ use std::path::Path;
 const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "llama", layer: DECODER_LAYER, rotary: Rotary::Interleaved },
     Architecture { name: "qwen2", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
+    Architecture { name: "qwen2moe", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
 ];
 
 /// Names outside the layers, whole.
@@ -35,7 +36,21 @@ const DECODER_LAYER: &[(&str, &str)] = &[
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
+    // A mixture of experts; each of these but the router holds the matrices of all experts.
+    ("ffn_gate_inp", "mlp.gate"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_inp_shexp", "mlp.shared_expert_gate"),
+    ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
 ];
+
+/// The matrices of one expert in files of the first mixtures: `blk.N.ffn_gate.EXPERT.weight`.
+const EXPERT: &[(&str, &str)] =
+    &[("ffn_gate", "gate_proj"), ("ffn_up", "up_proj"), ("ffn_down", "down_proj")];
 
 const QUERY: &str = "self_attn.q_proj";
 const KEY: &str = "self_attn.k_proj";
@@ -95,6 +110,10 @@ impl Architecture {
         let Some((layer, part, parameter)) = layer_part(name) else {
             return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
         };
+        if let Some((expert, theirs)) = expert_part(part) {
+            let name = format!("model.layers.{layer}.mlp.experts.{expert}.{theirs}.{parameter}");
+            return Ok(Translated { name, interleaved_heads: None });
+        }
         let Some((_, theirs)) = self.layer.iter().find(|(ours, _)| *ours == part) else {
             return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
         };
@@ -131,6 +150,13 @@ fn layer_part(name: &str) -> Option<(u32, &str, &str)> {
     let (part, parameter) = rest.rsplit_once('.')?;
     matches!(parameter, "weight" | "bias").then_some(())?;
     Some((layer.parse().ok()?, part, parameter))
+}
+
+/// `ffn_gate.3` → (3, `gate_proj`).
+fn expert_part(part: &str) -> Option<(u32, &'static str)> {
+    let (part, expert) = part.split_once('.')?;
+    let (_, theirs) = EXPERT.iter().find(|(ours, _)| *ours == part)?;
+    Some((expert.parse().ok()?, theirs))
 }
 
 fn bad_key(file: &Path, key: &str, reason: &str) -> Error {
