@@ -4,14 +4,11 @@
 //! chooses. The arithmetic is in `mistralrs-kernels`.
 //! Source: SwiGLU experts as in arXiv 2401.04088; grouping by expert as in arXiv 2211.15841.
 
-use crate::checkpoint::{TensorBytes, TensorInfo};
-use crate::error::{Error, Result};
-use crate::isq;
-use crate::packed::{LEAST_ROWS, WeightOptions, check_length};
+use crate::error::Result;
+use crate::packed::WeightOptions;
+use crate::stack::{Form, Stack, StoredMatrix};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
-use mistralrs_kernels::{
-    PackedWeight, QuantType, WeightRows, matmul, matmul_packed_parts, silu_mul,
-};
+use mistralrs_kernels::{matmul_packed_parts, silu_mul};
 use rayon::prelude::*;
 use std::fmt::Debug;
 use std::ops::Range;
@@ -57,42 +54,6 @@ pub struct ExpertsInfo {
     pub tiled: [bool; 3],
 }
 
-/// One stored matrix: what its header says, as if it were a tensor of its own, and its bytes.
-#[derive(Debug, Clone)]
-pub struct StoredMatrix {
-    /// Name, type and the shape `[out, in]`.
-    pub info: TensorInfo,
-    /// Rows of its type.
-    pub bytes: TensorBytes,
-}
-
-impl StoredMatrix {
-    /// Cuts a tensor of more dimensions into matrices `[rows, cols]`, in the order they lie in.
-    ///
-    /// # Errors
-    /// The tensor's bytes do not fit its shape and type, or `rows · cols` do not divide it.
-    pub fn cut(
-        info: &TensorInfo,
-        bytes: &TensorBytes,
-        (rows, cols): (usize, usize),
-    ) -> Result<Vec<Self>> {
-        let (row_bytes, _) = check_length(info, bytes)?;
-        let part = rows.saturating_mul(row_bytes);
-        if info.shape.last() != Some(&cols) || part == 0 || bytes.len() % part != 0 {
-            return Err(Error::Misshapen {
-                tensor: info.name.clone(),
-                file: info.file.clone(),
-                wanted: vec![rows, cols],
-                found: info.shape.clone(),
-            });
-        }
-        let of_part = TensorInfo { shape: vec![rows, cols], ..info.clone() };
-        let starts = (0..bytes.len()).step_by(part);
-        let cut = |start| Self { info: of_part.clone(), bytes: bytes.part(start..start + part) };
-        Ok(starts.map(cut).collect())
-    }
-}
-
 /// The three matrices of one expert.
 #[derive(Debug, Clone)]
 pub struct StoredExpert {
@@ -126,108 +87,6 @@ pub fn experts(
     let up = Stack::new(ups, &shape, options)?;
     let down = Stack::new(downs, &turned, options)?;
     Ok(Arc::new(GatedExperts { gate, up, down }))
-}
-
-/// One matrix of each expert.
-#[derive(Debug)]
-struct Stack {
-    form: Form,
-    count: usize,
-    rows: usize,
-    cols: usize,
-}
-
-#[derive(Debug)]
-enum Form {
-    /// As they are stored; the types may differ.
-    Stored(Vec<(QuantType, TensorBytes)>),
-    /// All in tiles.
-    Tiled(PackedWeight),
-}
-
-impl Stack {
-    fn new(matrices: Vec<StoredMatrix>, shape: &[usize], options: WeightOptions) -> Result<Self> {
-        let &[rows, cols] = shape else {
-            return Err(Error::NoExperts);
-        };
-        let count = matrices.len();
-        let parts = matrices
-            .into_iter()
-            .map(|matrix| prepare(matrix, shape, options))
-            .collect::<Result<Vec<_>>>()?;
-        let form = match options.stay_mapped || rows < LEAST_ROWS {
-            true => Form::Stored(parts),
-            false => Form::fastest(parts, (rows, cols)),
-        };
-        Ok(Self { form, count, rows, cols })
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.form {
-            Form::Stored(parts) => parts.iter().map(|(_, bytes)| bytes.len()).sum(),
-            Form::Tiled(tiled) => tiled.size(),
-        }
-    }
-
-    fn is_tiled(&self) -> bool {
-        matches!(self.form, Form::Tiled(_))
-    }
-
-    /// `x [m, cols]` times the matrix of `expert`: `y [m, rows]`.
-    fn multiply(&self, expert: usize, x: &[f32], y: &mut [f32]) {
-        match &self.form {
-            Form::Tiled(tiled) => matmul_packed_parts(&[tiled.part(expert)], x, &mut [y]),
-            Form::Stored(parts) => {
-                if let Some((ty, bytes)) = parts.get(expert) {
-                    let weight =
-                        WeightRows { ty: *ty, bytes, rows: self.rows, cols: self.cols };
-                    matmul(&weight, x, y);
-                }
-            }
-        }
-    }
-}
-
-impl Form {
-    /// Tiles, if the types are equal and have them here.
-    fn fastest(parts: Vec<(QuantType, TensorBytes)>, (rows, cols): (usize, usize)) -> Self {
-        let first = parts.first().map(|(ty, _)| *ty);
-        let same = parts.iter().all(|(ty, _)| Some(*ty) == first);
-        let stored = || {
-            let rows_of = |part| {
-                let (ty, bytes): &(QuantType, TensorBytes) = part;
-                WeightRows { ty: *ty, bytes, rows, cols }
-            };
-            parts.iter().map(rows_of).collect::<Vec<_>>()
-        };
-        match same.then(|| PackedWeight::stack(&stored())).flatten() {
-            Some(tiled) => {
-                parts.iter().for_each(|(_, bytes)| bytes.release());
-                Self::Tiled(tiled)
-            }
-            None => Self::Stored(parts),
-        }
-    }
-}
-
-/// Checks one matrix and quantizes it if asked.
-fn prepare(
-    StoredMatrix { info, bytes }: StoredMatrix,
-    shape: &[usize],
-    options: WeightOptions,
-) -> Result<(QuantType, TensorBytes)> {
-    if info.shape != shape {
-        return Err(Error::Misshapen {
-            tensor: info.name,
-            file: info.file,
-            wanted: shape.to_vec(),
-            found: info.shape,
-        });
-    }
-    check_length(&info, &bytes)?;
-    let cols = shape.last().copied().unwrap_or(0);
-    let ty = isq::target(&info, options.isq, cols)?;
-    Ok((ty, isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes)))
 }
 
 /// The experts of a layer on the CPU.

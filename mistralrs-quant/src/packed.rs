@@ -105,7 +105,7 @@ pub(crate) fn check_length(info: &TensorInfo, bytes: &[u8]) -> Result<(usize, us
 }
 
 /// All rows of `bytes` as f32.
-fn dequantized(ty: QuantType, bytes: &[u8], row_bytes: usize, cols: usize) -> Vec<f32> {
+pub(crate) fn dequantized(ty: QuantType, bytes: &[u8], row_bytes: usize, cols: usize) -> Vec<f32> {
     if row_bytes == 0 || cols == 0 {
         return Vec::new();
     }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod decoder;
+mod latent;
 mod mlp;
 mod moe;
 mod norm;
@@ -10,6 +11,7 @@ mod rope;
 
 pub use attention::{Attention, AttentionBiases};
 pub use decoder::{CausalLm, DecoderLayer, PreNormLayer, Sublayer};
+pub use latent::{LatentAttention, LatentShape};
 pub use mlp::GatedMlp;
 pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
 pub use norm::RmsNorm;

@@ -4,7 +4,7 @@
 
 use super::Weights;
 use mistralrs_quant::{
-    Error, ExpertWeights, Linear, Result, StoredExpert, StoredMatrix, WeightOptions,
+    Error, ExpertWeights, HeadLinear, Linear, Result, StoredExpert, StoredMatrix, WeightOptions,
 };
 use std::sync::{Arc, PoisonError};
 
@@ -61,6 +61,34 @@ impl Weights {
             }
         };
         mistralrs_quant::experts(triples, self.shared.options)
+    }
+
+    /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
+    /// values `[value, kv_rank]`. Hugging Face has one `kv_b_proj`, of a head's keys first, then of its
+    /// values; GGUF files the same, or both apart.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn latent_heads(
+        &self,
+        heads: usize,
+        kv_rank: usize,
+        nope: usize,
+        value: usize,
+    ) -> Result<(HeadLinear, HeadLinear)> {
+        let options = self.shared.options;
+        if self.contains("k_b_proj.weight") {
+            let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
+            let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
+            return Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?));
+        }
+        let whole = self.pp("kv_b_proj").stored((heads * (nope + value), kv_rank))?;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for head in StoredMatrix::cut(&whole.info, &whole.bytes, (nope + value, kv_rank))? {
+            keys.push(head.rows(0, nope).transposed()?);
+            values.push(head.rows(nope, value));
+        }
+        Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?))
     }
 
     /// The module's `weight` `[out, in]`, kept as it is stored: routers and other small matrices that

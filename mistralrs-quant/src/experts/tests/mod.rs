@@ -1,9 +1,11 @@
 //! The grouped product against one token and one expert at a time, for every stored type.
 
 use super::*;
+use crate::error::Error;
 use crate::packed::tests::{info, noise, stored};
 use crate::{QuantMethod, weight};
 use candle_core::Device;
+use mistralrs_kernels::{PackedWeight, QuantType, WeightRows};
 use proptest::prelude::*;
 
 /// Sizes of a layer and a batch for it.
@@ -251,7 +253,7 @@ fn threads_do_not_matter() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    assert!(matches!(experts(Vec::new(), None), Err(Error::NoExperts)));
+    assert!(matches!(experts(Vec::new(), None), Err(Error::EmptyStack)));
     let case = Case::new(MIDDLE, [QuantType::F32; 3], 1);
     let mut other = case.stored.clone();
     other[3].up = matrix(95, 256, QuantType::F32, 1);
