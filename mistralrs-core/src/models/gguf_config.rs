@@ -9,10 +9,12 @@ use mistralrs_quant::gguf::{Array, Metadata};
 use serde_json::{Map, Value, json};
 
 /// `general.architecture` → the name in the registry.
-const ARCHITECTURES: [(&str, &str); 3] = [
+const ARCHITECTURES: [(&str, &str); 5] = [
     ("llama", "LlamaForCausalLM"),
     ("qwen2", "Qwen2ForCausalLM"),
     ("qwen2moe", "Qwen2MoeForCausalLM"),
+    ("qwen3moe", "Qwen3MoeForCausalLM"),
+    ("deepseek2", "DeepseekV2ForCausalLM"),
 ];
 
 /// What files that name no context were made for: the length of the models of their time.
@@ -33,8 +35,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
         return Err(LoadError::UnknownArchitecture { found: found.to_owned(), supported });
     };
     let keys = Keys { metadata, prefix };
-    let is_mixture = keys.number("expert_count")?.is_some_and(|experts| experts > 0);
-    let name = is_mixture.then(|| experts::with_experts(prefix)).flatten().unwrap_or(name);
+    let name = experts::name(&keys)?.unwrap_or(name);
     let mut config = Map::new();
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     set("architectures", json!([name]));

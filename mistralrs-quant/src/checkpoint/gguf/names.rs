@@ -12,6 +12,9 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "llama", layer: DECODER_LAYER, rotary: Rotary::Interleaved },
     Architecture { name: "qwen2", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
     Architecture { name: "qwen2moe", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
+    Architecture { name: "qwen3moe", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
+    // Neighbors turn together in both formats; the model knows.
+    Architecture { name: "deepseek2", layer: LATENT_LAYER, rotary: Rotary::HalfSplit },
 ];
 
 /// Names outside the layers, whole.
@@ -46,6 +49,34 @@ const DECODER_LAYER: &[(&str, &str)] = &[
     ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
     ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
     ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
+];
+
+/// Names inside a layer with latent attention; shared experts are several.
+const LATENT_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_q_a", "self_attn.q_a_proj"),
+    ("attn_q_a_norm", "self_attn.q_a_layernorm"),
+    ("attn_q_b", "self_attn.q_b_proj"),
+    ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
+    ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
+    ("attn_kv_b", "self_attn.kv_b_proj"),
+    ("attn_k_b", "self_attn.k_b_proj"),
+    ("attn_v_b", "self_attn.v_b_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "mlp.gate"),
+    ("exp_probs_b", "mlp.gate.e_score_correction"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_shexp", "mlp.shared_experts.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_experts.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_experts.down_proj"),
 ];
 
 /// The matrices of one expert in files of the first mixtures: `blk.N.ffn_gate.EXPERT.weight`.
