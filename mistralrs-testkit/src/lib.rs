@@ -13,8 +13,15 @@ use std::path::{Path, PathBuf};
 
 /// The Hugging Face folders with a golden, family by family as in `scripts/fixtures`.
 /// `qwen2-untied` comes in three shards.
-pub const HF_MODELS: &[&str] =
-    &["llama-plain", "llama-rope-llama3", "llama-rope-linear", "qwen2-tied", "qwen2-untied"];
+pub const HF_MODELS: &[&str] = &[
+    "llama-plain",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "qwen2-tied",
+    "qwen2-untied",
+    "mistral",
+    "qwen3",
+];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
 pub const GGUF_MODELS: &[&str] = &[
@@ -24,6 +31,8 @@ pub const GGUF_MODELS: &[&str] = &[
     "llama-mixed.gguf",
     "qwen2-tied-f32.gguf",
     "qwen2-tied-q8_0.gguf",
+    "mistral-f32.gguf",
+    "qwen3-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.
