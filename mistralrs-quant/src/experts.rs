@@ -195,12 +195,7 @@ struct Routes<'a> {
 }
 
 impl<'a> Routes<'a> {
-    fn new(
-        ids: &[u32],
-        weights: &'a [f32],
-        k: usize,
-        experts: usize,
-    ) -> candle_core::Result<Self> {
+    fn new(ids: &[u32], weights: &'a [f32], k: usize, experts: usize) -> candle_core::Result<Self> {
         let mut of_expert = vec![Vec::new(); experts];
         for (choice, id) in ids.iter().enumerate() {
             match of_expert.get_mut(*id as usize) {

@@ -138,8 +138,7 @@ impl Stack {
             Form::Tiled(tiled) => matmul_packed_parts(&[tiled.part(at)], x, &mut [y]),
             Form::Stored(parts) => {
                 if let Some((ty, bytes)) = parts.get(at) {
-                    let weight =
-                        WeightRows { ty: *ty, bytes, rows: self.rows, cols: self.cols };
+                    let weight = WeightRows { ty: *ty, bytes, rows: self.rows, cols: self.cols };
                     matmul(&weight, x, y);
                 }
             }

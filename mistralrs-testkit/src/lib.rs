@@ -19,10 +19,18 @@ pub const HF_MODELS: &[&str] = &[
     "llama-rope-linear",
     "qwen2-tied",
     "qwen2-untied",
+    "mistral",
+    "qwen3",
     "mixtral",
     "mixtral-window",
     "qwen2-moe",
     "qwen2-moe-plain",
+    "qwen3-moe",
+    "qwen3-moe-plain",
+    "deepseek-v2-lite",
+    "deepseek-v2",
+    "deepseek-v3",
+    "deepseek-v3-halves",
 ];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
@@ -33,8 +41,13 @@ pub const GGUF_MODELS: &[&str] = &[
     "llama-mixed.gguf",
     "qwen2-tied-f32.gguf",
     "qwen2-tied-q8_0.gguf",
+    "mistral-f32.gguf",
+    "qwen3-f32.gguf",
     "mixtral-f32.gguf",
     "qwen2-moe-plain-f32.gguf",
+    "qwen3-moe-plain-f32.gguf",
+    "deepseek-v2-f32.gguf",
+    "deepseek-v3-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.

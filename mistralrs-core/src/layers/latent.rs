@@ -43,8 +43,7 @@ impl LatentShape {
 
     /// What such layers keep.
     pub fn kv(&self, num_layers: usize) -> KvSpec {
-        let layer =
-            LayerKvSpec { num_kv_heads: 1, head_dim: self.cached(), values_are_keys: true };
+        let layer = LayerKvSpec { num_kv_heads: 1, head_dim: self.cached(), values_are_keys: true };
         KvSpec { layers: vec![layer; num_layers] }
     }
 

@@ -18,8 +18,10 @@ pub struct Routing {
     pub experts: usize,
     /// How many a token goes to.
     pub top_k: usize,
-    /// What is compared and, unless a correction is added, weighs.
+    /// What is compared and weighs.
     pub scores: Scores,
+    /// A learned correction is added to the scores that are compared.
+    pub corrected: bool,
     /// First choose among groups of experts.
     pub groups: Option<ExpertGroups>,
     /// Divide the chosen weights by their sum.
@@ -125,11 +127,12 @@ impl SparseMoe {
         shared: Option<SharedExpert>,
     ) -> mistralrs_quant::Result<Self> {
         let gate = weights.pp("gate");
-        // As a module's parameter, and as GGUF files must name it.
-        let names = ["e_score_correction_bias", "e_score_correction.bias"];
+        // As GGUF files must name it, and as a module's parameter.
+        let names = ["e_score_correction.bias", "e_score_correction_bias"];
+        let correction = || gate.first_of(&names, routing.experts);
         Ok(Self {
             gate: gate.plain(routing.experts, hidden)?,
-            correction: gate.any_of(&names, routing.experts)?,
+            correction: routing.corrected.then(correction).transpose()?,
             experts: weights.pp("experts").experts(routing.experts, hidden, intermediate)?,
             routing,
             shared,

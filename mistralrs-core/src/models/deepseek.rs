@@ -3,8 +3,8 @@
 //! Source: `modeling_deepseek_v2.py`, `modeling_deepseek_v3.py` of Hugging Face transformers; arXiv
 //! 2405.04434, 2412.19437.
 
-use super::config::TextConfig;
-use super::moe::{Keys, MoeConfig};
+use super::config::{RopeScaling, TextConfig};
+use super::moe::{self, Keys, MoeConfig};
 use super::{Architecture, Model, ModelShape, decoder};
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -51,7 +51,7 @@ impl Edition for V2 {
         json!({
             "intermediate_size": 11008, "moe_intermediate_size": 1407, "n_routed_experts": 64,
             "n_shared_experts": 2, "first_k_dense_replace": 0, "kv_lora_rank": 512,
-            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
             "topk_method": "greedy", "routed_scaling_factor": 1.0,
         })
     }
@@ -72,7 +72,7 @@ impl Edition for V3 {
         json!({
             "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 256,
             "n_shared_experts": 1, "first_k_dense_replace": 3, "kv_lora_rank": 512,
-            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+            "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
             "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4, "norm_topk_prob": true,
             "routed_scaling_factor": 2.5, "max_position_embeddings": 4096,
         })
@@ -100,6 +100,8 @@ fn routing(
     keys.routing(Routing {
         experts: keys.size(&["n_routed_experts", "num_local_experts", "num_experts"])?,
         top_k: keys.size(&["num_experts_per_tok"])?,
+        // Sigmoids come with a correction.
+        corrected: scores == Scores::Sigmoid,
         scores,
         groups,
         normalize,
@@ -124,21 +126,17 @@ impl<E: Edition> Architecture for DeepSeek<E> {
     type Config = DeepSeekConfig;
 
     fn config(file: &Path, json: &Value) -> Result<DeepSeekConfig, LoadError> {
-        let mut keys = Keys::new(file, json, &E::defaults());
+        let mut keys = Keys::new(file, json, E::defaults());
         keys.only("moe_layer_freq", &[json!(1)])?;
         let rope = keys.size(&["qk_rope_head_dim"])?;
         // Nothing else has heads of this width here: rotation is what asks for it.
         keys.set("head_dim", rope);
         let (text, routing) = (keys.text()?, E::routing(&keys)?);
-        // Without the key queries have a latent; with null they have none.
-        let q_rank = match json.get("q_lora_rank") {
-            None => Some(1536),
-            Some(_) => keys.number("q_lora_rank")?.filter(|rank| *rank > 0),
-        };
         let attention = LatentShape {
             hidden: text.hidden_size,
             heads: text.num_attention_heads,
-            q_rank,
+            // With null queries have no latent; without the key they do.
+            q_rank: keys.number("q_lora_rank")?.filter(|rank| *rank > 0),
             kv_rank: keys.size(&["kv_lora_rank"])?,
             nope: keys.size(&["qk_nope_head_dim"])?,
             rope,
@@ -161,32 +159,18 @@ impl<E: Edition> Architecture for DeepSeek<E> {
         let mlp = (3 * text.intermediate_size).max(config.moe.activations());
         ModelShape {
             kv: config.attention.kv(text.num_hidden_layers),
-            vocab_size: text.vocab_size,
-            context: text.max_position_embeddings,
             activations_per_token: 4 * text.hidden_size + mlp.max(config.attention.activations()),
+            ..decoder::shape(text)
         }
     }
 
     fn load(config: &DeepSeekConfig, weights: &Weights) -> Result<Self, LoadError> {
         let text = &config.moe.text;
-        let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
         let mut lm = decoder::load(text, weights, |number, weights| {
+            let (shape, scale, bias) = (config.attention, config.scale, text.attention_bias);
             let attention = weights.pp("self_attn");
-            let (shape, scale) = (config.attention, config.scale);
-            Ok(PreNormLayer {
-                input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
-                self_attn: LatentAttention::load(
-                    &attention,
-                    number,
-                    shape,
-                    scale,
-                    text.attention_bias,
-                )?,
-                post_attention_layernorm: weights
-                    .pp("post_attention_layernorm")
-                    .norm(hidden, eps)?,
-                mlp: config.mlp(number, &weights.pp("mlp"))?,
-            })
+            let attention = LatentAttention::load(&attention, number, shape, scale, bias)?;
+            moe::layer(text, weights, attention, config.mlp(number, &weights.pp("mlp"))?)
         })?;
         if config.interleaved {
             lm.rope = lm.rope.interleaved();
@@ -225,7 +209,7 @@ fn sharpness(keys: &Keys<'_>, text: &TextConfig) -> Result<f32, LoadError> {
     let number = |key: &str| rope.and_then(|rope| rope.get(key)).and_then(Value::as_f64);
     let (weight, factor) = (number("mscale_all_dim"), number("factor"));
     match (weight.filter(|weight| *weight != 0.0), factor) {
-        (Some(weight), Some(factor)) if text.rope.scaling != super::config::RopeScaling::None => {
+        (Some(weight), Some(factor)) if text.rope.scaling != RopeScaling::None => {
             Ok(if factor > 1.0 { (0.1 * weight * factor.ln() + 1.0) as f32 } else { 1.0 })
         }
         _ => Ok(1.0),
@@ -235,5 +219,74 @@ fn sharpness(keys: &Keys<'_>, text: &TextConfig) -> Result<f32, LoadError> {
 impl<E: Edition> Model for DeepSeek<E> {
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
         self.lm.forward(batch, kv)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config<E: Edition>(extra: Value) -> Result<DeepSeekConfig, String> {
+        let mut json = json!({
+            "hidden_size": 64, "num_hidden_layers": 6, "vocab_size": 8, "num_attention_heads": 4,
+            "num_experts_per_tok": 6,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        DeepSeek::<E>::config(Path::new("config.json"), &json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn silent_keys_are_the_published_ones() {
+        let v2 = config::<V2>(json!({})).unwrap();
+        assert_eq!((v2.moe.routing.experts, v2.moe.routing.groups), (64, None));
+        assert_eq!((v2.moe.intermediate, v2.moe.shared, v2.dense_layers), (1407, 2 * 1407, 0));
+        assert_eq!((v2.attention.q_rank, v2.attention.kv_rank), (Some(1536), 512));
+        assert_eq!((v2.attention.nope, v2.attention.rope, v2.attention.value), (128, 64, 128));
+        let v3 = config::<V3>(json!({})).unwrap();
+        let groups = Some(ExpertGroups { count: 8, kept: 4, best: 2 });
+        assert_eq!((v3.moe.routing.experts, v3.moe.routing.groups), (256, groups));
+        assert_eq!((v3.moe.routing.scale, v3.moe.routing.normalize), (2.5, true));
+        assert_eq!((v3.dense_layers, v3.interleaved, v3.further_layers), (3, true, 0));
+    }
+
+    #[test]
+    fn the_cache_holds_one_latent_and_one_key() {
+        let shape = DeepSeek::<V3>::shape(&config::<V3>(json!({})).unwrap());
+        assert_eq!(shape.kv.bytes_per_token(), 6 * (512 + 64) * 4);
+    }
+
+    #[test]
+    fn null_and_silence_differ_for_queries() {
+        let rank = |extra| config::<V2>(extra).unwrap().attention.q_rank;
+        assert_eq!(rank(json!({"q_lora_rank": null})), None);
+        assert_eq!(rank(json!({"q_lora_rank": 12})), Some(12));
+    }
+
+    #[test]
+    fn scores_are_sharpened_by_yarn_alone() {
+        let scale = |rope: Value| config::<V3>(json!({"rope_scaling": rope})).unwrap().scale;
+        let plain = 1.0 / 192f32.sqrt();
+        assert_eq!(scale(json!(null)), plain);
+        let yarn = |weight: Option<f64>| {
+            scale(json!({"type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": weight,
+                "original_max_position_embeddings": 4096}))
+        };
+        let wanted = plain * (0.1 * 40f32.ln() + 1.0).powi(2);
+        assert!((yarn(Some(1.0)) / wanted - 1.0).abs() < 1e-6);
+        assert_eq!((yarn(Some(0.0)), yarn(None)), (plain, plain));
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused() {
+        let error = |extra| config::<V2>(extra).unwrap_err();
+        assert!(error(json!({"scoring_func": "sigmoid"})).contains("scoring_func"));
+        assert!(error(json!({"norm_topk_prob": true})).contains("norm_topk_prob"));
+        assert!(error(json!({"moe_layer_freq": 2})).contains("moe_layer_freq"));
+        let grouped = json!({"topk_method": "group_limited_greedy", "n_group": 7, "topk_group": 3});
+        assert!(error(grouped).contains("3 of 7 groups of 64"));
+        assert!(error(json!({"topk_method": "group_limited_greedy"})).contains("`n_group`"));
+        assert!(error(json!({"num_experts_per_tok": 65})).contains("65, of 64"));
+        assert!(error(json!({"qk_rope_head_dim": 0})).contains("qk_rope_head_dim"));
+        assert!(config::<V3>(json!({"topk_method": "greedy"})).is_err());
     }
 }

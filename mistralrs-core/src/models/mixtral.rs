@@ -1,7 +1,7 @@
 //! Mixtral: Mistral's layers with a mixture of experts in place of the MLP.
 //! Source: `modeling_mixtral.py` of Hugging Face transformers; arXiv 2401.04088.
 
-use super::moe::{Keys, MoeConfig};
+use super::moe::{self, Keys, MoeConfig};
 use super::{Architecture, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
@@ -28,12 +28,13 @@ impl Architecture for Mixtral {
             "rope_theta": 1e6, "num_local_experts": 8, "num_experts_per_tok": 2,
             "intermediate_size": 14336,
         });
-        let keys = Keys::new(file, json, &defaults);
+        let keys = Keys::new(file, json, defaults);
         let text = keys.text()?;
         let routing = keys.routing(Routing {
             experts: keys.size(&["num_local_experts"])?,
             top_k: keys.size(&["num_experts_per_tok"])?,
             scores: Scores::Softmax,
+            corrected: false,
             groups: None,
             normalize: true,
             scale: 1.0,
@@ -47,24 +48,18 @@ impl Architecture for Mixtral {
 
     fn load(config: &MoeConfig, weights: &Weights) -> Result<Self, LoadError> {
         let MoeConfig { text, routing, .. } = config;
-        let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
+        let hidden = text.hidden_size;
         let params =
             AttentionParams { window: text.sliding_window, ..decoder::attention_params(text) };
+        let biases = AttentionBiases { qkv: false, output: false };
         let lm = decoder::load(text, weights, |number, weights| {
             let attention = weights.pp("self_attn");
-            let biases = AttentionBiases { qkv: false, output: false };
+            let attention = Attention::load(&attention, number, hidden, params, biases)?;
             // The hub's name, and that of transformers 5.
             let older = weights.pp("block_sparse_moe");
             let mlp = if older.pp("gate").contains("weight") { older } else { weights.pp("mlp") };
-            let routing = routing.clone();
-            Ok(PreNormLayer {
-                input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
-                self_attn: Attention::load(&attention, number, hidden, params, biases)?,
-                post_attention_layernorm: weights
-                    .pp("post_attention_layernorm")
-                    .norm(hidden, eps)?,
-                mlp: SparseMoe::load(&mlp, hidden, config.intermediate, routing, None)?,
-            })
+            let mlp = SparseMoe::load(&mlp, hidden, config.intermediate, routing.clone(), None)?;
+            moe::layer(text, weights, attention, mlp)
         })?;
         Ok(Self(lm))
     }

@@ -1,10 +1,11 @@
 //! What mixtures of experts share beyond `decoder`: reading their keys, and the memory of a step.
 //! Formats: the configuration classes of Hugging Face transformers.
 
-use super::config::TextConfig;
+use super::config::{LARGEST_DIMENSION, TextConfig, with_defaults};
 use super::{ModelShape, decoder};
 use crate::error::LoadError;
-use crate::layers::Routing;
+use crate::layers::{PreNormLayer, Routing, Sublayer};
+use crate::weights::Weights;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,10 @@ impl MoeConfig {
     /// Sizes of a model whose attention is the usual one.
     pub fn shape(&self) -> ModelShape {
         let shape = decoder::shape(&self.text);
-        ModelShape { activations_per_token: shape.activations_per_token + self.activations(), ..shape }
+        ModelShape {
+            activations_per_token: shape.activations_per_token + self.activations(),
+            ..shape
+        }
     }
 
     /// Numbers per token in the midst of a mixture: what goes into and comes out of each chosen
@@ -36,6 +40,25 @@ impl MoeConfig {
     }
 }
 
+/// The usual pre-norm layer, around attention and a feed-forward block of whatever kinds.
+///
+/// # Errors
+/// When a norm is missing or misshapen.
+pub fn layer<A: Sublayer, F: Sublayer>(
+    text: &TextConfig,
+    weights: &Weights,
+    self_attn: A,
+    mlp: F,
+) -> Result<PreNormLayer<A, F>, LoadError> {
+    let norm = |name| weights.pp(name).norm(text.hidden_size, text.rms_norm_eps);
+    Ok(PreNormLayer {
+        input_layernorm: norm("input_layernorm")?,
+        self_attn,
+        post_attention_layernorm: norm("post_attention_layernorm")?,
+        mlp,
+    })
+}
+
 /// `config.json`, key by key, with the name of the file for messages.
 pub struct Keys<'a> {
     file: &'a Path,
@@ -43,18 +66,9 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys of a file; those that are absent or null have the values of `defaults`.
-    pub fn new(file: &'a Path, json: &Value, defaults: &Value) -> Self {
-        let mut json = json.clone();
-        if let (Some(keys), Some(defaults)) = (json.as_object_mut(), defaults.as_object()) {
-            for (key, value) in defaults {
-                let held = keys.entry(key.clone()).or_insert(Value::Null);
-                if held.is_null() {
-                    *held = value.clone();
-                }
-            }
-        }
-        Self { file, json }
+    /// The keys of a file, and of `defaults` those that it does not have.
+    pub fn new(file: &'a Path, json: &Value, defaults: Value) -> Self {
+        Self { file, json: with_defaults(json, defaults) }
     }
 
     /// The keys of every decoder. All mixtures here have SiLU.
@@ -88,7 +102,7 @@ impl<'a> Keys<'a> {
     pub fn number(&self, key: &str) -> Result<Option<usize>, LoadError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let number = value.as_u64().and_then(|n| usize::try_from(n).ok());
-        let number = number.filter(|n| *n <= super::config::LARGEST_DIMENSION);
+        let number = number.filter(|n| *n <= LARGEST_DIMENSION);
         number.map(Some).ok_or_else(|| self.bad(format!("`{key}` is {value}, no size")))
     }
 

@@ -2,7 +2,7 @@
 //! share each token's gate decides.
 //! Source: `modeling_qwen2_moe.py` of Hugging Face transformers.
 
-use super::moe::{Keys, MoeConfig};
+use super::moe::{self, Keys, MoeConfig};
 use super::{Architecture, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
@@ -62,11 +62,12 @@ impl Architecture for Qwen2Moe {
             "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632,
             "num_experts_per_tok": 4, "num_experts": 60,
         });
-        let keys = Keys::new(file, json, &defaults);
+        let keys = Keys::new(file, json, defaults);
         let routing = keys.routing(Routing {
             experts: keys.size(&["num_experts"])?,
             top_k: keys.size(&["num_experts_per_tok"])?,
             scores: Scores::Softmax,
+            corrected: false,
             groups: None,
             normalize: keys.flag("norm_topk_prob", false)?,
             scale: 1.0,
@@ -87,20 +88,13 @@ impl Architecture for Qwen2Moe {
 
     fn load(config: &Qwen2MoeConfig, weights: &Weights) -> Result<Self, LoadError> {
         let text = &config.moe.text;
-        let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
+        let biases = AttentionBiases { qkv: config.qkv_bias, output: false };
         let lm = decoder::load(text, weights, |number, weights| {
             let window = config.window(number);
             let params = AttentionParams { window, ..decoder::attention_params(text) };
-            let biases = AttentionBiases { qkv: config.qkv_bias, output: false };
             let attention = weights.pp("self_attn");
-            Ok(PreNormLayer {
-                input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
-                self_attn: Attention::load(&attention, number, hidden, params, biases)?,
-                post_attention_layernorm: weights
-                    .pp("post_attention_layernorm")
-                    .norm(hidden, eps)?,
-                mlp: config.mlp(number, &weights.pp("mlp"))?,
-            })
+            let attention = Attention::load(&attention, number, text.hidden_size, params, biases)?;
+            moe::layer(text, weights, attention, config.mlp(number, &weights.pp("mlp"))?)
         })?;
         Ok(Self(lm))
     }
@@ -111,10 +105,8 @@ impl Qwen2MoeConfig {
     /// `max_window_layers` slides, from the first on.
     fn window(&self, layer: usize) -> Option<usize> {
         let text = &self.moe.text;
-        let slides = match text.layer_types.get(layer) {
-            Some(kind) => kind == "sliding_attention",
-            None => layer % 2 == 0 && Some(layer) < text.max_window_layers,
-        };
+        let early = text.max_window_layers.is_some_and(|layers| layer < layers);
+        let slides = text.slides(layer, layer.is_multiple_of(2) && early);
         text.sliding_window.filter(|_| slides && text.use_sliding_window == Some(true))
     }
 
@@ -160,7 +152,9 @@ mod tests {
         assert_eq!((moe.routing.experts, moe.routing.top_k, moe.routing.normalize), (60, 4, false));
         assert_eq!((moe.intermediate, moe.shared, config.qkv_bias), (1408, 5632, true));
         assert_eq!(moe.text.intermediate_size, 5632);
-        assert!((0..6).all(|layer| config.sparse.contains(layer) && config.window(layer).is_none()));
+        assert!(
+            (0..6).all(|layer| config.sparse.contains(layer) && config.window(layer).is_none())
+        );
     }
 
     #[test]
@@ -175,10 +169,12 @@ mod tests {
             let config = config(extra);
             (0..6).filter(|layer| config.window(*layer) == Some(9)).collect::<Vec<_>>()
         };
-        let slides = json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 4});
+        let slides =
+            json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 4});
         assert_eq!(windows(slides), [0, 2]);
-        let types = ["full_attention", "sliding_attention", "full_attention"];
+        let kinds = ["full_attention", "sliding_attention"];
+        let types: Vec<_> = kinds.into_iter().cycle().take(6).collect();
         let told = json!({"use_sliding_window": true, "sliding_window": 9, "layer_types": types});
-        assert_eq!(windows(told), [1, 4]);
+        assert_eq!(windows(told), [1, 3, 5]);
     }
 }

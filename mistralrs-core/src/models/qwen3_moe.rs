@@ -1,7 +1,7 @@
 //! Qwen3-MoE: Qwen3's layers, of which some have a mixture of experts in place of the MLP.
 //! Source: `modeling_qwen3_moe.py` of Hugging Face transformers; arXiv 2505.09388.
 
-use super::moe::{Keys, MoeConfig};
+use super::moe::{self, Keys, MoeConfig};
 use super::qwen2_moe::SparseLayers;
 use super::{Architecture, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
@@ -37,7 +37,7 @@ impl Architecture for Qwen3Moe {
             "sliding_window": 4096, "decoder_sparse_step": 1, "moe_intermediate_size": 768,
             "num_experts_per_tok": 8,
         });
-        let keys = Keys::new(file, json, &defaults);
+        let keys = Keys::new(file, json, defaults);
         let routing = keys.routing(Routing {
             experts: match keys.get("num_experts").or_else(|| keys.get("num_local_experts")) {
                 None => 128,
@@ -45,6 +45,7 @@ impl Architecture for Qwen3Moe {
             },
             top_k: keys.size(&["num_experts_per_tok"])?,
             scores: Scores::Softmax,
+            corrected: false,
             groups: None,
             normalize: keys.flag("norm_topk_prob", false)?,
             scale: 1.0,
@@ -60,34 +61,23 @@ impl Architecture for Qwen3Moe {
 
     fn load(config: &Qwen3MoeConfig, weights: &Weights) -> Result<Self, LoadError> {
         let MoeConfig { text, routing, intermediate, .. } = &config.moe;
-        let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
+        let hidden = text.hidden_size;
         // Unlike Qwen3, either all layers slide or none.
         let window = text.sliding_window.filter(|_| text.use_sliding_window == Some(true));
         let params = AttentionParams { window, ..decoder::attention_params(text) };
-        let bias = text.attention_bias;
+        let biases = AttentionBiases { qkv: text.attention_bias, output: text.attention_bias };
         let lm = decoder::load(text, weights, |number, weights| {
             let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
-            let norm = |name| attention.pp(name).norm(text.head_dim, eps);
-            let biases = AttentionBiases { qkv: bias, output: bias };
-            Ok(PreNormLayer {
-                input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
-                self_attn: Attention::load(&attention, number, hidden, params, biases)?
-                    .with_norms(norm("q_norm")?, norm("k_norm")?),
-                post_attention_layernorm: weights
-                    .pp("post_attention_layernorm")
-                    .norm(hidden, eps)?,
-                mlp: match config.sparse.contains(number) {
-                    false => {
-                        let width = text.intermediate_size;
-                        FeedForward::Dense(GatedMlp::load(&mlp, hidden, width, false)?)
-                    }
-                    true => {
-                        let routing = routing.clone();
-                        let moe = SparseMoe::load(&mlp, hidden, *intermediate, routing, None)?;
-                        FeedForward::Sparse(Box::new(moe))
-                    }
-                },
-            })
+            let (q_norm, k_norm) = decoder::head_norms(text, &attention)?;
+            let attention = Attention::load(&attention, number, hidden, params, biases)?;
+            let mlp = if config.sparse.contains(number) {
+                let moe = SparseMoe::load(&mlp, hidden, *intermediate, routing.clone(), None)?;
+                FeedForward::Sparse(Box::new(moe))
+            } else {
+                let mlp = GatedMlp::load(&mlp, hidden, text.intermediate_size, false)?;
+                FeedForward::Dense(mlp)
+            };
+            moe::layer(text, weights, attention.with_norms(q_norm, k_norm), mlp)
         })?;
         Ok(Self(lm))
     }

@@ -107,16 +107,14 @@ impl Weights {
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
 
-    /// The numbers of the first of several vectors that is there; `None` if none is.
+    /// The numbers of a vector that is there under one of several names.
     ///
     /// # Errors
-    /// When it has not `len` numbers.
-    pub fn any_of(&self, names: &[&str], len: usize) -> Result<Option<Vec<f32>>> {
-        let Some(name) = names.iter().find(|name| self.contains(name)) else {
-            return Ok(None);
-        };
-        let numbers = self.tensor(name, &[len])?.to_vec1::<f32>();
-        numbers.map(Some).map_err(|source| Error::Tensor {
+    /// When it is missing (the last name is told) or has not `len` numbers.
+    pub fn first_of(&self, names: &[&str], len: usize) -> Result<Vec<f32>> {
+        let name = names.iter().find(|name| self.contains(name)).or(names.last());
+        let name = name.copied().unwrap_or_default();
+        self.tensor(name, &[len])?.to_vec1::<f32>().map_err(|source| Error::Tensor {
             tensor: self.full_name(name),
             file: self.first_file(),
             source: Box::new(source),

@@ -16,7 +16,8 @@ impl Memory {
     fn add(&mut self, name: impl Into<String>, shape: &[usize], numbers: Vec<f32>) {
         let name = name.into();
         let file = "memory".into();
-        let info = TensorInfo { name: name.clone(), shape: shape.to_vec(), ty: QuantType::F32, file };
+        let info =
+            TensorInfo { name: name.clone(), shape: shape.to_vec(), ty: QuantType::F32, file };
         self.0.insert(name, (info, numbers));
     }
 }
@@ -74,7 +75,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(hidden: usize, width: usize, routing: Routing, extras: (bool, u8), seed: u64) -> Self {
+    fn new(hidden: usize, width: usize, routing: Routing, shared: u8, seed: u64) -> Self {
         let matrix = |seed| noise(hidden * width, seed);
         let expert = |seed: u64| [matrix(seed), matrix(seed + 1), matrix(seed + 2)];
         let count = routing.experts;
@@ -82,9 +83,9 @@ impl Layer {
             hidden,
             width,
             router: noise(count * hidden, seed + 1),
-            correction: extras.0.then(|| noise(count, seed + 2)),
+            correction: routing.corrected.then(|| noise(count, seed + 2)),
             experts: (0..count as u64).map(|at| expert(seed + 10 * at + 3)).collect(),
-            shared: match extras.1 {
+            shared: match shared {
                 0 => None,
                 1 => Some((expert(seed + 7), None)),
                 _ => Some((expert(seed + 7), Some(noise(hidden, seed + 6)))),
@@ -95,12 +96,14 @@ impl Layer {
 
     fn checkpoint(&self, names: Names) -> Memory {
         let (mut memory, count) = (Memory::default(), self.experts.len());
-        let shapes = [[self.width, self.hidden], [self.width, self.hidden], [self.hidden, self.width]];
+        let shapes =
+            [[self.width, self.hidden], [self.width, self.hidden], [self.hidden, self.width]];
         memory.add("mlp.gate.weight", &[count, self.hidden], self.router.clone());
         if let Some(correction) = &self.correction {
             memory.add("mlp.gate.e_score_correction_bias", &[count], correction.clone());
         }
-        let all = |at: usize| self.experts.iter().flat_map(move |e| e[at].clone()).collect::<Vec<_>>();
+        let all =
+            |at: usize| self.experts.iter().flat_map(move |e| e[at].clone()).collect::<Vec<_>>();
         let stack = |at: usize| [count, shapes[at][0], shapes[at][1]];
         match names {
             Names::PerExpert(names) => {
@@ -112,7 +115,8 @@ impl Layer {
                 }
             }
             Names::GateUp(end) => {
-                let both = self.experts.iter().flat_map(|[gate, up, _]| [gate, up].map(Clone::clone));
+                let both =
+                    self.experts.iter().flat_map(|[gate, up, _]| [gate, up].map(Clone::clone));
                 let both = both.flatten().collect();
                 let shape = [count, 2 * self.width, self.hidden];
                 memory.add(format!("mlp.experts.gate_up_proj{end}"), &shape, both);
@@ -206,11 +210,12 @@ fn largest(scores: &[Option<f64>], count: usize) -> Option<Vec<usize>> {
     let mut left = scores.to_vec();
     let mut found: Vec<usize> = Vec::new();
     for _ in 0..count {
-        let best = (0..left.len()).filter(|at| left[*at].is_some()).reduce(|a, b| {
-            if left[b] > left[a] { b } else { a }
-        });
+        let best = (0..left.len())
+            .filter(|at| left[*at].is_some())
+            .reduce(|a, b| if left[b] > left[a] { b } else { a });
         let best = best?;
-        let close = |at: usize| at != best && left[at].is_some_and(|s| left[best].unwrap() - s < 1e-5);
+        let close =
+            |at: usize| at != best && left[at].is_some_and(|s| left[best].unwrap() - s < 1e-5);
         if (0..left.len()).any(close) {
             return None;
         }
@@ -241,17 +246,20 @@ fn add(out: &mut [f64], weight: f64, y: &[f64]) {
 fn any_routing() -> impl Strategy<Value = Routing> {
     let groups = (1usize..4, 2usize..4, 1usize..4, 1usize..3);
     let rest = (any::<bool>(), any::<bool>(), any::<bool>(), 1usize..5, 0.5f32..3.0);
-    (groups, rest).prop_map(|((count, size, kept, best), (grouped, softmax, normalize, k, scale))| {
-        let kept = kept.min(count);
-        Routing {
-            experts: count * size,
-            top_k: k.min(if grouped { kept * size } else { count * size }),
-            scores: if softmax { Scores::Softmax } else { Scores::Sigmoid },
-            groups: grouped.then_some(ExpertGroups { count, kept, best }),
-            normalize,
-            scale,
-        }
-    })
+    (groups, rest).prop_map(
+        |((count, size, kept, best), (grouped, softmax, normalize, k, scale))| {
+            let kept = kept.min(count);
+            Routing {
+                experts: count * size,
+                top_k: k.min(if grouped { kept * size } else { count * size }),
+                scores: if softmax { Scores::Softmax } else { Scores::Sigmoid },
+                corrected,
+                groups: grouped.then_some(ExpertGroups { count, kept, best }),
+                normalize,
+                scale,
+            }
+        },
+    )
 }
 
 fn bits(t: &Tensor) -> Vec<u32> {
@@ -265,11 +273,11 @@ proptest! {
     fn the_layer_is_what_slow_loops_compute(
         routing in any_routing(),
         (hidden, width, tokens) in (1usize..30, 1usize..30, 1usize..20),
-        extras in (any::<bool>(), 0u8..3),
+        shared in 0u8..3,
         names in 0usize..NAMES.len(),
         seed in 0u64..1 << 32,
     ) {
-        let layer = Layer::new(hidden, width, routing, extras, seed);
+        let layer = Layer::new(hidden, width, routing, shared, seed);
         let moe = layer.load(NAMES[names]);
         let numbers = noise(tokens * hidden, seed + 5);
         let x = Tensor::from_slice(&numbers, (tokens, hidden), &Device::Cpu).unwrap();
@@ -292,6 +300,7 @@ const PLAIN: Routing = Routing {
     experts: 6,
     top_k: 2,
     scores: Scores::Softmax,
+    corrected: false,
     groups: None,
     normalize: true,
     scale: 1.0,
@@ -299,7 +308,8 @@ const PLAIN: Routing = Routing {
 
 #[test]
 fn every_spelling_is_the_same_model() {
-    let layer = Layer::new(12, 20, PLAIN, (true, 2), 3);
+    let routing = Routing { corrected: true, ..PLAIN };
+    let layer = Layer::new(12, 20, routing, 2, 3);
     let x = Tensor::from_slice(&noise(5 * 12, 1), (5, 12), &Device::Cpu).unwrap();
     let all = NAMES.map(|names| bits(&layer.load(names).forward(&x).unwrap()));
     assert!(all.iter().all(|y| *y == all[0]));
@@ -335,16 +345,21 @@ fn choices_by_hand() {
 
 #[test]
 fn tensors_that_do_not_fit_are_named() {
-    let layer = Layer::new(12, 20, PLAIN, (false, 0), 3);
+    let routing = Routing { corrected: true, ..PLAIN };
+    let layer = Layer::new(12, 20, routing.clone(), 0, 3);
     let error = |change: fn(&mut Memory)| {
         let mut memory = layer.checkpoint(NAMES[2]);
         change(&mut memory);
         let options = WeightOptions::default();
         let weights = Weights::new(Arc::new(memory), options, Arc::new(CpuAttention), |_, _| ());
-        let loaded = SparseMoe::load(&weights.pp("mlp"), 12, 20, PLAIN, None);
+        let loaded = SparseMoe::load(&weights.pp("mlp"), 12, 20, routing.clone(), None);
         loaded.map(drop).unwrap_err().to_string()
     };
-    assert!(error(|m| drop(m.0.remove("mlp.gate.weight"))).contains("`mlp.gate.weight` is missing"));
+    assert!(
+        error(|m| drop(m.0.remove("mlp.gate.weight"))).contains("`mlp.gate.weight` is missing")
+    );
+    let correction = "mlp.gate.e_score_correction_bias";
+    assert!(error(|m| drop(m.0.remove("mlp.gate.e_score_correction_bias"))).contains(correction));
     let absent = error(|m| drop(m.0.remove("mlp.experts.gate_up_proj")));
     assert!(absent.contains("`mlp.experts.0.gate_proj.weight` is missing"), "{absent}");
     let misshapen =

@@ -52,10 +52,7 @@ pub(super) fn add(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()
     Ok(())
 }
 
-fn deepseek_experts(
-    keys: &Keys<'_>,
-    set: &mut impl FnMut(&str, Value),
-) -> Result<(), LoadError> {
+fn deepseek_experts(keys: &Keys<'_>, set: &mut impl FnMut(&str, Value)) -> Result<(), LoadError> {
     set("moe_intermediate_size", json!(keys.needed("expert_feed_forward_length")?));
     set("n_shared_experts", json!(keys.number("expert_shared_count")?.unwrap_or(0)));
     set("first_k_dense_replace", json!(keys.number("leading_dense_block_count")?.unwrap_or(0)));

@@ -81,9 +81,8 @@ impl Case {
     /// Token by token and rank by rank, through linear weights of their own.
     fn one_by_one(&self, options: WeightOptions) -> Vec<Vec<f32>> {
         let Size { hidden, intermediate, k, .. } = self.size;
-        let part = |matrix: &StoredMatrix| {
-            weight(&matrix.info, matrix.bytes.clone(), options).unwrap()
-        };
+        let part =
+            |matrix: &StoredMatrix| weight(&matrix.info, matrix.bytes.clone(), options).unwrap();
         let all: Vec<[Arc<dyn QuantMethod>; 3]> = self
             .stored
             .iter()
@@ -183,8 +182,7 @@ fn quantized_while_loading_and_left_in_the_map() {
     assert_eq!(blocks.build(PLAIN).info().tiled, [tiles; 3]);
     let bytes = 3 * 5 * 256 * 96 * 34 / 32;
     let info = blocks.build(WeightOptions { isq: None, stay_mapped: true }).info();
-    let wanted =
-        ExpertsInfo { count: 5, hidden: 256, intermediate: 96, bytes, tiled: [false; 3] };
+    let wanted = ExpertsInfo { count: 5, hidden: 256, intermediate: 96, bytes, tiled: [false; 3] };
     assert_eq!(info, wanted);
 }
 
