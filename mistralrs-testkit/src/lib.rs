@@ -21,6 +21,13 @@ pub const HF_MODELS: &[&str] = &[
     "qwen2-untied",
     "mistral",
     "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "smollm3",
+    "granite",
+    "olmo2",
+    "glm4",
 ];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
@@ -33,6 +40,13 @@ pub const GGUF_MODELS: &[&str] = &[
     "qwen2-tied-q8_0.gguf",
     "mistral-f32.gguf",
     "qwen3-f32.gguf",
+    "gemma2-f32.gguf",
+    "gemma3-f32.gguf",
+    "phi3-f32.gguf",
+    "smollm3-f32.gguf",
+    "granite-f32.gguf",
+    "olmo2-f32.gguf",
+    "glm4-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.

@@ -94,9 +94,8 @@ impl<L: DecoderLayer> CausalLm<L> {
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
-        let rope = self.rope.tables(&batch.positions)?;
-        let local_rope =
-            self.local_rope.as_ref().map(|r| r.tables(&batch.positions)).transpose()?;
+        let rope = self.rope.tables(batch)?;
+        let local_rope = self.local_rope.as_ref().map(|rope| rope.tables(batch)).transpose()?;
         let local_rope = local_rope.as_ref().unwrap_or(&rope);
         let mut step = Step { batch, rope: &rope, local_rope, kv };
         for layer in &self.layers {

@@ -1,6 +1,7 @@
 //! Rotary position embedding: by halves as in most Hugging Face checkpoints, or by neighbors.
 //! Source: Su et al., arXiv 2104.09864.
 
+use crate::forward::ForwardBatch;
 use crate::slices::{f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use mistralrs_kernels::{RopePairs, RopeShape};
@@ -11,6 +12,8 @@ use mistralrs_kernels::{RopePairs, RopeShape};
 pub struct RotaryEmbedding {
     /// `[rotary_dim / 2]`, radians per position.
     inv_freq: Vec<f32>,
+    /// The same for sequences longer than the short context.
+    long_inv_freq: Option<Vec<f32>>,
     /// Multiplies cosines and sines.
     scale: f32,
     pairs: RopePairs,
@@ -28,7 +31,14 @@ pub struct RopeTables {
 impl RotaryEmbedding {
     /// `inv_freq` is `[rotary_dim / 2]`, radians per position.
     pub fn new(inv_freq: Vec<f32>, device: &Device) -> Self {
-        Self { inv_freq, scale: 1.0, pairs: RopePairs::Halves, device: device.clone() }
+        let (long_inv_freq, scale, pairs) = (None, 1.0, RopePairs::Halves);
+        Self { inv_freq, long_inv_freq, scale, pairs, device: device.clone() }
+    }
+
+    /// With other frequencies `[rotary_dim / 2]` in sequences longer than the short context.
+    #[must_use]
+    pub fn with_long(self, long_inv_freq: Vec<f32>) -> Self {
+        Self { long_inv_freq: Some(long_inv_freq), ..self }
     }
 
     /// Multiplies what it rotates, as YaRN and LongRoPE do.
@@ -48,14 +58,18 @@ impl RotaryEmbedding {
         &self.device
     }
 
-    /// The rotations of `positions` `[tokens]`.
+    /// The rotations of a step's tokens.
     ///
     /// # Errors
     /// When the device refuses the tensors.
-    pub fn tables(&self, positions: &[u32]) -> Result<RopeTables> {
-        let angles =
-            || positions.iter().flat_map(|&p| self.inv_freq.iter().map(move |f| p as f32 * f));
-        let shape = (positions.len(), self.inv_freq.len());
+    pub fn tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
+        let rows = batch.positions.iter().enumerate();
+        let angles = || {
+            rows.clone().flat_map(|(row, &position)| {
+                self.frequencies(batch, row).iter().map(move |f| position as f32 * f)
+            })
+        };
+        let shape = (batch.positions.len(), self.inv_freq.len());
         let cos: Vec<f32> = angles().map(|angle| angle.cos() * self.scale).collect();
         let sin: Vec<f32> = angles().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {
@@ -63,6 +77,11 @@ impl RotaryEmbedding {
             sin: Tensor::from_vec(sin, shape, &self.device)?,
             pairs: self.pairs,
         })
+    }
+
+    fn frequencies(&self, batch: &ForwardBatch, row: usize) -> &[f32] {
+        let is_long = |_: &&Vec<f32>| batch.long_rows.iter().any(|rows| rows.contains(&row));
+        self.long_inv_freq.as_ref().filter(is_long).unwrap_or(&self.inv_freq)
     }
 }
 

@@ -115,6 +115,7 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
         max_seqs: options.max_seqs,
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
+        short_context: shape.short_context,
     };
     let engine = EngineHandle::spawn(model, kv, pool, limits)
         .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;

@@ -28,6 +28,13 @@ const ARCHITECTURES: &[Row] = &[
     row("llama", "LlamaForCausalLM", families::llama),
     row("qwen2", "Qwen2ForCausalLM", families::plain),
     row("qwen3", "Qwen3ForCausalLM", families::plain),
+    row("gemma2", "Gemma2ForCausalLM", families::gemma2),
+    row("gemma3", "Gemma3ForCausalLM", families::gemma3),
+    row("phi3", "Phi3ForCausalLM", families::phi3),
+    row("smollm3", "SmolLM3ForCausalLM", families::plain),
+    row("granite", "GraniteForCausalLM", families::granite),
+    row("olmo2", "Olmo2ForCausalLM", families::plain),
+    row("glm4", "Glm4ForCausalLM", families::plain),
 ];
 
 /// What files that name no context were made for: the length of the models of their time.
