@@ -28,6 +28,16 @@ pub const HF_MODELS: &[&str] = &[
     "granite",
     "olmo2",
     "glm4",
+    "mixtral",
+    "mixtral-window",
+    "qwen2-moe",
+    "qwen2-moe-plain",
+    "qwen3-moe",
+    "qwen3-moe-plain",
+    "deepseek-v2-lite",
+    "deepseek-v2",
+    "deepseek-v3",
+    "deepseek-v3-halves",
 ];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
@@ -47,6 +57,11 @@ pub const GGUF_MODELS: &[&str] = &[
     "granite-f32.gguf",
     "olmo2-f32.gguf",
     "glm4-f32.gguf",
+    "mixtral-f32.gguf",
+    "qwen2-moe-plain-f32.gguf",
+    "qwen3-moe-plain-f32.gguf",
+    "deepseek-v2-f32.gguf",
+    "deepseek-v3-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.

@@ -17,20 +17,42 @@ pub trait DecoderLayer: Send {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
 }
 
+/// What a layer adds to the residual stream: attention of some kind, a feed-forward block of some
+/// kind.
+pub trait Sublayer: Send {
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree or the device fails.
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
+}
+
+impl Sublayer for Attention {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x, step)
+    }
+}
+
+impl Sublayer for GatedMlp {
+    fn forward(&self, x: &Tensor, _: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x)
+    }
+}
+
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
-pub struct PreNormLayer {
+pub struct PreNormLayer<A = Attention, F = GatedMlp> {
     pub input_layernorm: RmsNorm,
-    pub self_attn: Attention,
+    pub self_attn: A,
     pub post_attention_layernorm: RmsNorm,
-    pub mlp: GatedMlp,
+    pub mlp: F,
 }
 
-impl DecoderLayer for PreNormLayer {
+impl<A: Sublayer, F: Sublayer> DecoderLayer for PreNormLayer<A, F> {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
-        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?
+        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, step)?
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod config;
 mod decoder;
+mod deepseek;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -11,10 +12,14 @@ mod glm4;
 mod granite;
 mod llama;
 mod mistral;
+mod mixtral;
+mod moe;
 mod olmo2;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
 mod smollm3;
 
 use crate::error::LoadError;
@@ -111,6 +116,11 @@ pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
     row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
     row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
+    row::<mixtral::Mixtral>("MixtralForCausalLM"),
+    row::<qwen2_moe::Qwen2Moe>("Qwen2MoeForCausalLM"),
+    row::<qwen3_moe::Qwen3Moe>("Qwen3MoeForCausalLM"),
+    row::<deepseek::DeepSeek<deepseek::V2>>("DeepseekV2ForCausalLM"),
+    row::<deepseek::DeepSeek<deepseek::V3>>("DeepseekV3ForCausalLM"),
 ];
 
 /// The row of an architecture.

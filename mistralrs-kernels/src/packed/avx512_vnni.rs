@@ -87,7 +87,7 @@ vnni! {
         let layout = const { &P::LAYOUT };
         let w = job.w;
         let mut sums = [_mm512_setzero_ps(); M];
-        let mut chunk = w.tile(tile).as_ptr();
+        let mut chunk = job.tile(tile).as_ptr();
         let mut x = job.x[first * w.blocks()..(first + M) * w.blocks()].as_ptr();
         // SAFETY: the tile has this many chunks, and `x` as many blocks for each of `M` rows.
         unsafe {

@@ -56,12 +56,13 @@ pub(crate) struct PackedKernels {
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
 }
 
-/// A weight matrix `[rows, cols]` in tiles made for integer instructions; it holds exactly the
-/// numbers that were stored.
+/// A weight matrix `[rows, cols]` in tiles made for integer instructions, or a stack of such
+/// matrices of one shape; it holds exactly the numbers that were stored.
 #[derive(Debug)]
 pub struct PackedWeight {
     ty: QuantType,
     layout: Layout,
+    /// Of one matrix; each begins with a tile of its own.
     rows: usize,
     cols: usize,
     tile_bytes: usize,
@@ -75,10 +76,20 @@ impl PackedWeight {
     /// # Panics
     /// If the bytes do not fit the shape.
     pub fn new(w: &WeightRows<'_>) -> Option<Self> {
-        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, w))
+        Self::stack(std::slice::from_ref(w))
     }
 
-    fn pack(kernels: PackedKernels, w: &WeightRows<'_>) -> Option<Self> {
+    /// Packs stored matrices of one type and shape one after the other, as [`Self::new`] packs one:
+    /// in one piece of memory, however many they are. [`Self::part`] names them again.
+    ///
+    /// # Panics
+    /// If their types or shapes differ, or bytes do not fit the shape.
+    pub fn stack(parts: &[WeightRows<'_>]) -> Option<Self> {
+        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, parts))
+    }
+
+    fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>]) -> Option<Self> {
+        let w = parts.first()?;
         let layout = with_format!(w.ty, Format, <Format as Packing>::LAYOUT)?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
@@ -86,19 +97,26 @@ impl PackedWeight {
             return None;
         }
         let stored = row_bytes.checked_mul(w.rows);
-        assert_eq!(stored, Some(w.bytes.len()), "bytes of {w:?}", w = (w.ty, w.rows, w.cols));
+        for part in parts {
+            let shape = (part.ty, part.rows, part.cols);
+            assert_eq!(shape, (w.ty, w.rows, w.cols), "a stack is of one type and shape");
+            assert_eq!(stored, Some(part.bytes.len()), "bytes of {shape:?}");
+        }
         let tile_bytes = (w.cols / chunk_cols).checked_mul(layout.chunk_bytes())?;
-        let bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
+        let part_bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
+        let bytes = part_bytes.checked_mul(parts.len())?;
         let mut memory = MmapMut::map_anon(bytes).ok()?;
         #[cfg(target_os = "linux")]
         {
             // Fewer pages to look up; a system without huge pages works as well.
             let _ = memory.advise(memmap2::Advice::HugePage);
         }
-        let tiles = memory.par_chunks_exact_mut(tile_bytes);
-        tiles.zip(w.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
-            // SAFETY: the kernels' instruction set is present.
-            unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
+        memory.par_chunks_exact_mut(part_bytes).zip(parts).for_each(|(packed, part)| {
+            let tiles = packed.par_chunks_exact_mut(tile_bytes);
+            tiles.zip(part.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
+                // SAFETY: the kernels' instruction set is present.
+                unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
+            });
         });
         Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
     }
@@ -121,6 +139,17 @@ impl PackedWeight {
     /// Its size in bytes.
     pub fn size(&self) -> usize {
         self.memory.len()
+    }
+
+    /// One matrix of a stack; the only one of any other weight is number 0.
+    ///
+    /// # Panics
+    /// If there is no such matrix.
+    pub fn part(&self, at: usize) -> PackedPart<'_> {
+        let first_tile = at * self.tiles();
+        let parts = self.memory.len() / (self.tile_bytes * self.tiles());
+        assert!(at < parts, "matrix {at} of a stack of {parts}");
+        PackedPart { w: self, first_tile }
     }
 
     /// Turns a row into numbers: the same bits as the stored row gives.
@@ -146,6 +175,13 @@ impl PackedWeight {
     }
 }
 
+/// One matrix of a [`PackedWeight`].
+#[derive(Debug, Clone, Copy)]
+pub struct PackedPart<'a> {
+    w: &'a PackedWeight,
+    first_tile: usize,
+}
+
 /// Packs up to 16 stored rows; rows that are missing stay zero.
 #[inline(always)]
 fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
@@ -167,9 +203,18 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
 /// One product, checked.
 pub(crate) struct Job<'a> {
     w: &'a PackedWeight,
+    first_tile: usize,
     x: &'a [Block],
     strips: Strips,
     y: SharedSlice<'a>,
+}
+
+impl Job<'_> {
+    /// Tile `at` of the job's matrix.
+    #[inline(always)]
+    fn tile(&self, at: usize) -> &[u8] {
+        self.w.tile(self.first_tile + at)
+    }
 }
 
 /// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
@@ -193,6 +238,14 @@ pub fn matmul_packed_many(weights: &[&PackedWeight], x: &[f32], ys: &mut [&mut [
     multiply_on(dispatch::kernels().packed, weights, x, ys);
 }
 
+/// [`matmul_packed_many`] with single matrices of stacks.
+///
+/// # Panics
+/// If the sizes of the slices do not fit the shapes of the matrices.
+pub fn matmul_packed_parts(parts: &[PackedPart<'_>], x: &[f32], ys: &mut [&mut [f32]]) {
+    multiply_parts_on(dispatch::kernels().packed, parts, x, ys);
+}
+
 thread_local! {
     static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
 }
@@ -204,14 +257,24 @@ fn multiply_on(
     x: &[f32],
     ys: &mut [&mut [f32]],
 ) {
+    let parts: Vec<_> = weights.iter().map(|w| w.part(0)).collect();
+    multiply_parts_on(kernels, &parts, x, ys);
+}
+
+fn multiply_parts_on(
+    kernels: Option<PackedKernels>,
+    parts: &[PackedPart<'_>],
+    x: &[f32],
+    ys: &mut [&mut [f32]],
+) {
     let kernels = kernels.unwrap_or(reference::KERNELS);
-    assert_eq!(weights.len(), ys.len(), "a result for each weight");
-    let Some(cols) = weights.first().map(|w| w.cols) else {
+    assert_eq!(parts.len(), ys.len(), "a result for each weight");
+    let Some(cols) = parts.first().map(|part| part.w.cols) else {
         return;
     };
     let m = x.len() / cols;
     assert_eq!(x.len(), m * cols, "x is not [m, {cols}]");
-    for (w, y) in weights.iter().zip(ys.iter()) {
+    for (PackedPart { w, .. }, y) in parts.iter().zip(ys.iter()) {
         assert_eq!(w.cols, cols, "all weights have the same columns");
         assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [{m}, {}]", w.rows);
     }
@@ -223,10 +286,16 @@ fn multiply_on(
     activations::resize(&mut blocks, x.len() / BLOCK_COLS);
     let rounded = &mut blocks[..x.len() / BLOCK_COLS];
     quantize(kernels, x, cols, strips, rounded);
-    let jobs: Vec<Job<'_>> = weights
+    let jobs: Vec<Job<'_>> = parts
         .iter()
         .zip(ys)
-        .map(|(w, y)| Job { w, x: rounded, strips, y: SharedSlice::new(y) })
+        .map(|(&PackedPart { w, first_tile }, y)| Job {
+            w,
+            first_tile,
+            x: rounded,
+            strips,
+            y: SharedSlice::new(y),
+        })
         .collect();
     run(kernels, &jobs, m);
     drop(jobs);

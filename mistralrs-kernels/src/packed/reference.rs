@@ -40,7 +40,7 @@ unsafe fn multiply(job: &Job<'_>, tiles: Range<usize>) {
 /// One weight row with one row of activations.
 fn dot<'a>(job: &Job<'_>, row: usize, x: impl Iterator<Item = &'a Block>) -> f32 {
     let layout = &job.w.layout;
-    let tile = job.w.tile(row / TILE_ROWS);
+    let tile = job.tile(row / TILE_ROWS);
     let row = row % TILE_ROWS;
     let mut sum = 0.0;
     for (at, x) in x.enumerate() {

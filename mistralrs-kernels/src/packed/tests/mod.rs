@@ -42,7 +42,7 @@ impl Case {
         seed: u64,
     ) -> Self {
         let w = WeightRows { ty, bytes: &stored, rows, cols };
-        let packed = PackedWeight::pack(reference::KERNELS, &w).unwrap();
+        let packed = PackedWeight::pack(reference::KERNELS, &[w]).unwrap();
         Self { stored, packed, x: noise(seed + 1, m * cols), m }
     }
 
@@ -115,7 +115,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     }
     for kernels in fast_kernels() {
         let w = WeightRows { ty, bytes: &case.stored, rows, cols };
-        let packed = PackedWeight::pack(kernels, &w).unwrap();
+        let packed = PackedWeight::pack(kernels, &[w]).unwrap();
         prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
         let y = case.multiply(kernels, &case.x);
         prop_assert_eq!(bits(&y), bits(&twin), "{:?}", ty);
@@ -230,9 +230,9 @@ fn extreme_activations() {
 #[test]
 fn what_cannot_be_packed_is_left_alone() {
     let plain = WeightRows { ty: QuantType::BF16, bytes: &[0; 64], rows: 1, cols: 32 };
-    assert!(PackedWeight::pack(reference::KERNELS, &plain).is_none());
+    assert!(PackedWeight::pack(reference::KERNELS, &[plain]).is_none());
     let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
-    assert!(PackedWeight::pack(reference::KERNELS, &empty).is_none());
+    assert!(PackedWeight::pack(reference::KERNELS, &[empty]).is_none());
     let packed =
         PackedWeight::new(&WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 });
     assert_eq!(packed.is_some(), dispatch::kernels().packed.is_some());
@@ -257,4 +257,33 @@ fn bits_per_weight() {
 fn short_results_are_refused() {
     let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
     matmul_packed(&case.packed, &case.x, &mut [0.0; 2]);
+}
+
+/// A stack computes what its matrices compute alone, also where the last tile of each is not full.
+#[test]
+fn a_stack_is_its_matrices() {
+    for (ty, rows) in types().zip([16, 33, 1, 48, 20].into_iter().cycle()) {
+        let cases: Vec<_> = (0..4).map(|seed| Case::new(ty, (rows, 256, 5), seed)).collect();
+        let stored: Vec<_> = cases
+            .iter()
+            .map(|case| WeightRows { ty, bytes: &case.stored, rows, cols: 256 })
+            .collect();
+        for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels()) {
+            let stack = PackedWeight::pack(kernels, &stored).unwrap();
+            let x = &cases[0].x;
+            let mut ys = vec![vec![f32::NAN; 5 * rows]; 4];
+            let mut slices: Vec<&mut [f32]> = ys.iter_mut().map(Vec::as_mut_slice).collect();
+            let parts: Vec<_> = (0..4).map(|at| stack.part(at)).collect();
+            multiply_parts_on(Some(kernels), &parts, x, &mut slices);
+            for (y, case) in ys.iter().zip(&cases) {
+                assert_eq!(bits(y), bits(&case.multiply(kernels, x)), "{ty:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "matrix 1 of a stack of 1")]
+fn a_stack_has_an_end() {
+    Case::new(QuantType::Q4_0, (3, 32, 1), 1).packed.part(1);
 }
