@@ -205,8 +205,7 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
             let rows = first..span.query_len.min(first + per_task);
-            let positions: usize =
-                rows.clone().map(|row| job.visible(span, row).len()).sum();
+            let positions: usize = rows.clone().map(|row| job.visible(span, row).len()).sum();
             let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
             for kv_head in 0..job.shape.kv_heads {
                 let task = Task { span: index, kv_head, rows: rows.clone() };
@@ -235,8 +234,7 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
     largest.fill(f32::NEG_INFINITY);
     total.fill(0.0);
     let mut running = Running { scores, values, largest, total };
-    let seen =
-        job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
+    let seen = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
     for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
         let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
         let places = Places::of(job, span, task.kv_head, tile, &keys);

@@ -65,7 +65,13 @@ mod tests {
         let density = |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
         let sum: f64 = (0..=steps)
             .map(|i| {
-                let factor = if i == 0 || i == steps { 1.0 } else if i % 2 == 1 { 4.0 } else { 2.0 };
+                let factor = if i == 0 || i == steps {
+                    1.0
+                } else if i % 2 == 1 {
+                    4.0
+                } else {
+                    2.0
+                };
                 factor * density(x + f64::from(i) * width)
             })
             .sum();

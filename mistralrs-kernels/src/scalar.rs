@@ -37,8 +37,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out
     let cols = weight.len();
     for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
         let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / cols as f64;
-        let variance =
-            x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / cols as f64;
+        let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / cols as f64;
         for (i, out) in out.iter_mut().enumerate() {
             let normed = (f64::from(x[i]) - mean) / (variance + f64::from(eps)).sqrt();
             let bias = bias.map_or(0.0, |bias| f64::from(bias[i]));

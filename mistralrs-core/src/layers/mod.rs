@@ -3,6 +3,7 @@
 
 mod attention;
 mod decoder;
+pub mod encoder;
 mod mlp;
 mod norm;
 mod rope;

@@ -3,6 +3,7 @@
 
 pub mod config;
 mod decoder;
+pub mod encoders;
 pub mod gguf_config;
 mod llama;
 mod qwen2;
