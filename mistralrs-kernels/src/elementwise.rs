@@ -15,6 +15,17 @@ pub struct RopeShape {
     pub head_dim: usize,
     /// How many of them, from the first, take part in the rotation; even.
     pub rotary_dim: usize,
+    /// Which numbers turn together.
+    pub pairs: RopePairs,
+}
+
+/// Which two of a head's numbers turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// `i` and `i + rotary_dim / 2`: the order of most Hugging Face checkpoints.
+    Halves,
+    /// `2i` and `2i + 1`.
+    Neighbors,
 }
 
 /// From so many numbers on, work is split over threads.
@@ -65,8 +76,7 @@ pub fn gelu(x: &mut [f32]) {
     in_tasks(x, TASK, |_, x| unsafe { gelu(x) });
 }
 
-/// Rotates the pairs `(i, i + rotary_dim / 2)` of every head in `x` `[tokens, heads, head_dim]` by
-/// its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
+/// Rotates the pairs of every head in `x` `[tokens, heads, head_dim]` by its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
 ///
 /// # Panics
 /// If the sizes do not fit, or `rotary_dim` is odd or larger than `head_dim`.
@@ -143,7 +153,7 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
 
 /// The bodies, compiled per instruction set.
 pub(crate) mod body {
-    use super::{LANES, RopeShape, exp};
+    use super::{LANES, RopePairs, RopeShape, exp};
     use crate::math::normal_tail;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
@@ -246,7 +256,15 @@ pub(crate) mod body {
         let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
         for (token, (cos, sin)) in tokens.zip(angles) {
             for head in token.chunks_exact_mut(shape.head_dim) {
-                let (first, second) = head[..2 * half].split_at_mut(half);
+                let rotated = &mut head[..2 * half];
+                if shape.pairs == RopePairs::Neighbors {
+                    let pairs = rotated.as_chunks_mut::<2>().0.iter_mut();
+                    for ([a, b], (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+                        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                    }
+                    continue;
+                }
+                let (first, second) = rotated.split_at_mut(half);
                 let pairs = first.iter_mut().zip(second);
                 for ((a, b), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
                     (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);

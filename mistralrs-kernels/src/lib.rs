@@ -22,7 +22,8 @@ mod tile;
 pub use attention::{AttentionShape, AttentionSpan, bidirectional_attention, paged_attention};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
 pub use elementwise::{
-    RopeShape, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm, rope, silu_mul, softmax,
+    RopePairs, RopeShape, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm, rope, silu_mul,
+    softmax,
 };
 pub use matmul::{WeightRows, matmul};
 pub use packed::{PackedWeight, matmul_packed, matmul_packed_many};

@@ -2,7 +2,7 @@
 //! Plain loops in `f64` over the formulas; no blocking, no threads, no tricks.
 
 use crate::attention::{AttentionShape, AttentionSpan};
-use crate::elementwise::RopeShape;
+use crate::elementwise::{RopePairs, RopeShape};
 use crate::matmul::WeightRows;
 
 /// `y[m, rows] = x[m, cols] · wᵀ`.
@@ -64,7 +64,7 @@ pub fn gelu(x: &mut [f32]) {
     }
 }
 
-/// Rotates the pairs `(i, i + rotary_dim / 2)` of each head by its token's angles.
+/// Rotates the pairs of each head by its token's angles.
 pub fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
     let half = shape.rotary_dim / 2;
     for (token, x) in x.chunks_exact_mut(shape.heads * shape.head_dim).enumerate() {
@@ -72,9 +72,13 @@ pub fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
             for i in 0..half {
                 let cos = f64::from(cos[token * half + i]);
                 let sin = f64::from(sin[token * half + i]);
-                let (a, b) = (f64::from(head[i]), f64::from(head[i + half]));
-                head[i] = (a * cos - b * sin) as f32;
-                head[i + half] = (b * cos + a * sin) as f32;
+                let (first, second) = match shape.pairs {
+                    RopePairs::Halves => (i, i + half),
+                    RopePairs::Neighbors => (2 * i, 2 * i + 1),
+                };
+                let (a, b) = (f64::from(head[first]), f64::from(head[second]));
+                head[first] = (a * cos - b * sin) as f32;
+                head[second] = (b * cos + a * sin) as f32;
             }
         }
     }

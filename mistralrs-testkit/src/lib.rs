@@ -11,19 +11,28 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
-/// The Hugging Face folders with a golden: Llama with three kinds of rope, Qwen2 tied and untied.
+/// The Hugging Face folders with a golden, family by family as in `scripts/fixtures`.
 /// `qwen2-untied` comes in three shards.
-pub const HF_MODELS: [&str; 5] =
-    ["llama-plain", "llama-rope-llama3", "llama-rope-linear", "qwen2-tied", "qwen2-untied"];
+pub const HF_MODELS: &[&str] = &[
+    "llama-plain",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "qwen2-tied",
+    "qwen2-untied",
+    "mistral",
+    "qwen3",
+];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
-pub const GGUF_MODELS: [&str; 6] = [
+pub const GGUF_MODELS: &[&str] = &[
     "llama-plain-f32.gguf",
     "llama-plain-q8_0.gguf",
     "llama-rope-llama3-bf16.gguf",
     "llama-mixed.gguf",
     "qwen2-tied-f32.gguf",
     "qwen2-tied-q8_0.gguf",
+    "mistral-f32.gguf",
+    "qwen3-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.
@@ -166,12 +175,10 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn golden(name: &str) -> Golden {
     let stem = name.strip_suffix(".gguf").unwrap_or(name);
     // Twins with the very same values share the reference of the folder they were made from.
-    let file = match stem {
-        "llama-plain-f32" => "llama-plain/golden.json".to_owned(),
-        "llama-rope-llama3-bf16" => "llama-rope-llama3/golden.json".to_owned(),
-        "qwen2-tied-f32" => "qwen2-tied/golden.json".to_owned(),
-        _ if HF_MODELS.contains(&stem) => format!("{stem}/golden.json"),
-        _ => format!("{stem}.golden.json"),
+    let twin = stem.strip_suffix("-f32").or_else(|| stem.strip_suffix("-bf16")).unwrap_or(stem);
+    let file = match HF_MODELS.contains(&twin) {
+        true => format!("{twin}/golden.json"),
+        false => format!("{stem}.golden.json"),
     };
     read_json(&fixture(&file))
 }
@@ -247,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_golden_is_complete() {
-        for name in HF_MODELS.iter().chain(&GGUF_MODELS) {
+        for name in HF_MODELS.iter().chain(GGUF_MODELS) {
             assert!(fixture(name).exists());
             let lengths: Vec<_> = golden(name).cases.iter().map(|case| case.prompt.len()).collect();
             assert_eq!(lengths, [40, 7], "{name}");
@@ -314,6 +321,6 @@ mod tests {
                 }
             }
         }
-        assert!(total < 1_200_000, "{total} bytes of fixtures");
+        assert!(total < 6_000_000, "{total} bytes of fixtures");
     }
 }

@@ -34,15 +34,52 @@ impl DecoderLayer for PreNormLayer {
     }
 }
 
+/// `x + norm(attention(norm(x)))`, then `x + norm(mlp(norm(x)))`: norms on both sides.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields say where they stand")]
+pub struct SandwichLayer {
+    pub pre_attention: RmsNorm,
+    pub self_attn: Attention,
+    pub post_attention: RmsNorm,
+    pub pre_mlp: RmsNorm,
+    pub mlp: GatedMlp,
+    pub post_mlp: RmsNorm,
+}
+
+impl DecoderLayer for SandwichLayer {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        let attended = self.self_attn.forward(&self.pre_attention.forward(x)?, step)?;
+        let x = (x + self.post_attention.forward(&attended)?)?;
+        let fed = self.mlp.forward(&self.pre_mlp.forward(&x)?)?;
+        &x + self.post_mlp.forward(&fed)?
+    }
+}
+
+/// What the head's numbers go through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Logits {
+    /// Nothing.
+    Plain,
+    /// `cap · tanh(x / cap)`.
+    Capped(f64),
+    /// `x · factor`.
+    Scaled(f64),
+}
+
 /// A causal language model over layers of one kind.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
+#[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
 pub struct CausalLm<L> {
     pub embed_tokens: Arc<dyn QuantMethod>,
+    /// Multiplies the embeddings.
+    pub embedding_scale: Option<f64>,
     pub rope: RotaryEmbedding,
+    /// Of the layers with a window, where it differs.
+    pub local_rope: Option<RotaryEmbedding>,
     pub layers: Vec<L>,
     pub norm: RmsNorm,
     pub lm_head: Linear,
+    pub logits: Logits,
 }
 
 impl<L: DecoderLayer> CausalLm<L> {
@@ -51,15 +88,39 @@ impl<L: DecoderLayer> CausalLm<L> {
     /// # Errors
     /// When a token id is outside the vocabulary, shapes disagree or the device fails.
     pub fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        let x = self.through_layers(batch, kv)?;
+        let rows = Tensor::new(batch.logit_rows.as_slice(), self.rope.device())?;
+        let logits = self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)?;
+        match self.logits {
+            Logits::Plain => Ok(logits),
+            Logits::Capped(cap) => (logits / cap)?.tanh()? * cap,
+            Logits::Scaled(factor) => logits * factor,
+        }
+    }
+
+    /// One step: the hidden states `[tokens, hidden]` of all rows, after the last norm.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    pub fn hidden(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        self.norm.forward(&self.through_layers(batch, kv)?)
+    }
+
+    fn through_layers(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
         let device = self.rope.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
+        if let Some(scale) = self.embedding_scale {
+            x = (x * scale)?;
+        }
         let rope = self.rope.tables(&batch.positions)?;
-        let mut step = Step { batch, rope: &rope, kv };
+        let local_rope =
+            self.local_rope.as_ref().map(|r| r.tables(&batch.positions)).transpose()?;
+        let local_rope = local_rope.as_ref().unwrap_or(&rope);
+        let mut step = Step { batch, rope: &rope, local_rope, kv };
         for layer in &self.layers {
             x = layer.forward(&x, &mut step)?;
         }
-        let rows = Tensor::new(batch.logit_rows.as_slice(), device)?;
-        self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)
+        Ok(x)
     }
 }

@@ -8,9 +8,9 @@ mod mlp;
 mod norm;
 mod rope;
 
-pub use attention::{Attention, AttentionBiases};
-pub use decoder::{CausalLm, DecoderLayer, PreNormLayer};
-pub use mlp::GatedMlp;
+pub use attention::{Attention, AttentionBiases, Rotation};
+pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer};
+pub use mlp::{Activation, GatedMlp};
 pub use norm::RmsNorm;
 pub use rope::{RopeTables, RotaryEmbedding};
 
@@ -23,6 +23,8 @@ pub struct Step<'a> {
     pub batch: &'a ForwardBatch,
     /// Rotations of this step's positions.
     pub rope: &'a RopeTables,
+    /// The same for layers with a window, where a model turns them otherwise; else `rope` again.
+    pub local_rope: &'a RopeTables,
     /// Keys and values of all layers.
     pub kv: &'a mut KvCache,
 }

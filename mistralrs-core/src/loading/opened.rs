@@ -94,7 +94,7 @@ impl Opened {
             ModelFiles::Gguf { files } => {
                 let file = GgufFile::open(files)?;
                 let mut config = gguf_config::config_from_gguf(file.metadata())?;
-                config["tie_word_embeddings"] = file.info("lm_head.weight").is_none().into();
+                add_what_tensors_tell(&mut config, &file)?;
                 (
                     Source::Gguf(Arc::new(file)),
                     files.first().cloned().unwrap_or_default(),
@@ -176,6 +176,25 @@ impl Opened {
         let checkpoint = self.checkpoint();
         checkpoint.names().into_iter().filter_map(|name| checkpoint.info(name).cloned()).collect()
     }
+}
+
+/// Metadata is silent on what the presence of a tensor shows; and Phi-3's rope factors are tensors.
+fn add_what_tensors_tell(config: &mut Value, file: &GgufFile) -> Result<(), LoadError> {
+    config["tie_word_embeddings"] = file.info("lm_head.weight").is_none().into();
+    let attention_bias = file.info("model.layers.0.self_attn.q_proj.bias").is_some();
+    config["attention_bias"] = attention_bias.into();
+    config["use_bias"] = attention_bias.into();
+    config["mlp_bias"] = file.info("model.layers.0.mlp.down_proj.bias").is_some().into();
+    for (key, name) in
+        [("short_factor", "rope_factors_short.weight"), ("long_factor", "rope_factors_long.weight")]
+    {
+        if let Some(info) = file.info(name) {
+            let factors = mistralrs_quant::dense(info, file.read(name)?)?.to_vec1::<f32>()?;
+            config["rope_parameters"]["rope_type"] = "longrope".into();
+            config["rope_parameters"][key] = factors.into();
+        }
+    }
+    Ok(())
 }
 
 fn stored_bytes(info: &TensorInfo, ty: QuantType) -> Option<u64> {

@@ -6,7 +6,9 @@ mod decoder;
 pub mod encoders;
 pub mod gguf_config;
 mod llama;
+mod mistral;
 mod qwen2;
+mod qwen3;
 
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -43,6 +45,10 @@ pub trait Architecture: Model + Sized + 'static {
     /// `config.json`, as far as this family reads it.
     type Config;
 
+    /// Keys of `config.json` beyond the common ones that change the arithmetic and that this
+    /// family reads; see [`config::check_keys`].
+    const READS: &'static [&'static str] = &[];
+
     /// Reads `config.json`; the path is for messages only.
     ///
     /// # Errors
@@ -75,14 +81,21 @@ pub struct ArchitectureRow {
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
     ArchitectureRow {
         name,
-        shape: |file, json| Ok(A::shape(&A::config(file, json)?)),
+        shape: |file, json| {
+            config::check_keys(file, json, A::READS)?;
+            Ok(A::shape(&A::config(file, json)?))
+        },
         load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
     }
 }
 
 /// All architectures.
-pub const ARCHITECTURES: &[ArchitectureRow] =
-    &[row::<llama::Llama>("LlamaForCausalLM"), row::<qwen2::Qwen2>("Qwen2ForCausalLM")];
+pub const ARCHITECTURES: &[ArchitectureRow] = &[
+    row::<llama::Llama>("LlamaForCausalLM"),
+    row::<mistral::Mistral>("MistralForCausalLM"),
+    row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
+    row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
+];
 
 /// The row of an architecture.
 ///
@@ -102,5 +115,8 @@ pub fn find(name: &str) -> Result<&'static ArchitectureRow, LoadError> {
 pub fn is_ignorable(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq")
         || name == "lm_head.weight"
-        || name == "rope_freqs.weight"
+        || matches!(
+            name,
+            "rope_freqs.weight" | "rope_factors_short.weight" | "rope_factors_long.weight"
+        )
 }

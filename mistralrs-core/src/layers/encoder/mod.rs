@@ -8,7 +8,7 @@ mod layer_norm;
 mod pooling;
 
 pub use activation::Activation;
-pub use attention::{EncoderAttention, Projection};
+pub use attention::EncoderAttention;
 pub use head::ClassificationHead;
 pub use layer_norm::LayerNorm;
 pub use pooling::{Pooling, pool};

@@ -9,7 +9,7 @@ use crate::error::LoadError;
 use crate::forward::EncoderBatch;
 use crate::kv_cache::KvSpec;
 use crate::layers::encoder::{
-    Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling, Projection,
+    Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling,
 };
 use crate::models::ModelShape;
 use crate::weights::Weights;
@@ -266,7 +266,7 @@ impl BertLayer {
         let qkv = MergedLinear::new(vec![own("query")?, own("key")?, own("value")?]);
         Ok(Self {
             attention: EncoderAttention {
-                qkv: Projection::Separate(qkv),
+                qkv,
                 output: attention.pp("output").pp("dense").linear(hidden, hidden, true)?,
                 params,
             },

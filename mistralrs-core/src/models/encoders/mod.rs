@@ -2,7 +2,9 @@
 //! per architecture. A model file knows weights and packed texts, nothing of pooling or files.
 
 mod bert;
+mod decoder;
 mod modernbert;
+mod qwen3_embedding;
 
 use super::ModelShape;
 use crate::error::LoadError;
@@ -113,6 +115,7 @@ pub const ENCODERS: &[EncoderRow] = &[
         "modernbert",
         Some(modernbert::head),
     ),
+    row::<qwen3_embedding::Qwen3Embedding>("Qwen3ForCausalLM", "qwen3", None),
 ];
 
 /// The row of an architecture.

@@ -8,14 +8,14 @@ use crate::error::LoadError;
 use crate::forward::EncoderBatch;
 use crate::kv_cache::KvSpec;
 use crate::layers::encoder::{
-    Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling, Projection,
+    Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling,
 };
 use crate::layers::{RopeTables, RotaryEmbedding};
 use crate::models::ModelShape;
 use crate::models::config::{RopeConfig, RopeScaling};
 use crate::weights::Weights;
-use candle_core::{Device, Result, Tensor};
-use mistralrs_quant::{Linear, QuantMethod};
+use candle_core::{Device, Result, Tensor, bail};
+use mistralrs_quant::{Linear, MergedLinear, QuantMethod};
 use serde::Deserialize;
 use serde_json::Value;
 use std::ops::Range;
@@ -190,7 +190,11 @@ impl ModernBertConfig {
     }
 
     fn rope(&self, sees_all: bool) -> RotaryEmbedding {
-        let rope = RopeConfig { theta: self.rope_theta(sees_all), scaling: RopeScaling::None };
+        let rope = RopeConfig {
+            theta: self.rope_theta(sees_all),
+            scaling: RopeScaling::None,
+            partial: 1.0,
+        };
         let head_dim = self.hidden_size / self.num_attention_heads;
         RotaryEmbedding::new(rope.inverse_frequencies(head_dim), &Device::Cpu)
     }
@@ -265,8 +269,8 @@ struct ModernBertLayer {
     attention_norm: Option<LayerNorm>,
     attention: EncoderAttention,
     mlp_norm: LayerNorm,
-    /// Its first half is activated, the second the factor.
-    wi: Linear,
+    /// The activated, and its factor.
+    wi: MergedLinear,
     activation: Activation,
     wo: Linear,
 }
@@ -282,14 +286,12 @@ impl ModernBertLayer {
         let attention = weights.pp("attn");
         let mlp = weights.pp("mlp");
         let norm = || config.layer_norm(&weights.pp("attn_norm"));
+        let qkv = attention.pp("Wqkv").linear(3 * hidden, hidden, config.attention_bias)?;
+        let wi = mlp.pp("Wi").linear(2 * inner, hidden, config.mlp_bias)?;
         Ok(Self {
             attention_norm: (number > 0).then(norm).transpose()?,
             attention: EncoderAttention {
-                qkv: Projection::Fused(attention.pp("Wqkv").linear(
-                    3 * hidden,
-                    hidden,
-                    config.attention_bias,
-                )?),
+                qkv: MergedLinear::stacked(qkv, vec![hidden; 3]),
                 output: attention.pp("Wo").linear(hidden, hidden, config.attention_bias)?,
                 params: AttentionParams {
                     num_heads: config.num_attention_heads,
@@ -302,7 +304,7 @@ impl ModernBertLayer {
                 },
             },
             mlp_norm: config.layer_norm(&weights.pp("mlp_norm"))?,
-            wi: mlp.pp("Wi").linear(2 * inner, hidden, config.mlp_bias)?,
+            wi: MergedLinear::stacked(wi, vec![inner; 2]),
             activation: Activation::from_name(&config.hidden_activation)
                 .unwrap_or(Activation::Gelu),
             wo: mlp.pp("Wo").linear(hidden, inner, config.mlp_bias)?,
@@ -315,10 +317,10 @@ impl ModernBertLayer {
             None => x.clone(),
         };
         let x = (x + self.attention.forward(&normed, spans, Some(rope))?)?;
-        let both = self.wi.forward(&self.mlp_norm.forward(&x)?)?; // [tokens, 2 inner]
-        let inner = both.dim(1)? / 2;
-        let gate = self.activation.forward(both.narrow(1, 0, inner)?)?;
-        &x + self.wo.forward(&(gate * both.narrow(1, inner, inner)?)?)?
+        let parts = self.wi.forward(&self.mlp_norm.forward(&x)?)?;
+        let [gate, factor] = parts.as_slice() else { bail!("gate and factor are two") };
+        let inner = (self.activation.forward(gate.clone())? * factor)?;
+        &x + self.wo.forward(&inner)?
     }
 }
 

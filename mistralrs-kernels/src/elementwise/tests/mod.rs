@@ -84,11 +84,13 @@ proptest! {
         heads in 1usize..4,
         head_dim in 1usize..40,
         half in 1usize..20,
+        neighbors in any::<bool>(),
         x in numbers(3 * 3 * 40),
         angles in proptest::collection::vec(-4.0f32..4.0, 3 * 20),
     ) {
         let half = half.min(head_dim / 2);
-        let shape = RopeShape { heads, head_dim, rotary_dim: 2 * half };
+        let pairs = if neighbors { RopePairs::Neighbors } else { RopePairs::Halves };
+        let shape = RopeShape { heads, head_dim, rotary_dim: 2 * half, pairs };
         let x = &x[..tokens * heads * head_dim];
         let cos: Vec<f32> = angles[..tokens * half].iter().map(|a| a.cos()).collect();
         let sin: Vec<f32> = angles[..tokens * half].iter().map(|a| a.sin()).collect();
@@ -180,7 +182,7 @@ fn large_inputs_are_split_without_a_seam() {
     let up = wanted.clone();
     scalar::silu_mul(&x, &up, &mut wanted);
     near(&out, &wanted, 1e-5).unwrap();
-    let shape = RopeShape { heads: 3, head_dim: 111, rotary_dim: 60 };
+    let shape = RopeShape { heads: 3, head_dim: 111, rotary_dim: 60, pairs: RopePairs::Halves };
     let angles: Vec<f32> = (0..rows * 30).map(|i| i as f32 * 0.01).collect();
     let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
     let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();
