@@ -7,6 +7,8 @@
 #![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub mod encoders;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -218,13 +220,24 @@ pub fn with_old_config(name: &str) -> tempfile::TempDir {
 pub fn copy_of(name: &str) -> tempfile::TempDir {
     let copy = || -> std::io::Result<tempfile::TempDir> {
         let folder = tempfile::tempdir()?;
-        for entry in std::fs::read_dir(fixture(name))? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
-        }
+        copy_files(&fixture(name), folder.path())?;
         Ok(folder)
     };
     copy().unwrap_or_else(|error| panic!("cannot copy fixture `{name}`: {error}"))
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A path inside the data folder `../shared` beside the project, or `None` with a message:
