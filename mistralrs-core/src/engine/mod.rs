@@ -3,6 +3,7 @@
 
 mod batch;
 mod commit;
+pub mod encoding;
 mod scheduler;
 mod sequence;
 mod stats;

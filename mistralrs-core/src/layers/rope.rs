@@ -62,26 +62,38 @@ impl RotaryEmbedding {
     ///
     /// # Errors
     /// When the device refuses the tensors.
-    pub fn tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
-        let rows = batch.positions.iter().enumerate();
-        let angles = || {
-            rows.clone().flat_map(|(row, &position)| {
-                self.frequencies(batch, row).iter().map(move |f| position as f32 * f)
-            })
-        };
-        let shape = (batch.positions.len(), self.inv_freq.len());
-        let cos: Vec<f32> = angles().map(|angle| angle.cos() * self.scale).collect();
-        let sin: Vec<f32> = angles().map(|angle| angle.sin() * self.scale).collect();
+    pub fn step_tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
+        let is_long = |row| batch.long_rows.iter().any(|rows| rows.contains(&row));
+        self.tables_where(&batch.positions, is_long)
+    }
+
+    /// The rotations of `positions` `[tokens]` in sequences within the short context.
+    ///
+    /// # Errors
+    /// When the device refuses the tensors.
+    pub fn tables(&self, positions: &[u32]) -> Result<RopeTables> {
+        self.tables_where(positions, |_| false)
+    }
+
+    fn tables_where(
+        &self,
+        positions: &[u32],
+        is_long: impl Fn(usize) -> bool,
+    ) -> Result<RopeTables> {
+        let mut angles = Vec::with_capacity(positions.len() * self.inv_freq.len());
+        for (row, &position) in positions.iter().enumerate() {
+            let long = self.long_inv_freq.as_ref().filter(|_| is_long(row));
+            let frequencies = long.unwrap_or(&self.inv_freq);
+            angles.extend(frequencies.iter().map(|frequency| position as f32 * frequency));
+        }
+        let shape = (positions.len(), self.inv_freq.len());
+        let cos: Vec<f32> = angles.iter().map(|angle| angle.cos() * self.scale).collect();
+        let sin: Vec<f32> = angles.iter().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {
             cos: Tensor::from_vec(cos, shape, &self.device)?,
             sin: Tensor::from_vec(sin, shape, &self.device)?,
             pairs: self.pairs,
         })
-    }
-
-    fn frequencies(&self, batch: &ForwardBatch, row: usize) -> &[f32] {
-        let is_long = |_: &&Vec<f32>| batch.long_rows.iter().any(|rows| rows.contains(&row));
-        self.long_inv_freq.as_ref().filter(is_long).unwrap_or(&self.inv_freq)
     }
 }
 

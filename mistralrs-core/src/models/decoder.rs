@@ -68,12 +68,12 @@ pub fn load<L>(
 ///
 /// # Errors
 /// When a tensor is missing or misshapen.
-pub fn load_around<L>(
+pub fn load_around<L, N>(
     config: &TextConfig,
     weights: &Weights,
-    norm: RmsNorm,
+    norm: N,
     layer: impl Fn(usize, &Weights) -> Result<L, LoadError>,
-) -> Result<CausalLm<L>, LoadError> {
+) -> Result<CausalLm<L, N>, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let model = weights.pp("model");
     let embed_tokens = model.pp("embed_tokens").embedding(vocab, hidden)?;

@@ -36,6 +36,7 @@ const ARCHITECTURES: &[Row] = &[
     row("granite", "GraniteForCausalLM", families::granite),
     row("olmo2", "Olmo2ForCausalLM", families::plain),
     row("glm4", "Glm4ForCausalLM", families::plain),
+    row("starcoder2", "Starcoder2ForCausalLM", families::starcoder2),
     row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
     row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
     row("deepseek2", "DeepseekV2ForCausalLM", families::plain),

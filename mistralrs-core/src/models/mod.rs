@@ -4,6 +4,7 @@
 pub mod config;
 mod decoder;
 mod deepseek;
+pub mod encoders;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -21,6 +22,7 @@ mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod smollm3;
+mod starcoder2;
 
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -116,6 +118,7 @@ pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
     row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
     row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
+    row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),
     row::<mixtral::Mixtral>("MixtralForCausalLM"),
     row::<qwen2_moe::Qwen2Moe>("Qwen2MoeForCausalLM"),
     row::<qwen3_moe::Qwen3Moe>("Qwen3MoeForCausalLM"),

@@ -81,3 +81,12 @@ pub(super) fn granite(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Resul
     }
     Ok(())
 }
+
+/// The epsilon is that of another norm.
+pub(super) fn starcoder2(
+    keys: &Keys<'_>,
+    config: &mut Map<String, Value>,
+) -> Result<(), LoadError> {
+    config.insert("norm_epsilon".into(), json!(keys.epsilon()?));
+    Ok(())
+}
