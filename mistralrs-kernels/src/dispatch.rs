@@ -159,6 +159,8 @@ pub(crate) struct Kernels {
     pub(crate) multiply: unsafe fn(&matmul::Job<'_>, Range<usize>),
     pub(crate) attend: unsafe fn(&attention::Job<'_>, &attention::Task),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: unsafe fn(&[f32], (&[f32], Option<&[f32]>), f32, &mut [f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -229,6 +231,8 @@ macro_rules! compile_kernels {
                 multiply,
                 attend,
                 rms_norm,
+                layer_norm,
+                gelu,
                 rope,
                 silu_mul,
                 gelu_tanh_mul,
@@ -243,6 +247,10 @@ macro_rules! compile_kernels {
                 = unsafe attention::attend::<simd::$simd, $wide>);
             compile!($features rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
                 = body::rms_norm);
+            compile!($features layer_norm(
+                x: &[f32], affine: (&[f32], Option<&[f32]>), eps: f32, out: &mut [f32]
+            ) = body::layer_norm);
+            compile!($features gelu(x: &mut [f32]) = body::gelu);
             compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])
                 = body::rope);
             compile!($features silu_mul(gate: &[f32], up: &[f32], out: &mut [f32])

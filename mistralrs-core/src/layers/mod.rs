@@ -3,6 +3,7 @@
 
 mod attention;
 mod decoder;
+pub mod encoder;
 mod latent;
 mod mlp;
 mod moe;
@@ -14,7 +15,7 @@ pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, S
 pub use latent::{LatentAttention, LatentShape};
 pub use mlp::{Activation, GatedMlp};
 pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
-pub use norm::RmsNorm;
+pub use norm::{Norm, RmsNorm};
 pub use rope::{RopeTables, RotaryEmbedding};
 
 use crate::forward::ForwardBatch;
