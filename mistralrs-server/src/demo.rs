@@ -37,6 +37,10 @@ mod tests {
         let sum = Sha256::digest(GGUF);
         let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
         let readme = include_str!("../../examples/demo-model/README.md");
-        assert!(readme.contains(&format!("{} bytes, sha256 {sum}", GGUF.len())), "{} {sum}", GGUF.len());
+        assert!(
+            readme.contains(&format!("{} bytes, sha256 {sum}", GGUF.len())),
+            "{} {sum}",
+            GGUF.len()
+        );
     }
 }

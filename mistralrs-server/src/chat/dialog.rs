@@ -391,7 +391,12 @@ mod tests {
     use mistralrs_core::SamplingParams;
 
     fn dialog() -> Dialog {
-        let model = ModelFacts { name: "tiny".into(), context_tokens: 20, has_template: true, opening: None };
+        let model = ModelFacts {
+            name: "tiny".into(),
+            context_tokens: 20,
+            has_template: true,
+            opening: None,
+        };
         Dialog::new(model, Session::new(true, None, SamplingParams::default()))
     }
 

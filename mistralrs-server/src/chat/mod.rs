@@ -171,7 +171,8 @@ mod tests {
         pieces: Vec<Result<&'static str, RequestError>>,
         safe: bool,
     ) -> anyhow::Result<String> {
-        let model = ModelFacts { name: "x".into(), context_tokens: 9, has_template: true, opening: None };
+        let model =
+            ModelFacts { name: "x".into(), context_tokens: 9, has_template: true, opening: None };
         let mut dialog = Dialog::new(model, Session::new(true, None, SamplingParams::default()));
         let mut out = Vec::new();
         once(&mut dialog, &Fixed(pieces), "/help is only text here", safe, &mut out)?;
