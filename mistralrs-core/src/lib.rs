@@ -14,6 +14,7 @@ pub mod layers;
 pub mod llm;
 pub mod loading;
 pub mod models;
+pub mod output;
 pub mod request;
 pub mod sampling;
 mod slices;
@@ -22,12 +23,12 @@ pub mod weights;
 
 pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
-pub use llm::{Generation, Llm, ModelInfo};
+pub use llm::{Capabilities, Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
 pub use mistralrs_quant::QuantType;
 pub use request::{
     Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
-    Message, Part, Prompt, Role, TokenLogprobs, Usage,
+    Message, Part, Prompt, Role, TokenLogprobs, ToolCall, ToolCallDelta, ToolChoice, Usage,
 };
 pub use sampling::SamplingParams;
 

@@ -1,9 +1,14 @@
 //! [`Llm`]: the one object a program holds. The only file that sees both text and tokens.
 
+mod dialect;
 mod generation;
 mod truncation;
 
+pub use dialect::Capabilities;
+pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
+
+use generation::{AnswerPlan, Reading};
 
 use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
@@ -25,6 +30,7 @@ pub struct Llm {
 pub(crate) struct LlmParts {
     pub engine: EngineHandle,
     pub text: TextPipeline,
+    pub dialect: ChatDialect,
     pub info: ModelInfo,
     /// The model's `generation_config.json`.
     pub defaults: SamplingParams,
@@ -114,11 +120,16 @@ impl Llm {
     /// # Errors
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
+        let single = request.single_tool_call;
+        let request = self.parts.dialect.prepare(request);
+        let names = dialect::tool_names(&request.tools);
         let prompt = self.parts.text.render(&request)?;
         tracing::debug!(prompt, "the conversation as the model reads it");
         // The template writes its own special tokens.
         let tokens = self.parts.text.tokenizer().encode(&prompt, false)?;
-        self.generate(tokens, "messages", request.options)
+        let parser = self.parts.dialect.parser(&names, &prompt);
+        let reading = parser.map(|parser| Reading { parser, single_call: single });
+        self.generate(tokens, "messages", request.options, reading)
     }
 
     /// Continues a text.
@@ -130,7 +141,7 @@ impl Llm {
             Prompt::Text(text) => self.parts.text.tokenizer().encode(&text, true)?,
             Prompt::Tokens(ids) => ids,
         };
-        self.generate(tokens, "prompt", request.options)
+        self.generate(tokens, "prompt", request.options, None)
     }
 
     /// `param` is the field that the prompt came from.
@@ -139,6 +150,7 @@ impl Llm {
         mut tokens: Vec<u32>,
         param: &str,
         options: GenerateOptions,
+        reading: Option<Reading>,
     ) -> Result<Generation, RequestError> {
         let parts = &self.parts;
         if tokens.is_empty() {
@@ -168,8 +180,13 @@ impl Llm {
         let breakers = self.dry_breakers(&sampling)?;
         let max_tokens = options.max_tokens.unwrap_or(room).min(room);
         tracing::debug!(number, prompt_tokens = tokens.len(), max_tokens, seed, "request");
-        let prompt =
-            generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
+        let plan = AnswerPlan {
+            prompt: tokens.clone(),
+            truncated_tokens: truncated,
+            stop: options.stop,
+            timeout: options.timeout,
+            reading,
+        };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
             max_tokens,
@@ -180,7 +197,7 @@ impl Llm {
             prompt_logprobs: options.prompt_logprobs,
             timeout: options.timeout,
         })?;
-        Ok(Generation::new(receiver, Arc::clone(parts), prompt, options.stop, options.timeout))
+        Ok(Generation::new(receiver, Arc::clone(parts), plan))
     }
 
     fn check_ids(&self, param: &str, ids: &[u32]) -> Result<(), RequestError> {
@@ -233,7 +250,12 @@ impl Llm {
     /// # Errors
     /// [`RequestError::Invalid`] when the template refuses the conversation.
     pub fn apply_template(&self, request: &ChatRequest) -> Result<String, RequestError> {
-        self.parts.text.render(request)
+        self.parts.text.render(&self.parts.dialect.prepare(request.clone()))
+    }
+
+    /// How the model's files let it use tools and think.
+    pub fn capabilities(&self) -> Capabilities {
+        self.parts.dialect.capabilities()
     }
 
     /// Facts about the model.

@@ -10,7 +10,7 @@ use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
-use crate::llm::LlmParts;
+use crate::llm::{ChatDialect, LlmParts};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
@@ -121,6 +121,7 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
     Ok(LlmParts {
         engine,
         info: opened.info(&options, &shape, &plan, &text),
+        dialect: ChatDialect::of(&text),
         text,
         defaults: opened.sampling_defaults(),
         seed: options.seed.unwrap_or_else(rand::random),

@@ -9,3 +9,4 @@ mod distance;
 mod generation;
 mod golden;
 mod loading;
+mod tools;

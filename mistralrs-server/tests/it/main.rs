@@ -12,3 +12,4 @@ mod refusals;
 mod streams;
 mod support;
 mod text;
+mod tools;
