@@ -27,10 +27,10 @@ pub use llm::{Capabilities, Generation, Llm, ModelInfo};
 pub use loading::LoadOptions;
 pub use mistralrs_quant::QuantType;
 pub use request::{
-    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
+    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, Form, GenerateOptions,
     Message, Part, Prompt, Role, TokenLogprobs, ToolCall, ToolCallDelta, ToolChoice, Usage,
 };
-pub use sampling::SamplingParams;
+pub use sampling::{Grammar, SamplingParams};
 
 /// The instruction set the kernels compute with: `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {

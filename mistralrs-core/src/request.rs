@@ -1,7 +1,7 @@
 //! The domain's words, in and out: what a caller asks for and what comes back.
 //! Knows no wire format and no tensor.
 
-use crate::sampling::SamplingParams;
+use crate::sampling::{Grammar, SamplingParams};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -85,6 +85,15 @@ impl Message {
     }
 }
 
+/// The form an answer must have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Form {
+    /// What it is.
+    pub grammar: Grammar,
+    /// The field of the request that demands it, to be named if it cannot be used.
+    pub field: String,
+}
+
 /// How an answer is to be generated; common to chat and plain completion.
 #[derive(Debug, Clone, Default)]
 pub struct GenerateOptions {
@@ -94,6 +103,8 @@ pub struct GenerateOptions {
     pub min_tokens: usize,
     /// Choice of the next token. Fields left `None` take the model's generation defaults.
     pub sampling: SamplingParams,
+    /// The form the answer must have; reasoning before it is free.
+    pub form: Option<Form>,
     /// The text ends before the first of these strings.
     pub stop: Vec<String>,
     /// Generation ends when one of these ids is drawn.

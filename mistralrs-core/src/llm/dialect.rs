@@ -82,15 +82,27 @@ impl ChatDialect {
         }
     }
 
+    pub(super) fn format(&self) -> &'static Format {
+        self.format
+    }
+
+    /// Whether answers come in channels, reasoning among them.
+    pub(super) fn has_channels(&self) -> bool {
+        self.format.always
+    }
+
+    /// Whether an answer to `prompt` thinks first.
+    pub(super) fn thinking(&self, prompt: &str) -> Thinking {
+        Thinking::after(prompt, self.think)
+    }
+
     pub(crate) fn shown(&self) -> Arc<[u32]> {
         Arc::clone(&self.shown)
     }
 
     /// The request as the template is to see it.
     pub(crate) fn prepare(&self, mut request: ChatRequest) -> ChatRequest {
-        if request.tool_choice == ToolChoice::None {
-            request.tools.clear();
-        }
+        request.tools = offered(&request).to_vec();
         if !self.tools_in_template {
             if !request.tools.is_empty() {
                 let told = self.instructions(&request.tools);
@@ -103,13 +115,14 @@ impl ChatDialect {
     }
 
     /// The parser for an answer to `prompt`; none if there is nothing to look for.
-    pub(crate) fn parser(&self, tools: &[String], prompt: &str) -> Option<OutputParser> {
-        let thinking = Thinking::after(prompt, self.think);
+    pub(crate) fn parser(&self, tools: &[Value], prompt: &str) -> Option<OutputParser> {
+        let thinking = self.thinking(prompt);
         let wanted = self.format.always || !tools.is_empty();
         if thinking == Thinking::Absent && !wanted {
             return None;
         }
-        let tools = wanted.then(|| (self.format, tools.to_vec()));
+        let names = || tools.iter().filter_map(tool_name).collect();
+        let tools = wanted.then(|| (self.format, names()));
         Some(OutputParser::new(thinking, tools))
     }
 
@@ -233,6 +246,11 @@ fn common_prefix(before: &str, after: &str) -> usize {
     open('<', '>').or_else(|| open('[', ']')).unwrap_or(length)
 }
 
+/// The tools that the model is to know of.
+pub(super) fn offered(request: &ChatRequest) -> &[Value] {
+    if request.tool_choice == ToolChoice::None { &[] } else { &request.tools }
+}
+
 fn probe_request() -> ChatRequest {
     let parameters = json!({"type": "object", "properties": {"probe_argument": {"type": "string"},
         "number": {"type": "integer"}}});
@@ -280,11 +298,8 @@ fn plain_text(content: &Content) -> String {
     }
 }
 
-/// The names of the functions that a request offers.
-pub(crate) fn tool_names(tools: &[Value]) -> Vec<String> {
-    let name = |tool: &Value| {
-        let function = tool.get("function").unwrap_or(tool);
-        function.get("name").and_then(Value::as_str).map(str::to_owned)
-    };
-    tools.iter().filter_map(name).collect()
+/// The name of the function that a tool is.
+pub(super) fn tool_name(tool: &Value) -> Option<String> {
+    let function = tool.get("function").unwrap_or(tool);
+    function.get("name").and_then(Value::as_str).map(str::to_owned)
 }

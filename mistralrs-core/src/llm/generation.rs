@@ -241,6 +241,10 @@ impl Generation {
         self.ready.push_back(Err(match kind {
             FailureKind::Timeout => RequestError::Timeout { timeout_ms },
             FailureKind::Shutdown => RequestError::Shutdown,
+            FailureKind::Form => RequestError::invalid(
+                "response_format",
+                "the form demanded of the answer became too complex to follow; simplify it",
+            ),
             FailureKind::Internal(id) => RequestError::Internal { id },
         }));
         self.done = true;

@@ -19,6 +19,7 @@ use mistralrs_quant::WeightOptions;
 use opened::Opened;
 use progress::Progress;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 /// What to load and how. `LoadOptions::new("model")` is enough for most.
@@ -122,6 +123,7 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
         engine,
         info: opened.info(&options, &shape, &plan, &text),
         dialect: ChatDialect::of(&text),
+        grammars: OnceLock::new(),
         text,
         defaults: opened.sampling_defaults(),
         seed: options.seed.unwrap_or_else(rand::random),

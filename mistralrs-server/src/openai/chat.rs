@@ -5,7 +5,7 @@ use super::message::Messages;
 use super::response::{ChatLogprobs, Head, UsageBody};
 use super::tools::{FunctionChunk, ToolCallBody, ToolCallChunk, ToolRequest};
 use super::values::{Count, Present};
-use super::{Limits, response};
+use super::{Limits, form, response};
 use crate::error::ApiError;
 use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening, Piece};
 use mistralrs_core::request::TokenLogprobs;
@@ -30,7 +30,7 @@ pub struct ChatBody {
     pub chat_template_kwargs: Option<Map<String, Value>>,
     /// The variable `enable_thinking` of the chat template.
     pub enable_thinking: Option<bool>,
-    /// `{"type": "text"}`; other kinds are not supported yet.
+    /// The form of the answer: `{"type": "text" | "json_object"}` or `{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`.
     #[schema(value_type = Option<Object>)]
     pub response_format: Option<Value>,
     /// Functions the model may call: `{"type": "function", "function": {"name", "description", "parameters", "strict"}}`.
@@ -98,6 +98,12 @@ impl ChatBody {
         warn_no_effect(&no_effect, warnings);
         let mut generate = generate.into_core(limits, warnings)?;
         generate.options.logprobs = self.top_logprobs()?;
+        if let Some(form) = form::response_format(self.response_format.as_ref())? {
+            if generate.options.form.replace(form).is_some() {
+                let message = "`grammar` and `response_format` exclude each other";
+                return Err(ApiError::invalid("grammar", message));
+            }
+        }
         let template_kwargs = self.template_kwargs()?;
         let single_tool_call = self.parallel_tool_calls == Some(false);
         let tools = ToolRequest::read(self.tools, self.tool_choice)?;
@@ -143,10 +149,6 @@ impl ChatBody {
             (
                 "function_call",
                 self.function_call.as_ref().is_some_and(|call| !is_word(call, &["none", "auto"])),
-            ),
-            (
-                "response_format",
-                self.response_format.as_ref().is_some_and(|format| format["type"] != "text"),
             ),
             (
                 "modalities",
@@ -481,8 +483,6 @@ mod tests {
     fn unsupported_fields_are_refused_by_name() {
         let table = [
             (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
-            (json!({"response_format": "text"}), "response_format"),
             (json!({"modalities": ["audio"]}), "modalities"),
             (json!({"audio": {}}), "audio"),
             (json!({"web_search_options": {}}), "web_search_options"),

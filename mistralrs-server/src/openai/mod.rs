@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod completions;
+pub mod form;
 pub mod generate;
 pub mod message;
 pub mod response;

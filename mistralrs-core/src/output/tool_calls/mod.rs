@@ -59,6 +59,16 @@ pub struct CallText {
 }
 
 impl CallText {
+    /// The text that shows that a call begins: the first mark, or all up to the name if there is
+    /// none.
+    pub fn trigger(&self) -> &'static str {
+        let text = if self.open.is_empty() { self.before_name } else { self.open };
+        let end = |(at, c): (usize, char)| (at > 0 && matches!(c, '>' | ']')).then_some(at + 1);
+        let marked = text.starts_with(['<', '[']);
+        let mark = text.char_indices().find_map(end).filter(|_| marked);
+        text.get(..mark.unwrap_or(text.len())).unwrap_or(text)
+    }
+
     /// An answer that makes these calls: names, and arguments as JSON text.
     pub fn write(&self, calls: &[(&str, &str)]) -> String {
         let call = |(name, arguments): &(&str, &str)| {
