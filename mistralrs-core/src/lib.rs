@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod embedder;
 pub mod engine;
 pub mod error;
 pub mod forward;
@@ -17,14 +18,19 @@ pub mod models;
 pub mod output;
 pub mod request;
 pub mod sampling;
+pub mod sentence;
 mod slices;
 pub mod text;
 pub mod weights;
 
+pub use embedder::{
+    Embedder, EmbedderInfo, EmbedderKind, EmbeddingRequest, Embeddings, Pending, RerankRequest,
+    Scores,
+};
 pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Capabilities, Generation, Llm, ModelInfo};
-pub use loading::LoadOptions;
+pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_quant::QuantType;
 pub use request::{
     Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, Form, GenerateOptions,
@@ -32,7 +38,7 @@ pub use request::{
 };
 pub use sampling::{Grammar, SamplingParams};
 
-/// The instruction set the kernels compute with: `avx512vnni`, `avx512`, `avx2` or `scalar`.
+/// The instruction set the kernels compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     mistralrs_kernels::instruction_set()
 }

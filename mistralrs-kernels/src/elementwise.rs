@@ -15,6 +15,17 @@ pub struct RopeShape {
     pub head_dim: usize,
     /// How many of them, from the first, take part in the rotation; even.
     pub rotary_dim: usize,
+    /// Which numbers turn together.
+    pub pairs: RopePairs,
+}
+
+/// Which two of a head's numbers turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopePairs {
+    /// `i` and `i + rotary_dim / 2`: the order of most Hugging Face checkpoints.
+    Halves,
+    /// `2i` and `2i + 1`.
+    Neighbors,
 }
 
 /// From so many numbers on, work is split over threads.
@@ -40,8 +51,32 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     });
 }
 
-/// Rotates the pairs `(i, i + rotary_dim / 2)` of every head in `x` `[tokens, heads, head_dim]` by
-/// its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
+/// Writes `(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias` for each row of `weight.len()`
+/// numbers; without a bias nothing is added.
+///
+/// # Panics
+/// If `x` is not whole rows, or `out` or the bias are not of their size.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    let cols = weight.len().max(1);
+    assert!(x.len().is_multiple_of(cols), "x is not [rows, {cols}]");
+    assert_eq!(x.len(), out.len(), "out is not of x's size");
+    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "bias is not [{cols}]");
+    let norm = dispatch::kernels().layer_norm;
+    let task = (TASK / cols).max(1) * cols;
+    in_tasks(out, task, |first, out| {
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { norm(&x[first..first + out.len()], (weight, bias), eps, out) }
+    });
+}
+
+/// Turns each number into `x / 2 * (1 + erf(x / sqrt(2)))`: GELU, its exact form.
+pub fn gelu(x: &mut [f32]) {
+    let gelu = dispatch::kernels().gelu;
+    // SAFETY: the kernels' instruction set is present.
+    in_tasks(x, TASK, |_, x| unsafe { gelu(x) });
+}
+
+/// Rotates the pairs of every head in `x` `[tokens, heads, head_dim]` by its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
 ///
 /// # Panics
 /// If the sizes do not fit, or `rotary_dim` is odd or larger than `head_dim`.
@@ -118,7 +153,8 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
 
 /// The bodies, compiled per instruction set.
 pub(crate) mod body {
-    use super::{LANES, RopeShape, exp};
+    use super::{LANES, RopePairs, RopeShape, exp};
+    use crate::math::normal_tail;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
     #[inline(always)]
@@ -182,13 +218,53 @@ pub(crate) mod body {
     }
 
     #[inline(always)]
+    pub(crate) fn layer_norm(
+        x: &[f32],
+        (weight, bias): (&[f32], Option<&[f32]>),
+        eps: f32,
+        out: &mut [f32],
+    ) {
+        let cols = weight.len().max(1);
+        for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+            let mean = sum(x) / cols as f32;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x - mean;
+            }
+            let inverse = 1.0 / (sum_of_squares(out) / cols as f32 + eps).sqrt();
+            for (out, weight) in out.iter_mut().zip(weight) {
+                *out *= inverse * weight;
+            }
+            if let Some(bias) = bias {
+                for (out, bias) in out.iter_mut().zip(bias) {
+                    *out += bias;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn gelu(x: &mut [f32]) {
+        for x in x {
+            *x *= normal_tail(-*x);
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
         let half = shape.rotary_dim / 2;
         let tokens = x.chunks_exact_mut(shape.heads * shape.head_dim);
         let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half));
         for (token, (cos, sin)) in tokens.zip(angles) {
             for head in token.chunks_exact_mut(shape.head_dim) {
-                let (first, second) = head[..2 * half].split_at_mut(half);
+                let rotated = &mut head[..2 * half];
+                if shape.pairs == RopePairs::Neighbors {
+                    let pairs = rotated.as_chunks_mut::<2>().0.iter_mut();
+                    for ([a, b], (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+                        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                    }
+                    continue;
+                }
+                let (first, second) = rotated.split_at_mut(half);
                 let pairs = first.iter_mut().zip(second);
                 for ((a, b), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
                     (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);

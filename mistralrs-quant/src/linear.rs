@@ -3,7 +3,7 @@
 
 use crate::method::{QuantMethod, WeightInfo};
 use crate::packed::forward_many;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, D, InplaceOp2, Layout, Result, Tensor, bail};
 use std::sync::Arc;
 
 /// `y = x · weightᵀ + bias`.
@@ -45,13 +45,26 @@ impl Linear {
 /// Several layers with one input: query, key and value; gate and up.
 #[derive(Debug, Clone)]
 pub struct MergedLinear {
-    parts: Vec<Linear>,
+    parts: Parts,
+}
+
+#[derive(Debug, Clone)]
+enum Parts {
+    /// A weight for each.
+    Apart(Vec<Linear>),
+    /// One weight whose rows are those of the parts, one part after the other, and their numbers.
+    Stacked(Linear, Vec<usize>),
 }
 
 impl MergedLinear {
     /// A layer of parts that all take the same input. Their types may differ.
     pub fn new(parts: Vec<Linear>) -> Self {
-        Self { parts }
+        Self { parts: Parts::Apart(parts) }
+    }
+
+    /// A layer whose parts are stored as one: `rows[i]` of its outputs are those of part `i`.
+    pub fn stacked(whole: Linear, rows: Vec<usize>) -> Self {
+        Self { parts: Parts::Stacked(whole, rows) }
     }
 
     /// `x [tokens, in]` → for each part `[tokens, out of that part]`.
@@ -59,16 +72,33 @@ impl MergedLinear {
     /// # Errors
     /// Shapes, types or devices of `x`, weights and biases do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        let x = x.contiguous()?;
-        let weights: Vec<_> = self.parts.iter().map(|part| part.weight.as_ref()).collect();
-        let Some(ys) = forward_many(&weights, &x)? else {
-            return self.parts.iter().map(|part| part.forward(&x)).collect();
-        };
-        for (part, y) in self.parts.iter().zip(&ys) {
-            part.add_bias(y)?;
+        match &self.parts {
+            Parts::Apart(parts) => forward_apart(parts, &x.contiguous()?),
+            Parts::Stacked(whole, rows) => cut(&whole.forward(x)?, rows),
         }
-        Ok(ys)
     }
+}
+
+fn forward_apart(parts: &[Linear], x: &Tensor) -> Result<Vec<Tensor>> {
+    let weights: Vec<_> = parts.iter().map(|part| part.weight.as_ref()).collect();
+    let Some(ys) = forward_many(&weights, x)? else {
+        return parts.iter().map(|part| part.forward(x)).collect();
+    };
+    for (part, y) in parts.iter().zip(&ys) {
+        part.add_bias(y)?;
+    }
+    Ok(ys)
+}
+
+/// `y [tokens, all rows]` → for each part `[tokens, its rows]`.
+fn cut(y: &Tensor, rows: &[usize]) -> Result<Vec<Tensor>> {
+    let mut start = 0;
+    let mut next = |rows: &usize| {
+        let part = y.narrow(D::Minus1, start, *rows)?.contiguous();
+        start += rows;
+        part
+    };
+    rows.iter().map(&mut next).collect()
 }
 
 /// Adds `bias [out]` to every row of `[.., out]` where it stands, without another tensor.

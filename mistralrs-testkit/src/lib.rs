@@ -7,23 +7,65 @@
 #![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub mod encoders;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
-/// The Hugging Face folders with a golden: Llama with three kinds of rope, Qwen2 tied and untied.
+/// The Hugging Face folders with a golden, family by family as in `scripts/fixtures`.
 /// `qwen2-untied` comes in three shards.
-pub const HF_MODELS: [&str; 5] =
-    ["llama-plain", "llama-rope-llama3", "llama-rope-linear", "qwen2-tied", "qwen2-untied"];
+pub const HF_MODELS: &[&str] = &[
+    "llama-plain",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "qwen2-tied",
+    "qwen2-untied",
+    "mistral",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "smollm3",
+    "granite",
+    "olmo2",
+    "glm4",
+    "starcoder2",
+    "mixtral",
+    "mixtral-window",
+    "qwen2-moe",
+    "qwen2-moe-plain",
+    "qwen3-moe",
+    "qwen3-moe-plain",
+    "deepseek-v2-lite",
+    "deepseek-v2",
+    "deepseek-v3",
+    "deepseek-v3-halves",
+];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.
-pub const GGUF_MODELS: [&str; 6] = [
+pub const GGUF_MODELS: &[&str] = &[
     "llama-plain-f32.gguf",
     "llama-plain-q8_0.gguf",
     "llama-rope-llama3-bf16.gguf",
     "llama-mixed.gguf",
     "qwen2-tied-f32.gguf",
     "qwen2-tied-q8_0.gguf",
+    "mistral-f32.gguf",
+    "qwen3-f32.gguf",
+    "gemma2-f32.gguf",
+    "gemma3-f32.gguf",
+    "phi3-f32.gguf",
+    "smollm3-f32.gguf",
+    "granite-f32.gguf",
+    "olmo2-f32.gguf",
+    "glm4-f32.gguf",
+    "starcoder2-f32.gguf",
+    "mixtral-f32.gguf",
+    "qwen2-moe-plain-f32.gguf",
+    "qwen3-moe-plain-f32.gguf",
+    "deepseek-v2-f32.gguf",
+    "deepseek-v3-f32.gguf",
 ];
 
 /// Number of logits of every random fixture; ids from 303 on are not in the tokenizer.
@@ -166,12 +208,10 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn golden(name: &str) -> Golden {
     let stem = name.strip_suffix(".gguf").unwrap_or(name);
     // Twins with the very same values share the reference of the folder they were made from.
-    let file = match stem {
-        "llama-plain-f32" => "llama-plain/golden.json".to_owned(),
-        "llama-rope-llama3-bf16" => "llama-rope-llama3/golden.json".to_owned(),
-        "qwen2-tied-f32" => "qwen2-tied/golden.json".to_owned(),
-        _ if HF_MODELS.contains(&stem) => format!("{stem}/golden.json"),
-        _ => format!("{stem}.golden.json"),
+    let twin = stem.strip_suffix("-f32").or_else(|| stem.strip_suffix("-bf16")).unwrap_or(stem);
+    let file = match HF_MODELS.contains(&twin) {
+        true => format!("{twin}/golden.json"),
+        false => format!("{stem}.golden.json"),
     };
     read_json(&fixture(&file))
 }
@@ -211,13 +251,24 @@ pub fn with_old_config(name: &str) -> tempfile::TempDir {
 pub fn copy_of(name: &str) -> tempfile::TempDir {
     let copy = || -> std::io::Result<tempfile::TempDir> {
         let folder = tempfile::tempdir()?;
-        for entry in std::fs::read_dir(fixture(name))? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
-        }
+        copy_files(&fixture(name), folder.path())?;
         Ok(folder)
     };
     copy().unwrap_or_else(|error| panic!("cannot copy fixture `{name}`: {error}"))
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A path inside the data folder `../shared` beside the project, or `None` with a message:
@@ -247,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_golden_is_complete() {
-        for name in HF_MODELS.iter().chain(&GGUF_MODELS) {
+        for name in HF_MODELS.iter().chain(GGUF_MODELS) {
             assert!(fixture(name).exists());
             let lengths: Vec<_> = golden(name).cases.iter().map(|case| case.prompt.len()).collect();
             assert_eq!(lengths, [40, 7], "{name}");
@@ -314,6 +365,6 @@ mod tests {
                 }
             }
         }
-        assert!(total < 1_200_000, "{total} bytes of fixtures");
+        assert!(total < 6_000_000, "{total} bytes of fixtures");
     }
 }

@@ -1,7 +1,7 @@
 //! The frame of a decoder-only language model: embedding → layers → norm → head, and the
 //! pre-norm layer that most families use.
 
-use super::{Attention, GatedMlp, RmsNorm, RotaryEmbedding, Step};
+use super::{Attention, GatedMlp, Norm, RmsNorm, RotaryEmbedding, Step};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use candle_core::{Result, Tensor};
@@ -17,49 +17,132 @@ pub trait DecoderLayer: Send {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
 }
 
+/// What a layer adds to the residual stream: attention of some kind, a feed-forward block of some
+/// kind.
+pub trait Sublayer: Send {
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree or the device fails.
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
+}
+
+impl Sublayer for Attention {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x, step)
+    }
+}
+
+impl Sublayer for GatedMlp {
+    fn forward(&self, x: &Tensor, _: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x)
+    }
+}
+
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
-pub struct PreNormLayer {
+pub struct PreNormLayer<A = Attention, F = GatedMlp> {
     pub input_layernorm: RmsNorm,
-    pub self_attn: Attention,
+    pub self_attn: A,
     pub post_attention_layernorm: RmsNorm,
-    pub mlp: GatedMlp,
+    pub mlp: F,
 }
 
-impl DecoderLayer for PreNormLayer {
+impl<A: Sublayer, F: Sublayer> DecoderLayer for PreNormLayer<A, F> {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
-        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?
+        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, step)?
     }
+}
+
+/// `x + norm(attention(norm(x)))`, then `x + norm(mlp(norm(x)))`: norms on both sides.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the fields say where they stand")]
+pub struct SandwichLayer {
+    pub pre_attention: RmsNorm,
+    pub self_attn: Attention,
+    pub post_attention: RmsNorm,
+    pub pre_mlp: RmsNorm,
+    pub mlp: GatedMlp,
+    pub post_mlp: RmsNorm,
+}
+
+impl DecoderLayer for SandwichLayer {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        let attended = self.self_attn.forward(&self.pre_attention.forward(x)?, step)?;
+        let x = (x + self.post_attention.forward(&attended)?)?;
+        let fed = self.mlp.forward(&self.pre_mlp.forward(&x)?)?;
+        &x + self.post_mlp.forward(&fed)?
+    }
+}
+
+/// What the head's numbers go through.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Logits {
+    /// Nothing.
+    Plain,
+    /// `cap · tanh(x / cap)`.
+    Capped(f64),
+    /// `x · factor`.
+    Scaled(f64),
 }
 
 /// A causal language model over layers of one kind.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
-pub struct CausalLm<L> {
+#[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
+pub struct CausalLm<L, N = RmsNorm> {
     pub embed_tokens: Arc<dyn QuantMethod>,
+    /// Multiplies the embeddings.
+    pub embedding_scale: Option<f64>,
     pub rope: RotaryEmbedding,
+    /// Of the layers with a window, where it differs.
+    pub local_rope: Option<RotaryEmbedding>,
     pub layers: Vec<L>,
-    pub norm: RmsNorm,
+    pub norm: N,
     pub lm_head: Linear,
+    pub logits: Logits,
 }
 
-impl<L: DecoderLayer> CausalLm<L> {
+impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
     /// One step: logits `[rows, vocab]` of the rows that the batch asks for.
     ///
     /// # Errors
     /// When a token id is outside the vocabulary, shapes disagree or the device fails.
     pub fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        let x = self.through_layers(batch, kv)?;
+        let rows = Tensor::new(batch.logit_rows.as_slice(), self.rope.device())?;
+        let logits = self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)?;
+        match self.logits {
+            Logits::Plain => Ok(logits),
+            Logits::Capped(cap) => (logits / cap)?.tanh()? * cap,
+            Logits::Scaled(factor) => logits * factor,
+        }
+    }
+
+    /// One step: the hidden states `[tokens, hidden]` of all rows, after the last norm.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    pub fn hidden(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        self.norm.forward(&self.through_layers(batch, kv)?)
+    }
+
+    fn through_layers(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
         let device = self.rope.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
-        let rope = self.rope.tables(&batch.positions)?;
-        let mut step = Step { batch, rope: &rope, kv };
+        if let Some(scale) = self.embedding_scale {
+            x = (x * scale)?;
+        }
+        let rope = self.rope.step_tables(batch)?;
+        let local_rope =
+            self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
+        let local_rope = local_rope.as_ref().unwrap_or(&rope);
+        let mut step = Step { batch, rope: &rope, local_rope, kv };
         for layer in &self.layers {
             x = layer.forward(&x, &mut step)?;
         }
-        let rows = Tensor::new(batch.logit_rows.as_slice(), device)?;
-        self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)
+        Ok(x)
     }
 }

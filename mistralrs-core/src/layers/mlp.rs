@@ -6,11 +6,32 @@ use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use mistralrs_quant::{Linear, MergedLinear};
 
-/// SwiGLU.
+/// What the gate goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`: SwiGLU.
+    Silu,
+    /// GELU in its tanh form: GeGLU.
+    GeluTanh,
+}
+
+impl Activation {
+    /// By the name in `config.json`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "silu" | "swish" => Some(Self::Silu),
+            "gelu_pytorch_tanh" | "gelu_new" => Some(Self::GeluTanh),
+            _ => None,
+        }
+    }
+}
+
+/// SwiGLU, or with another activation its like.
 #[derive(Debug)]
 pub struct GatedMlp {
     gate_up: MergedLinear,
     down: Linear,
+    activation: Activation,
 }
 
 impl GatedMlp {
@@ -25,13 +46,33 @@ impl GatedMlp {
         bias: bool,
     ) -> mistralrs_quant::Result<Self> {
         let linear = |name, rows, cols| weights.pp(name).linear(rows, cols, bias);
-        Ok(Self {
-            gate_up: MergedLinear::new(vec![
-                linear("gate_proj", intermediate, hidden)?,
-                linear("up_proj", intermediate, hidden)?,
-            ]),
-            down: linear("down_proj", hidden, intermediate)?,
-        })
+        let gate_up = MergedLinear::new(vec![
+            linear("gate_proj", intermediate, hidden)?,
+            linear("up_proj", intermediate, hidden)?,
+        ]);
+        let down = linear("down_proj", hidden, intermediate)?;
+        Ok(Self { gate_up, down, activation: Activation::Silu })
+    }
+
+    /// Reads `gate_up_proj`, both in one, and `down_proj`, without biases.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn load_stacked(
+        weights: &Weights,
+        hidden: usize,
+        intermediate: usize,
+    ) -> mistralrs_quant::Result<Self> {
+        let whole = weights.pp("gate_up_proj").linear(2 * intermediate, hidden, false)?;
+        let gate_up = MergedLinear::stacked(whole, vec![intermediate; 2]);
+        let down = weights.pp("down_proj").linear(hidden, intermediate, false)?;
+        Ok(Self { gate_up, down, activation: Activation::Silu })
+    }
+
+    /// With another activation than SiLU.
+    #[must_use]
+    pub fn with_activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     /// `[tokens, hidden]` → the same.
@@ -41,15 +82,17 @@ impl GatedMlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let parts = self.gate_up.forward(x)?;
         let [gate, up] = parts.as_slice() else { bail!("gate and up are two") };
-        self.down.forward(&gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &SiluMul)?)
+        let op = Gate(self.activation);
+        self.down.forward(&gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &op)?)
     }
 }
 
-struct SiluMul;
+/// `act(gate) · up`.
+struct Gate(Activation);
 
-impl CustomOp2 for SiluMul {
+impl CustomOp2 for Gate {
     fn name(&self) -> &'static str {
-        "silu-mul"
+        "gate"
     }
 
     fn cpu_fwd(
@@ -62,10 +105,13 @@ impl CustomOp2 for SiluMul {
         let gate = f32_slice(gate, gate_layout, self.name())?;
         let up = f32_slice(up, up_layout, self.name())?;
         if gate.len() != up.len() {
-            bail!("silu-mul: {} gates for {} values", gate.len(), up.len());
+            bail!("gate: {} gates for {} values", gate.len(), up.len());
         }
         let mut out = vec![0f32; gate.len()];
-        mistralrs_kernels::silu_mul(gate, up, &mut out);
+        match self.0 {
+            Activation::Silu => mistralrs_kernels::silu_mul(gate, up, &mut out),
+            Activation::GeluTanh => mistralrs_kernels::gelu_tanh_mul(gate, up, &mut out),
+        }
         Ok((CpuStorage::F32(out), gate_layout.shape().clone()))
     }
 }

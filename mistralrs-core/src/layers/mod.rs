@@ -3,14 +3,19 @@
 
 mod attention;
 mod decoder;
+pub mod encoder;
+mod latent;
 mod mlp;
+mod moe;
 mod norm;
 mod rope;
 
-pub use attention::{Attention, AttentionBiases};
-pub use decoder::{CausalLm, DecoderLayer, PreNormLayer};
-pub use mlp::GatedMlp;
-pub use norm::RmsNorm;
+pub use attention::{Attention, AttentionBiases, Rotation};
+pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, Sublayer};
+pub use latent::{LatentAttention, LatentShape};
+pub use mlp::{Activation, GatedMlp};
+pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
+pub use norm::{Norm, RmsNorm};
 pub use rope::{RopeTables, RotaryEmbedding};
 
 use crate::forward::ForwardBatch;
@@ -22,6 +27,8 @@ pub struct Step<'a> {
     pub batch: &'a ForwardBatch,
     /// Rotations of this step's positions.
     pub rope: &'a RopeTables,
+    /// The same for layers with a window, where a model turns them otherwise; else `rope` again.
+    pub local_rope: &'a RopeTables,
     /// Keys and values of all layers.
     pub kv: &'a mut KvCache,
 }

@@ -1,9 +1,10 @@
-//! Rotary position embedding, half-split as in the Hugging Face checkpoints.
+//! Rotary position embedding: by halves as in most Hugging Face checkpoints, or by neighbors.
 //! Source: Su et al., arXiv 2104.09864.
 
+use crate::forward::ForwardBatch;
 use crate::slices::{f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
-use mistralrs_kernels::RopeShape;
+use mistralrs_kernels::{RopePairs, RopeShape};
 
 /// Frequencies, from which each step computes the rotations of just its own positions: no table as
 /// long as the context is kept.
@@ -11,6 +12,11 @@ use mistralrs_kernels::RopeShape;
 pub struct RotaryEmbedding {
     /// `[rotary_dim / 2]`, radians per position.
     inv_freq: Vec<f32>,
+    /// The same for sequences longer than the short context.
+    long_inv_freq: Option<Vec<f32>>,
+    /// Multiplies cosines and sines.
+    scale: f32,
+    pairs: RopePairs,
     device: Device,
 }
 
@@ -19,12 +25,32 @@ pub struct RotaryEmbedding {
 pub struct RopeTables {
     cos: Tensor,
     sin: Tensor,
+    pairs: RopePairs,
 }
 
 impl RotaryEmbedding {
     /// `inv_freq` is `[rotary_dim / 2]`, radians per position.
     pub fn new(inv_freq: Vec<f32>, device: &Device) -> Self {
-        Self { inv_freq, device: device.clone() }
+        let (long_inv_freq, scale, pairs) = (None, 1.0, RopePairs::Halves);
+        Self { inv_freq, long_inv_freq, scale, pairs, device: device.clone() }
+    }
+
+    /// With other frequencies `[rotary_dim / 2]` in sequences longer than the short context.
+    #[must_use]
+    pub fn with_long(self, long_inv_freq: Vec<f32>) -> Self {
+        Self { long_inv_freq: Some(long_inv_freq), ..self }
+    }
+
+    /// Multiplies what it rotates, as YaRN and LongRoPE do.
+    #[must_use]
+    pub fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// Rotates neighbors, not halves.
+    #[must_use]
+    pub fn interleaved(self) -> Self {
+        Self { pairs: RopePairs::Neighbors, ..self }
     }
 
     /// Where the tables are made.
@@ -32,19 +58,41 @@ impl RotaryEmbedding {
         &self.device
     }
 
-    /// The rotations of `positions` `[tokens]`.
+    /// The rotations of a step's tokens.
+    ///
+    /// # Errors
+    /// When the device refuses the tensors.
+    pub fn step_tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
+        let is_long = |row| batch.long_rows.iter().any(|rows| rows.contains(&row));
+        self.tables_where(&batch.positions, is_long)
+    }
+
+    /// The rotations of `positions` `[tokens]` in sequences within the short context.
     ///
     /// # Errors
     /// When the device refuses the tensors.
     pub fn tables(&self, positions: &[u32]) -> Result<RopeTables> {
-        let angles =
-            || positions.iter().flat_map(|&p| self.inv_freq.iter().map(move |f| p as f32 * f));
+        self.tables_where(positions, |_| false)
+    }
+
+    fn tables_where(
+        &self,
+        positions: &[u32],
+        is_long: impl Fn(usize) -> bool,
+    ) -> Result<RopeTables> {
+        let mut angles = Vec::with_capacity(positions.len() * self.inv_freq.len());
+        for (row, &position) in positions.iter().enumerate() {
+            let long = self.long_inv_freq.as_ref().filter(|_| is_long(row));
+            let frequencies = long.unwrap_or(&self.inv_freq);
+            angles.extend(frequencies.iter().map(|frequency| position as f32 * frequency));
+        }
         let shape = (positions.len(), self.inv_freq.len());
-        let cos: Vec<f32> = angles().map(f32::cos).collect();
-        let sin: Vec<f32> = angles().map(f32::sin).collect();
+        let cos: Vec<f32> = angles.iter().map(|angle| angle.cos() * self.scale).collect();
+        let sin: Vec<f32> = angles.iter().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {
             cos: Tensor::from_vec(cos, shape, &self.device)?,
             sin: Tensor::from_vec(sin, shape, &self.device)?,
+            pairs: self.pairs,
         })
     }
 }
@@ -56,13 +104,14 @@ impl RopeTables {
     /// When shapes disagree.
     pub fn rotate(&self, x: &Tensor, head_dim: usize) -> Result<Tensor> {
         let x = x.contiguous()?;
-        x.inplace_op3(&self.cos, &self.sin, &RotateHeads { head_dim })?;
+        x.inplace_op3(&self.cos, &self.sin, &RotateHeads { head_dim, pairs: self.pairs })?;
         Ok(x)
     }
 }
 
 struct RotateHeads {
     head_dim: usize,
+    pairs: RopePairs,
 }
 
 impl InplaceOp3 for RotateHeads {
@@ -88,7 +137,8 @@ impl InplaceOp3 for RotateHeads {
         if !fits || sin.len() != cos.len() || tokens * rotary_dim != 2 * cos.len() {
             bail!("rope: {rotary_dim} rotated of {} in rows of {width}", self.head_dim);
         }
-        let shape = RopeShape { heads: width / self.head_dim, head_dim: self.head_dim, rotary_dim };
+        let (head_dim, pairs) = (self.head_dim, self.pairs);
+        let shape = RopeShape { heads: width / head_dim, head_dim, rotary_dim, pairs };
         mistralrs_kernels::rope(x, shape, cos, sin);
         Ok(())
     }

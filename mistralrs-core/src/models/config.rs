@@ -2,15 +2,22 @@
 //! one transformers 5 writes (`rope_parameters`, `dtype`).
 //!
 //! Knows JSON only: no files, no tensors. Formats: the configuration classes of Hugging Face
-//! transformers; llama3 rope scaling as in its `modeling_rope_utils`.
+//! transformers. What only some families read they read themselves; [`check_keys`] refuses what
+//! nobody would read although it changes the numbers.
+
+mod rope;
+
+pub use rope::{RopeConfig, RopeScaling};
 
 use crate::error::LoadError;
+use rope::{RawRope, RopeKeys};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// No dimension of a model is larger; products of two stay far from overflow.
-const LARGEST_DIMENSION: usize = 1 << 28;
+pub(super) const LARGEST_DIMENSION: usize = 1 << 28;
 
 /// The keys of a text model, defaults filled in, ranges checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +44,10 @@ pub struct TextConfig {
     pub rms_norm_eps: f64,
     /// Name of the MLP's activation.
     pub hidden_act: String,
-    /// Rotary embedding.
+    /// Rotary embedding: of all layers, or of those that see everything.
     pub rope: RopeConfig,
+    /// Rotary embedding of the layers with a window, where the file has one.
+    pub local_rope: Option<RopeConfig>,
     /// The output matrix is the embedding. `false` when the file is silent, as in Llama and Qwen2.
     pub tie_word_embeddings: bool,
     /// Biases on the attention projections (Llama; Qwen2 has its own rule).
@@ -61,84 +70,128 @@ pub struct TextConfig {
     pub layer_types: Vec<String>,
 }
 
-/// Rotary position embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RopeConfig {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// How they are stretched.
-    pub scaling: RopeScaling,
-}
-
-/// How the rotary frequencies are stretched for longer contexts.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RopeScaling {
-    /// As trained.
-    None,
-    /// All divided by one factor.
-    Linear {
-        /// The factor.
-        factor: f64,
-    },
-    /// Low frequencies divided by the factor, high ones kept, a ramp between.
-    Llama3 {
-        /// The factor.
-        factor: f64,
-        /// Wavelengths longer than `original_context / low_freq_factor` are divided.
-        low_freq_factor: f64,
-        /// Wavelengths shorter than `original_context / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// Context before stretching, in tokens.
-        original_context: usize,
-    },
-    /// Each divided by its own factor: what a GGUF file stores instead of the rule.
-    Factors(
-        /// One per frequency, highest frequency first.
-        Vec<f64>,
-    ),
-}
-
 impl TextConfig {
-    /// Reads the JSON of `file`; the path is for messages only.
+    /// Reads the JSON of `file`; the path is for messages only. Of a model with other parts than
+    /// text it is `text_config` that is read.
     ///
     /// # Errors
     /// [`LoadError::BadFile`] naming the key.
     pub fn parse(file: &Path, json: &Value) -> Result<Self, LoadError> {
         let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
-        let raw = RawConfig::deserialize(json).map_err(|error| bad(error.to_string()))?;
+        let json = text_keys(json);
+        let raw = RawConfig::deserialize(&*json).map_err(|error| bad(error.to_string()))?;
         raw.check().map_err(bad)
     }
-}
 
-impl RopeConfig {
-    /// One frequency per pair of the rotated dimensions, in radians per token:
-    /// `[rotary_dim / 2]`, highest first.
-    pub fn inverse_frequencies(&self, rotary_dim: usize) -> Vec<f32> {
-        (0..rotary_dim / 2)
-            .map(|pair| {
-                let plain = self.theta.powf(-((2 * pair) as f64) / rotary_dim as f64);
-                self.scaling.apply(pair, plain) as f32
-            })
-            .collect()
+    /// Like [`TextConfig::parse`], where the family has other `defaults` (keys and values) for what
+    /// the file does not say. What it sets to null is said.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn parse_with(file: &Path, json: &Value, defaults: Value) -> Result<Self, LoadError> {
+        Self::parse(file, &with_defaults(json, defaults))
+    }
+
+    /// Whether a layer has a window: by `layer_types` where the file has it, else `otherwise`.
+    pub fn slides(&self, layer: usize, otherwise: bool) -> bool {
+        self.layer_types.get(layer).map_or(otherwise, |kind| kind == SLIDING)
     }
 }
 
-impl RopeScaling {
-    fn apply(&self, pair: usize, frequency: f64) -> f64 {
-        match self {
-            Self::None => frequency,
-            Self::Linear { factor } => frequency / factor,
-            Self::Factors(factors) => frequency / factors.get(pair).copied().unwrap_or(1.0),
-            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
-                let turns = *original_context as f64 * frequency / std::f64::consts::TAU;
-                // How many turns the original context makes decides how much of the plain
-                // frequency is kept: all from `high` turns on, nothing up to `low` turns.
-                let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                let kept = kept.clamp(0.0, 1.0);
-                kept * frequency + (1.0 - kept) * frequency / factor
-            }
+const SLIDING: &str = "sliding_attention";
+const FULL: &str = "full_attention";
+
+/// The keys of a file beside `defaults` for those that it does not have; `text_config` unpacked.
+pub fn with_defaults(json: &Value, defaults: Value) -> Value {
+    let (Value::Object(mut all), Some(keys)) = (defaults, text_keys(json).as_object().cloned())
+    else {
+        return json.clone();
+    };
+    all.extend(keys);
+    Value::Object(all)
+}
+
+/// The keys of a text model: those of `text_config` over those beside it, but for the names and ids
+/// that belong to the whole.
+fn text_keys(json: &Value) -> Cow<'_, Value> {
+    let Some(text) = json.get("text_config").and_then(Value::as_object) else {
+        return Cow::Borrowed(json);
+    };
+    let mut keys: Map<String, Value> = text.clone();
+    for (key, value) in json.as_object().into_iter().flatten() {
+        let of_the_whole =
+            matches!(key.as_str(), "architectures" | "eos_token_id" | "bos_token_id");
+        if key != "text_config" && (of_the_whole || !keys.contains_key(key)) {
+            keys.insert(key.clone(), value.clone());
         }
     }
+    Cow::Owned(Value::Object(keys))
+}
+
+/// Keys that change what some family computes and that no tensor would betray, with the value
+/// under which they change nothing (and null does not either).
+const ARITHMETIC: &[(&str, Neutral)] = &[
+    ("alibi", Neutral::No),
+    ("attention_chunk_size", Neutral::Absent),
+    ("attention_multiplier", Neutral::Absent),
+    ("attn_logit_softcapping", Neutral::Absent),
+    ("attn_temperature_tuning", Neutral::No),
+    ("clip_qkv", Neutral::Absent),
+    ("embedding_multiplier", Neutral::One),
+    ("final_logit_softcapping", Neutral::Absent),
+    ("logit_scale", Neutral::One),
+    ("logits_scaling", Neutral::One),
+    ("long_mscale", Neutral::Absent),
+    ("no_rope_layers", Neutral::Absent),
+    ("parallel_attn", Neutral::No),
+    ("partial_rotary_factor", Neutral::One),
+    ("query_pre_attn_scalar", Neutral::Absent),
+    ("residual_multiplier", Neutral::One),
+    ("rope_interleaved", Neutral::No),
+    ("scale_depth", Neutral::Absent),
+    ("scale_emb", Neutral::One),
+    ("short_mscale", Neutral::Absent),
+    ("use_bidirectional_attention", Neutral::No),
+    ("use_mrope", Neutral::No),
+    ("use_parallel_residual", Neutral::No),
+];
+
+/// The value under which a key changes nothing.
+#[derive(Debug, Clone, Copy)]
+enum Neutral {
+    Absent,
+    No,
+    One,
+}
+
+impl Neutral {
+    fn is(self, value: &Value) -> bool {
+        match self {
+            Self::Absent => value.is_null(),
+            Self::No => value.is_null() || value.as_bool() == Some(false),
+            Self::One => value.is_null() || value.as_f64() == Some(1.0),
+        }
+    }
+}
+
+/// Refuses a file whose keys change the arithmetic of some family, but not of this one, which reads
+/// the common ones and `reads`.
+///
+/// # Errors
+/// [`LoadError::BadFile`] naming the first such key.
+pub fn check_keys(file: &Path, json: &Value, reads: &[&str]) -> Result<(), LoadError> {
+    let json = text_keys(json);
+    let rope = ["rope_parameters", "rope_scaling"].map(|key| json.get(key));
+    for (key, neutral) in ARITHMETIC.iter().filter(|(key, _)| !reads.contains(key)) {
+        let places = rope.into_iter().flatten().chain([&*json]);
+        if let Some(value) = places.filter_map(|place| place.get(key)).find(|v| !neutral.is(v)) {
+            return Err(LoadError::BadFile {
+                file: file.to_owned(),
+                reason: format!("`{key}` is {value}, which this architecture does not have"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Deserializes what may be one id, a list of ids or null.
@@ -174,9 +227,11 @@ struct RawConfig {
     max_position_embeddings: usize,
     #[serde(default = "default_eps")]
     rms_norm_eps: f64,
-    #[serde(default = "default_act")]
-    hidden_act: String,
+    /// Gemma's files may have one of the two set to null.
+    hidden_act: Option<String>,
+    hidden_activation: Option<String>,
     rope_theta: Option<f64>,
+    rope_local_base_freq: Option<f64>,
     rope_scaling: Option<RawRope>,
     rope_parameters: Option<RawRope>,
     original_max_position_embeddings: Option<usize>,
@@ -205,30 +260,6 @@ fn default_context() -> usize {
 
 fn default_eps() -> f64 {
     1e-6
-}
-
-fn default_act() -> String {
-    "silu".to_owned()
-}
-
-/// `rope_scaling` and `rope_parameters` at once: the latter holds the base as well.
-#[derive(Deserialize)]
-struct RawRope {
-    /// The older name of `rope_type`.
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-    partial_rotary_factor: Option<f64>,
-    /// Ours: see [`RopeScaling::Factors`].
-    factors: Option<Vec<f64>>,
-    /// transformers 5 nests one object per kind of layer for some families.
-    full_attention: Option<Value>,
-    sliding_attention: Option<Value>,
 }
 
 impl RawConfig {
@@ -263,6 +294,24 @@ impl RawConfig {
             return Err(format!("`rms_norm_eps` is {}", self.rms_norm_eps));
         }
         let head_dim = dimension("head_dim", self.head_dim.unwrap_or(hidden_size / heads))?;
+        let context = dimension("max_position_embeddings", self.max_position_embeddings)?;
+        let layer_types = self.layer_types.clone().unwrap_or_default();
+        if let Some(kind) =
+            layer_types.iter().find(|kind| ![SLIDING, FULL].contains(&kind.as_str()))
+        {
+            return Err(format!("`layer_types` has `{kind}`, which is not supported"));
+        }
+        let rope = RopeKeys {
+            theta: self.rope_theta,
+            local_theta: self.rope_local_base_freq,
+            // The newer spelling wins where a file has both.
+            raw: self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()),
+            partial: self.partial_rotary_factor,
+            original_context: self.original_max_position_embeddings,
+            context,
+            head_dim,
+        };
+        let act = self.hidden_activation.or(self.hidden_act);
         Ok(TextConfig {
             hidden_size,
             intermediate_size: dimension("intermediate_size", self.intermediate_size)?,
@@ -271,13 +320,11 @@ impl RawConfig {
             num_key_value_heads: kv_heads,
             head_dim,
             vocab_size: dimension("vocab_size", self.vocab_size)?,
-            max_position_embeddings: dimension(
-                "max_position_embeddings",
-                self.max_position_embeddings,
-            )?,
-            rope: self.rope(head_dim)?,
+            max_position_embeddings: context,
+            rope: rope.global()?,
+            local_rope: rope.local()?,
             rms_norm_eps: self.rms_norm_eps,
-            hidden_act: self.hidden_act,
+            hidden_act: act.unwrap_or_else(|| "silu".to_owned()),
             architectures: self.architectures.unwrap_or_default(),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
             attention_bias: self.attention_bias.unwrap_or(false),
@@ -285,255 +332,14 @@ impl RawConfig {
             bos_token_id: self.bos_token_id.first().copied(),
             eos_token_ids: self.eos_token_id,
             dtype: self.dtype.or(self.torch_dtype),
-            sliding_window: self.sliding_window,
+            // Some GGUF files say 0 where they mean none.
+            sliding_window: self.sliding_window.filter(|window| *window > 0),
             use_sliding_window: self.use_sliding_window,
             max_window_layers: self.max_window_layers,
-            layer_types: self.layer_types.unwrap_or_default(),
+            layer_types,
         })
-    }
-
-    /// The newer spelling wins where a file has both.
-    fn rope(&self, head_dim: usize) -> Result<RopeConfig, String> {
-        let raw = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        let theta = raw.and_then(|raw| raw.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
-        let theta = positive("rope_theta", Some(theta))?;
-        let partial = raw.and_then(|raw| raw.partial_rotary_factor).or(self.partial_rotary_factor);
-        if let Some(partial) = partial.filter(|partial| *partial != 1.0) {
-            return Err(format!("`partial_rotary_factor` {partial} is not supported"));
-        }
-        let Some(raw) = raw else {
-            return Ok(RopeConfig { theta, scaling: RopeScaling::None });
-        };
-        let original =
-            raw.original_max_position_embeddings.or(self.original_max_position_embeddings);
-        Ok(RopeConfig { theta, scaling: raw.scaling(original, head_dim)? })
-    }
-}
-
-impl RawRope {
-    fn scaling(&self, original: Option<usize>, head_dim: usize) -> Result<RopeScaling, String> {
-        if self.full_attention.is_some() || self.sliding_attention.is_some() {
-            return Err("rope parameters per kind of layer are not supported".to_owned());
-        }
-        match self.rope_type.as_deref().or(self.kind.as_deref()).unwrap_or("default") {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear { factor: positive("factor", self.factor)? }),
-            "llama3" => {
-                let low = positive("low_freq_factor", self.low_freq_factor)?;
-                let high = positive("high_freq_factor", self.high_freq_factor)?;
-                if low >= high {
-                    return Err(format!(
-                        "rope scaling: `low_freq_factor` {low} must be less than `high_freq_factor` {high}"
-                    ));
-                }
-                Ok(RopeScaling::Llama3 {
-                    factor: positive("factor", self.factor)?,
-                    low_freq_factor: low,
-                    high_freq_factor: high,
-                    original_context: original
-                        .filter(|tokens| *tokens > 0)
-                        .ok_or("rope scaling: `original_max_position_embeddings` is missing")?,
-                })
-            }
-            "factors" => {
-                let factors = self.factors.clone().unwrap_or_default();
-                if factors.len() != head_dim / 2 {
-                    return Err(format!(
-                        "rope scaling: {} factors for {} frequencies",
-                        factors.len(),
-                        head_dim / 2
-                    ));
-                }
-                factors
-                    .iter()
-                    .try_for_each(|factor| positive("factors", Some(*factor)).map(drop))?;
-                Ok(RopeScaling::Factors(factors))
-            }
-            other => {
-                Err(format!("rope scaling `{other}` is not supported; supported: linear, llama3"))
-            }
-        }
-    }
-}
-
-fn positive(key: &str, value: Option<f64>) -> Result<f64, String> {
-    match value {
-        Some(value) if value.is_finite() && value > 0.0 => Ok(value),
-        Some(value) => Err(format!("rope: `{key}` is {value}, must be positive")),
-        None => Err(format!("rope scaling: `{key}` is missing")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn base() -> Value {
-        json!({
-            "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "intermediate_size": 172,
-            "num_hidden_layers": 5, "num_attention_heads": 8, "vocab_size": 512,
-        })
-    }
-
-    fn parse(extra: Value) -> Result<TextConfig, String> {
-        let mut json = base();
-        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        TextConfig::parse(Path::new("config.json"), &json).map_err(|error| error.to_string())
-    }
-
-    fn scaling(extra: Value) -> Result<RopeScaling, String> {
-        parse(extra).map(|config| config.rope.scaling)
-    }
-
-    #[test]
-    fn silent_keys_get_their_defaults() {
-        let config = parse(json!({})).unwrap();
-        assert_eq!((config.num_key_value_heads, config.head_dim), (8, 8));
-        assert_eq!(config.rope, RopeConfig { theta: 10_000.0, scaling: RopeScaling::None });
-        assert_eq!((config.rms_norm_eps, config.hidden_act.as_str()), (1e-6, "silu"));
-        assert_eq!((config.max_position_embeddings, config.tie_word_embeddings), (2048, false));
-        assert_eq!((config.bos_token_id, config.eos_token_ids, config.dtype), (None, vec![], None));
-        let nulls = parse(json!({
-            "head_dim": null, "num_key_value_heads": null, "rope_scaling": null,
-            "eos_token_id": null, "bos_token_id": null, "sliding_window": null,
-            "quantization_config": null, "tie_word_embeddings": null,
-        }));
-        assert_eq!(nulls.unwrap(), parse(json!({})).unwrap());
-    }
-
-    #[test]
-    fn the_two_generations_mean_the_same() {
-        let older = parse(json!({
-            "torch_dtype": "bfloat16", "rope_theta": 500000.0, "head_dim": 16, "num_key_value_heads": 2,
-            "rope_scaling": {"type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
-            "eos_token_id": [1, 2], "bos_token_id": 0, "tie_word_embeddings": true,
-        }));
-        let newer = parse(json!({
-            "dtype": "bfloat16", "head_dim": 16, "num_key_value_heads": 2,
-            "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0,
-                "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
-            "eos_token_id": [1, 2], "bos_token_id": 0, "tie_word_embeddings": true,
-        }));
-        assert_eq!(older, newer);
-        let config = newer.unwrap();
-        assert_eq!((config.head_dim, config.rope.theta), (16, 500_000.0));
-        assert_eq!(config.dtype.as_deref(), Some("bfloat16"));
-        assert_eq!(config.eos_token_ids, [1, 2]);
-        assert_eq!(
-            config.rope.scaling,
-            RopeScaling::Llama3 {
-                factor: 32.0,
-                low_freq_factor: 1.0,
-                high_freq_factor: 4.0,
-                original_context: 8192
-            }
-        );
-        assert_eq!(
-            scaling(json!({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}})),
-            Ok(RopeScaling::None)
-        );
-        for key in ["type", "rope_type"] {
-            assert_eq!(
-                scaling(json!({"rope_scaling": {key: "linear", "factor": 2.5}})),
-                Ok(RopeScaling::Linear { factor: 2.5 })
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_is_named() {
-        let table = [
-            (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), "`yarn`"),
-            (json!({"rope_scaling": {"type": "mrope"}}), "`mrope`"),
-            (json!({"rope_scaling": {"type": "linear"}}), "`factor` is missing"),
-            (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "must be positive"),
-            (
-                json!({"rope_scaling": {"type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}),
-                "original_max_position_embeddings",
-            ),
-            (
-                json!({"rope_scaling": {"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4, "original_max_position_embeddings": 8}}),
-                "less than",
-            ),
-            (
-                json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}),
-                "per kind of layer",
-            ),
-            (json!({"rope_scaling": {"type": "factors", "factors": [1.0]}}), "1 factors for 4"),
-            (json!({"rope_theta": -1.0}), "rope_theta"),
-            (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
-            (json!({"hidden_size": 0}), "`hidden_size` is 0"),
-            (json!({"hidden_size": 1u64 << 40}), "`hidden_size`"),
-            (json!({"hidden_size": -1}), "-1"),
-            (json!({"num_attention_heads": 0}), "num_attention_heads"),
-            (json!({"num_attention_heads": 7}), "must be a multiple"),
-            (json!({"num_key_value_heads": 3}), "num_key_value_heads"),
-            (json!({"num_key_value_heads": 0}), "num_key_value_heads"),
-            (json!({"vocab_size": "many"}), "many"),
-            (json!({"eos_token_id": "</s>"}), "token id"),
-            (json!({"rms_norm_eps": -1.0}), "rms_norm_eps"),
-            (json!({"quantization_config": {"quant_method": "gptq"}}), "`gptq`"),
-        ];
-        for (extra, word) in table {
-            let error = parse(extra.clone()).unwrap_err();
-            assert!(error.starts_with("config.json: ") && error.contains(word), "{extra}: {error}");
-        }
-        let mut json = base();
-        json.as_object_mut().unwrap().remove("vocab_size");
-        let error = TextConfig::parse(Path::new("config.json"), &json).unwrap_err().to_string();
-        assert!(error.contains("vocab_size"), "{error}");
-        assert!(TextConfig::parse(Path::new("config.json"), &json!([1])).is_err());
-    }
-
-    /// The rule as transformers states it, in its own terms: wavelengths, three cases.
-    fn llama3_by_wavelength(
-        frequency: f64,
-        factor: f64,
-        low: f64,
-        high: f64,
-        original: f64,
-    ) -> f64 {
-        let wavelength = 2.0 * std::f64::consts::PI / frequency;
-        if wavelength < original / high {
-            frequency
-        } else if wavelength > original / low {
-            frequency / factor
-        } else {
-            let smooth = (original / wavelength - low) / (high - low);
-            (1.0 - smooth) * frequency / factor + smooth * frequency
-        }
-    }
-
-    #[test]
-    fn frequencies_of_every_scaling() {
-        let rope = |scaling| RopeConfig { theta: 500_000.0, scaling }.inverse_frequencies(64);
-        let plain: Vec<f64> =
-            (0..32).map(|pair| 1.0 / 500_000f64.powf(pair as f64 / 32.0)).collect();
-        let close = |found: Vec<f32>, wanted: Vec<f64>| {
-            assert_eq!(found.len(), wanted.len());
-            for (found, wanted) in found.into_iter().zip(wanted) {
-                assert!((f64::from(found) / wanted - 1.0).abs() < 1e-6, "{found} {wanted}");
-            }
-        };
-        close(rope(RopeScaling::None), plain.clone());
-        close(rope(RopeScaling::Linear { factor: 4.0 }), plain.iter().map(|f| f / 4.0).collect());
-        let llama3 = RopeScaling::Llama3 {
-            factor: 32.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_context: 8192,
-        };
-        let wanted: Vec<f64> =
-            plain.iter().map(|f| llama3_by_wavelength(*f, 32.0, 1.0, 4.0, 8192.0)).collect();
-        // All three cases are met.
-        assert_eq!(wanted[0], plain[0]);
-        assert_eq!(wanted[31], plain[31] / 32.0);
-        assert!(wanted.iter().zip(&plain).any(|(w, p)| w < p && *w > p / 31.0));
-        close(rope(llama3), wanted.clone());
-        // The factors a GGUF file would hold give the same.
-        let factors = plain.iter().zip(&wanted).map(|(plain, scaled)| plain / scaled).collect();
-        close(rope(RopeScaling::Factors(factors)), wanted);
-    }
-}
+mod tests;

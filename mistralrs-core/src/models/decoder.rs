@@ -7,7 +7,8 @@ use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::kv_cache::KvSpec;
 use crate::layers::{
-    Attention, AttentionBiases, CausalLm, GatedMlp, PreNormLayer, RotaryEmbedding,
+    Activation, Attention, AttentionBiases, CausalLm, GatedMlp, Logits, PreNormLayer, RmsNorm,
+    RotaryEmbedding,
 };
 use crate::weights::Weights;
 use mistralrs_quant::Linear;
@@ -26,6 +27,7 @@ pub fn shape(config: &TextConfig) -> ModelShape {
         kv: KvSpec::uniform(config.num_hidden_layers, kv_heads, config.head_dim),
         vocab_size: config.vocab_size,
         context: config.max_position_embeddings,
+        short_context: config.rope.short_context(),
         activations_per_token: 4 * config.hidden_size + widest,
     }
 }
@@ -42,6 +44,13 @@ pub fn attention_params(config: &TextConfig) -> AttentionParams {
     }
 }
 
+/// The window of Qwen's layers: `layer_types` decides where the file has it, else the layers from
+/// `max_window_layers` on slide. Without `use_sliding_window` nothing does.
+pub fn qwen_window(config: &TextConfig, layer: usize) -> Option<usize> {
+    let slides = config.slides(layer, layer >= config.max_window_layers.unwrap_or(28));
+    config.sliding_window.filter(|_| slides && config.use_sliding_window == Some(true))
+}
+
 /// The frame: `model.embed_tokens`, `model.layers.N` by way of `layer`, `model.norm`, `lm_head`.
 ///
 /// # Errors
@@ -51,6 +60,20 @@ pub fn load<L>(
     weights: &Weights,
     layer: impl Fn(usize, &Weights) -> Result<L, LoadError>,
 ) -> Result<CausalLm<L>, LoadError> {
+    let norm = weights.pp("model").pp("norm").norm(config.hidden_size, config.rms_norm_eps)?;
+    load_around(config, weights, norm, layer)
+}
+
+/// The frame around a last norm of another kind.
+///
+/// # Errors
+/// When a tensor is missing or misshapen.
+pub fn load_around<L, N>(
+    config: &TextConfig,
+    weights: &Weights,
+    norm: N,
+    layer: impl Fn(usize, &Weights) -> Result<L, LoadError>,
+) -> Result<CausalLm<L, N>, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let model = weights.pp("model");
     let embed_tokens = model.pp("embed_tokens").embedding(vocab, hidden)?;
@@ -61,28 +84,43 @@ pub fn load<L>(
     let layers = (0..config.num_hidden_layers)
         .map(|number| layer(number, &model.pp("layers").pp(number)))
         .collect::<Result<_, _>>()?;
+    let local_rope = config.local_rope.as_ref();
     Ok(CausalLm {
         embed_tokens,
+        embedding_scale: None,
         rope: rope(config, weights)?,
+        local_rope: local_rope.map(|rope| rotary(rope, config.head_dim, weights)),
         layers,
-        norm: model.pp("norm").norm(hidden, config.rms_norm_eps)?,
+        norm,
         lm_head,
+        logits: Logits::Plain,
     })
 }
 
 fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadError> {
     let mut rope: RopeConfig = config.rope.clone();
     if weights.contains(ROPE_FACTORS) {
-        let factors = weights.tensor(ROPE_FACTORS, &[config.head_dim / 2])?.to_vec1::<f32>()?;
+        let pairs = rope.rotary_dim(config.head_dim) / 2;
+        let factors = weights.tensor(ROPE_FACTORS, &[pairs])?.to_vec1::<f32>()?;
         rope.scaling = RopeScaling::Factors(factors.into_iter().map(f64::from).collect());
     }
-    Ok(RotaryEmbedding::new(rope.inverse_frequencies(config.head_dim), &weights.device()))
+    Ok(rotary(&rope, config.head_dim, weights))
 }
 
-/// The usual pre-norm layer with SwiGLU.
+fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
+    let dim = rope.rotary_dim(head_dim);
+    let rotary = RotaryEmbedding::new(rope.inverse_frequencies(dim), &weights.device());
+    let rotary = rotary.scaled(rope.attention_factor() as f32);
+    match rope.long_inverse_frequencies(dim) {
+        Some(long) => rotary.with_long(long),
+        None => rotary,
+    }
+}
+
+/// The usual pre-norm layer with a gated MLP.
 ///
 /// # Errors
-/// When a tensor is missing or misshapen, or the activation is not SiLU.
+/// When a tensor is missing or misshapen, or the activation is unknown.
 pub fn pre_norm_layer(
     config: &TextConfig,
     number: usize,
@@ -90,18 +128,47 @@ pub fn pre_norm_layer(
     params: AttentionParams,
     biases: AttentionBiases,
 ) -> Result<PreNormLayer, LoadError> {
-    if !matches!(config.hidden_act.as_str(), "silu" | "swish") {
-        return Err(LoadError::BadFile {
-            file: "config.json".into(),
-            reason: format!("`hidden_act` is {}; this architecture has silu", config.hidden_act),
-        });
-    }
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
-    let mlp = weights.pp("mlp");
     Ok(PreNormLayer {
         input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
         self_attn: Attention::load(&weights.pp("self_attn"), number, hidden, params, biases)?,
         post_attention_layernorm: weights.pp("post_attention_layernorm").norm(hidden, eps)?,
-        mlp: GatedMlp::load(&mlp, hidden, config.intermediate_size, config.mlp_bias)?,
+        mlp: mlp(config, &weights.pp("mlp"))?,
     })
+}
+
+/// `gate_proj`, `up_proj` and `down_proj` with the file's activation.
+///
+/// # Errors
+/// When a tensor is missing or misshapen, or the activation is unknown.
+pub fn mlp(config: &TextConfig, weights: &Weights) -> Result<GatedMlp, LoadError> {
+    let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
+    let mlp = GatedMlp::load(weights, hidden, intermediate, config.mlp_bias)?;
+    Ok(mlp.with_activation(activation(config)?))
+}
+
+/// The activation of a gated MLP.
+///
+/// # Errors
+/// When it is unknown.
+pub fn activation(config: &TextConfig) -> Result<Activation, LoadError> {
+    Activation::named(&config.hidden_act).ok_or_else(|| LoadError::BadFile {
+        file: "config.json".into(),
+        reason: format!(
+            "`hidden_act` is {}, which is not supported; supported: silu, gelu_pytorch_tanh",
+            config.hidden_act
+        ),
+    })
+}
+
+/// `q_norm` and `k_norm` of an attention, each as wide as one head.
+///
+/// # Errors
+/// When one is missing or misshapen.
+pub fn head_norms(
+    config: &TextConfig,
+    weights: &Weights,
+) -> mistralrs_quant::Result<(RmsNorm, RmsNorm)> {
+    let norm = |name| weights.pp(name).norm(config.head_dim, config.rms_norm_eps);
+    Ok((norm("q_norm")?, norm("k_norm")?))
 }

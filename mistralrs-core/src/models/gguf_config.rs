@@ -2,13 +2,45 @@
 //! read one format. Knows no tensors; what only tensors tell (a tied head, llama3's rope factors)
 //! the loader adds. Source: the key list of the GGUF specification (docs/gguf.md of ggml).
 
+mod experts;
+mod families;
+
 use crate::error::LoadError;
+use families::Family;
 use mistralrs_quant::gguf::{Array, Metadata};
 use serde_json::{Map, Value, json};
 
-/// `general.architecture` → the name in the registry.
-const ARCHITECTURES: [(&str, &str); 2] =
-    [("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")];
+/// One row: an architecture of GGUF files.
+struct Row {
+    /// `general.architecture`, and before a dot in its keys.
+    prefix: &'static str,
+    /// The name in the registry.
+    name: &'static str,
+    /// What is special about its keys.
+    family: Family,
+}
+
+const fn row(prefix: &'static str, name: &'static str, family: Family) -> Row {
+    Row { prefix, name, family }
+}
+
+/// All architectures.
+const ARCHITECTURES: &[Row] = &[
+    row("llama", "LlamaForCausalLM", families::llama),
+    row("qwen2", "Qwen2ForCausalLM", families::plain),
+    row("qwen3", "Qwen3ForCausalLM", families::plain),
+    row("gemma2", "Gemma2ForCausalLM", families::gemma2),
+    row("gemma3", "Gemma3ForCausalLM", families::gemma3),
+    row("phi3", "Phi3ForCausalLM", families::phi3),
+    row("smollm3", "SmolLM3ForCausalLM", families::plain),
+    row("granite", "GraniteForCausalLM", families::granite),
+    row("olmo2", "Olmo2ForCausalLM", families::plain),
+    row("glm4", "Glm4ForCausalLM", families::plain),
+    row("starcoder2", "Starcoder2ForCausalLM", families::starcoder2),
+    row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
+    row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
+    row("deepseek2", "DeepseekV2ForCausalLM", families::plain),
+];
 
 /// What files that name no context were made for: the length of the models of their time.
 const DEFAULT_CONTEXT_TOKENS: u64 = 4096;
@@ -22,16 +54,16 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     let found = metadata
         .get_str("general.architecture")
         .ok_or_else(|| bad("`general.architecture` is missing"))?;
-    let Some((prefix, name)) = ARCHITECTURES.into_iter().find(|(prefix, _)| *prefix == found)
-    else {
-        let supported = ARCHITECTURES.map(|(prefix, _)| prefix).join(", ");
+    let Some(row) = ARCHITECTURES.iter().find(|row| row.prefix == found) else {
+        let supported: Vec<_> = ARCHITECTURES.iter().map(|row| row.prefix).collect();
+        let supported = supported.join(", ");
         return Err(LoadError::UnknownArchitecture { found: found.to_owned(), supported });
     };
+    let Row { prefix, name, family } = row;
     let keys = Keys { metadata, prefix };
-    if keys.number("expert_count")?.is_some_and(|experts| experts > 0) {
-        return Err(bad(format!("`{prefix}.expert_count`: mixtures of experts are not supported")));
-    }
+    let name = experts::name(&keys)?.unwrap_or(name);
     let mut config = Map::new();
+    let latent = experts::latent_widths(&keys, &mut config)?;
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     set("architectures", json!([name]));
     set("model_type", json!(prefix));
@@ -42,20 +74,20 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     if let Some(heads) = keys.number("attention.head_count_kv")? {
         set("num_key_value_heads", json!(heads));
     }
-    let head_dim = keys.head_dim()?;
+    let head_dim = latent.map_or_else(|| keys.head_dim(), Ok)?;
     set("head_dim", json!(head_dim));
-    let epsilon = "attention.layer_norm_rms_epsilon";
-    let value = keys.float(epsilon).ok_or_else(|| keys.missing(epsilon))?;
-    set("rms_norm_eps", json!(value));
+    set("rms_norm_eps", json!(keys.epsilon()?));
     let context = keys.number("context_length")?.unwrap_or(DEFAULT_CONTEXT_TOKENS);
     set("max_position_embeddings", json!(context));
     set("vocab_size", json!(keys.vocab_size()?));
-    set("hidden_act", json!("silu"));
     set("rope_parameters", keys.rope(head_dim)?);
     if let Some(id) = metadata.get_u64("tokenizer.ggml.bos_token_id") {
         set("bos_token_id", json!(id));
     }
     set("eos_token_id", json!(eos_token_ids(metadata)));
+    keys.windows(&mut config)?;
+    family(&keys, &mut config)?;
+    experts::add(&keys, &mut config)?;
     Ok(Value::Object(config))
 }
 
@@ -114,6 +146,35 @@ impl Keys<'_> {
         self.metadata.get_f32(&self.key(name))?.to_string().parse().ok()
     }
 
+    /// Of the norms, of whichever kind they are.
+    fn epsilon(&self) -> Result<f64, LoadError> {
+        let key = "attention.layer_norm_rms_epsilon";
+        let found = self.float(key).or_else(|| self.float("attention.layer_norm_epsilon"));
+        found.ok_or_else(|| self.missing(key))
+    }
+
+    /// The window, and which layers have it: a list, or every how manyth has none.
+    fn windows(&self, config: &mut Map<String, Value>) -> Result<(), LoadError> {
+        let Some(window) = self.number("attention.sliding_window")? else {
+            return Ok(());
+        };
+        config.insert("sliding_window".into(), json!(window));
+        config.insert("use_sliding_window".into(), json!(true));
+        let layers = self.needed("block_count")?;
+        let key = self.key("attention.sliding_window_pattern");
+        let slides: Vec<bool> = match (self.metadata.get_array(&key), self.metadata.get_u64(&key)) {
+            (Some(Array::Bool(slides)), _) => slides.clone(),
+            (_, Some(period)) if layers < u64::from(u16::MAX) => {
+                (1..=layers).map(|layer| layer.checked_rem(period) != Some(0)).collect()
+            }
+            _ => return Ok(()),
+        };
+        let kind = |slides| if slides { "sliding_attention" } else { "full_attention" };
+        let kinds: Vec<_> = slides.into_iter().map(kind).collect();
+        config.insert("layer_types".into(), json!(kinds));
+        Ok(())
+    }
+
     fn head_dim(&self) -> Result<u64, LoadError> {
         let key = self.number("attention.key_length")?;
         let value = self.number("attention.value_length")?;
@@ -149,7 +210,9 @@ impl Keys<'_> {
 
     fn rope(&self, head_dim: u64) -> Result<Value, LoadError> {
         let mut rope = Map::new();
-        rope.insert("rope_theta".into(), json!(self.float("rope.freq_base").unwrap_or(10_000.0)));
+        if let Some(theta) = self.float("rope.freq_base") {
+            rope.insert("rope_theta".into(), json!(theta));
+        }
         // The oldest files have one factor and no kind.
         let oldest = self.float("rope.scale_linear").filter(|factor| *factor != 1.0);
         let kind = match self.metadata.get_str(&self.key("rope.scaling.type")) {
@@ -164,9 +227,8 @@ impl Keys<'_> {
         if let Some(tokens) = self.number("rope.scaling.original_context_length")? {
             rope.insert("original_max_position_embeddings".into(), json!(tokens));
         }
-        if let Some(rotated) = self.number("rope.dimension_count")?
-            && rotated != head_dim
-        {
+        experts::yarn_sharpness(self, &mut rope);
+        if let Some(rotated) = self.number("rope.dimension_count")? {
             let share = rotated as f64 / head_dim as f64;
             rope.insert("partial_rotary_factor".into(), json!(share));
         }
@@ -175,183 +237,4 @@ impl Keys<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::config::{RopeScaling, TextConfig};
-    use mistralrs_quant::gguf::{self, Strings};
-    use std::path::Path;
-
-    fn metadata(architecture: &str, change: impl FnOnce(&mut Metadata)) -> Metadata {
-        let mut metadata = Metadata::default();
-        let text = |text: &str| gguf::Value::String(text.to_owned());
-        metadata.insert("general.architecture", text(architecture));
-        for (key, number) in [
-            ("block_count", 5),
-            ("embedding_length", 64),
-            ("feed_forward_length", 172),
-            ("attention.head_count", 8),
-            ("attention.head_count_kv", 4),
-            ("context_length", 512),
-            ("rope.dimension_count", 8),
-        ] {
-            metadata.insert(format!("{architecture}.{key}"), gguf::Value::U32(number));
-        }
-        let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
-        metadata.insert(epsilon, gguf::Value::F32(1e-5));
-        metadata.insert(format!("{architecture}.rope.freq_base"), gguf::Value::F32(1e6));
-        let tokens: Strings = (0..512).map(|id| id.to_string()).collect();
-        metadata.insert("tokenizer.ggml.tokens", gguf::Value::Array(Array::String(tokens)));
-        metadata.insert("tokenizer.ggml.bos_token_id", gguf::Value::U32(1));
-        metadata.insert("tokenizer.ggml.eos_token_id", gguf::Value::U32(2));
-        change(&mut metadata);
-        metadata
-    }
-
-    fn config(metadata: &Metadata) -> Result<TextConfig, String> {
-        let json = config_from_gguf(metadata).map_err(|error| error.to_string())?;
-        TextConfig::parse(Path::new("x.gguf"), &json).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_same_config_as_the_json_would_give() {
-        for (architecture, name) in ARCHITECTURES {
-            let json = json!({
-                "architectures": [name], "hidden_size": 64, "intermediate_size": 172,
-                "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4,
-                "head_dim": 8, "vocab_size": 512, "max_position_embeddings": 512,
-                "rms_norm_eps": 1e-5, "rope_theta": 1e6, "bos_token_id": 1, "eos_token_id": 2,
-            });
-            let wanted = TextConfig::parse(Path::new("config.json"), &json).unwrap();
-            assert_eq!(config(&metadata(architecture, |_| {})), Ok(wanted));
-        }
-    }
-
-    #[test]
-    fn what_is_silent_gets_its_default() {
-        let mut bare = Metadata::default();
-        for (key, value) in metadata("llama", |_| {}).iter() {
-            let optional = [
-                "context_length",
-                "freq_base",
-                "dimension_count",
-                "kv",
-                "bos_token_id",
-                "eos_token_id",
-            ];
-            if !optional.iter().any(|ending| key.ends_with(ending)) {
-                bare.insert(key, value.clone());
-            }
-        }
-        let config = config(&bare).unwrap();
-        assert_eq!((config.max_position_embeddings, config.rope.theta), (4096, 10_000.0));
-        assert_eq!((config.num_key_value_heads, config.head_dim), (8, 8));
-        assert_eq!((config.bos_token_id, config.eos_token_ids), (None, vec![]));
-    }
-
-    #[test]
-    fn widths_ends_and_rope_of_other_files() {
-        let wide = config(&metadata("qwen2", |m| {
-            m.insert("qwen2.attention.key_length", gguf::Value::U32(16));
-            m.insert("qwen2.attention.value_length", gguf::Value::U32(16));
-            m.insert("qwen2.rope.dimension_count", gguf::Value::U32(16));
-            m.insert("tokenizer.ggml.eot_token_id", gguf::Value::U32(7));
-            m.insert("tokenizer.ggml.eom_token_id", gguf::Value::U32(2));
-        }))
-        .unwrap();
-        assert_eq!((wide.head_dim, wide.eos_token_ids), (16, vec![2, 7]));
-        let rope =
-            |change: fn(&mut Metadata)| config(&metadata("llama", change)).map(|c| c.rope.scaling);
-        let text = |text: &str| gguf::Value::String(text.to_owned());
-        assert_eq!(
-            rope(|m| drop(m.insert("llama.rope.scaling.type", gguf::Value::String("none".into())))),
-            Ok(RopeScaling::None)
-        );
-        let linear = Ok(RopeScaling::Linear { factor: 2.5 });
-        assert_eq!(
-            rope(|m| drop(m.insert("llama.rope.scale_linear", gguf::Value::F32(2.5)))),
-            linear
-        );
-        let newer = metadata("llama", |m| {
-            m.insert("llama.rope.scaling.type", text("linear"));
-            m.insert("llama.rope.scaling.factor", gguf::Value::F32(2.5));
-        });
-        assert_eq!(config(&newer).map(|c| c.rope.scaling), linear);
-        let yarn = metadata("llama", |m| drop(m.insert("llama.rope.scaling.type", text("yarn"))));
-        assert!(config(&yarn).unwrap_err().contains("`yarn`"));
-    }
-
-    #[test]
-    fn one_number_per_layer_must_be_one_number() {
-        let heads = |heads: Vec<i32>| {
-            config(&metadata("llama", |m| {
-                m.insert("llama.attention.head_count_kv", gguf::Value::Array(Array::I32(heads)));
-            }))
-        };
-        assert_eq!(heads(vec![2; 5]).unwrap().num_key_value_heads, 2);
-        assert!(heads(vec![2, 2, 4, 2, 2]).unwrap_err().contains("differs from layer to layer"));
-        assert!(heads(vec![-2; 5]).unwrap_err().contains("negative"));
-        assert!(heads(vec![]).is_err());
-    }
-
-    #[test]
-    fn what_is_missing_or_unknown_is_named() {
-        let complete = metadata("llama", |_| {});
-        for (key, _) in complete.iter() {
-            let mut less = Metadata::default();
-            complete
-                .iter()
-                .filter(|(held, _)| *held != key)
-                .for_each(|(held, value)| drop(less.insert(held, value.clone())));
-            let optional = ["kv", "context_length", "dimension_count", "freq_base", "_token_id"];
-            match config(&less) {
-                Ok(_) => assert!(optional.iter().any(|ending| key.ends_with(ending)), "{key}"),
-                Err(error) => {
-                    assert!(error.contains(key) && error.contains("missing"), "{key}: {error}")
-                }
-            }
-        }
-        let unknown = config_from_gguf(&metadata("mamba", |_| {})).unwrap_err();
-        assert!(matches!(unknown, LoadError::UnknownArchitecture { .. }));
-        type Change = fn(&mut Metadata);
-        let table: [(Change, &str); 5] = [
-            (|m| drop(m.insert("llama.expert_count", gguf::Value::U32(8))), "expert"),
-            (
-                |m| drop(m.insert("llama.rope.dimension_count", gguf::Value::U32(4))),
-                "partial_rotary_factor",
-            ),
-            (|m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(7))), "no multiple"),
-            (|m| drop(m.insert("llama.attention.head_count", gguf::Value::U32(0))), "no multiple"),
-            (
-                |m| {
-                    m.insert("llama.attention.key_length", gguf::Value::U32(8));
-                    m.insert("llama.attention.value_length", gguf::Value::U32(16));
-                },
-                "must be equal",
-            ),
-        ];
-        for (change, word) in table {
-            let error = config(&metadata("llama", change)).unwrap_err();
-            assert!(error.contains(word), "{error}");
-        }
-    }
-
-    /// The same model in both formats, where the shared data folder is at hand.
-    #[test]
-    fn a_real_file_agrees_with_its_folder() {
-        let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models");
-        if !shared.is_dir() {
-            println!("skipped: no {}", shared.display());
-            return;
-        }
-        let json = std::fs::read_to_string(shared.join("stories260K/config.json")).unwrap();
-        let json = serde_json::from_str(&json).unwrap();
-        let mut wanted = TextConfig::parse(Path::new("config.json"), &json).unwrap();
-        for name in ["stories260K-f32.gguf", "stories260K-q4_0.gguf", "stories260K-q8_0.gguf"] {
-            let found = config(&Metadata::read(&shared.join(name)).unwrap()).unwrap();
-            // What metadata does not tell.
-            wanted.tie_word_embeddings = found.tie_word_embeddings;
-            wanted.dtype = None;
-            assert_eq!(found, wanted, "{name}");
-        }
-    }
-}
+mod tests;

@@ -3,9 +3,26 @@
 
 pub mod config;
 mod decoder;
+mod deepseek;
+pub mod encoders;
+mod gemma;
+mod gemma2;
+mod gemma3;
 pub mod gguf_config;
+mod glm4;
+mod granite;
 mod llama;
+mod mistral;
+mod mixtral;
+mod moe;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen2_moe;
+mod qwen3;
+mod qwen3_moe;
+mod smollm3;
+mod starcoder2;
 
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -33,6 +50,8 @@ pub struct ModelShape {
     pub vocab_size: usize,
     /// Context it was made for, in tokens.
     pub context: usize,
+    /// Sequences of more tokens than this have their keys rotated otherwise, all of them (LongRoPE).
+    pub short_context: Option<usize>,
     /// Most numbers alive per token at one moment of a step, the logits not counted.
     pub activations_per_token: usize,
 }
@@ -41,6 +60,10 @@ pub struct ModelShape {
 pub trait Architecture: Model + Sized + 'static {
     /// `config.json`, as far as this family reads it.
     type Config;
+
+    /// Keys of `config.json` beyond the common ones that change the arithmetic and that this
+    /// family reads; see [`config::check_keys`].
+    const READS: &'static [&'static str] = &[];
 
     /// Reads `config.json`; the path is for messages only.
     ///
@@ -74,14 +97,34 @@ pub struct ArchitectureRow {
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
     ArchitectureRow {
         name,
-        shape: |file, json| Ok(A::shape(&A::config(file, json)?)),
+        shape: |file, json| {
+            config::check_keys(file, json, A::READS)?;
+            Ok(A::shape(&A::config(file, json)?))
+        },
         load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
     }
 }
 
 /// All architectures.
-pub const ARCHITECTURES: &[ArchitectureRow] =
-    &[row::<llama::Llama>("LlamaForCausalLM"), row::<qwen2::Qwen2>("Qwen2ForCausalLM")];
+pub const ARCHITECTURES: &[ArchitectureRow] = &[
+    row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
+    row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
+    row::<glm4::Glm4>("Glm4ForCausalLM"),
+    row::<granite::Granite>("GraniteForCausalLM"),
+    row::<llama::Llama>("LlamaForCausalLM"),
+    row::<mistral::Mistral>("MistralForCausalLM"),
+    row::<olmo2::Olmo2>("Olmo2ForCausalLM"),
+    row::<phi3::Phi3>("Phi3ForCausalLM"),
+    row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
+    row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
+    row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
+    row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),
+    row::<mixtral::Mixtral>("MixtralForCausalLM"),
+    row::<qwen2_moe::Qwen2Moe>("Qwen2MoeForCausalLM"),
+    row::<qwen3_moe::Qwen3Moe>("Qwen3MoeForCausalLM"),
+    row::<deepseek::DeepSeek<deepseek::V2>>("DeepseekV2ForCausalLM"),
+    row::<deepseek::DeepSeek<deepseek::V3>>("DeepseekV3ForCausalLM"),
+];
 
 /// The row of an architecture.
 ///
@@ -101,5 +144,8 @@ pub fn find(name: &str) -> Result<&'static ArchitectureRow, LoadError> {
 pub fn is_ignorable(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq")
         || name == "lm_head.weight"
-        || name == "rope_freqs.weight"
+        || matches!(
+            name,
+            "rope_freqs.weight" | "rope_factors_short.weight" | "rope_factors_long.weight"
+        )
 }

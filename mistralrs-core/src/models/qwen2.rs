@@ -32,7 +32,7 @@ impl Architecture for Qwen2 {
         let biases = AttentionBiases { qkv: true, output: false };
         let lm = decoder::load(config, weights, |number, weights| {
             let params = AttentionParams {
-                window: window(config, number),
+                window: decoder::qwen_window(config, number),
                 ..decoder::attention_params(config)
             };
             decoder::pre_norm_layer(config, number, weights, params, biases)
@@ -45,16 +45,6 @@ impl Model for Qwen2 {
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
         self.0.forward(batch, kv)
     }
-}
-
-/// The window of a layer: `layer_types` decides where the file has it, else the layers from
-/// `max_window_layers` on slide. Without `use_sliding_window` nothing does.
-fn window(config: &TextConfig, layer: usize) -> Option<usize> {
-    let slides = match config.layer_types.get(layer) {
-        Some(kind) => kind == "sliding_attention",
-        None => layer >= config.max_window_layers.unwrap_or(28),
-    };
-    config.sliding_window.filter(|_| slides && config.use_sliding_window == Some(true))
 }
 
 #[cfg(test)]
@@ -71,7 +61,7 @@ mod tests {
             json[*key] = value.clone();
         }
         let config = TextConfig::parse(Path::new("config.json"), &json).unwrap();
-        (0..3).map(|layer| window(&config, layer)).collect()
+        (0..3).map(|layer| decoder::qwen_window(&config, layer)).collect()
     }
 
     #[test]

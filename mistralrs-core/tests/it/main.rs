@@ -6,6 +6,7 @@ mod answers;
 mod batching;
 mod broken;
 mod distance;
+mod embedding;
 mod forms;
 mod generation;
 mod golden;

@@ -41,16 +41,56 @@ proptest! {
     }
 
     #[test]
+    fn layer_norms_match(rows in 1usize..5, cols in 2usize..66, all in numbers(7 * 66)) {
+        let (weight, rest) = all.split_at(cols);
+        let (bias, x) = rest.split_at(cols);
+        let x = &x[..rows * cols];
+        for bias in [None, Some(bias)] {
+            let mut wanted = vec![0.0; x.len()];
+            scalar::layer_norm(x, weight, bias, 1e-5, &mut wanted);
+            for kernels in all_kernels() {
+                let mut out = vec![f32::NAN; x.len()];
+                // SAFETY: these kernels' instruction set is present.
+                unsafe { (kernels.layer_norm)(x, (weight, bias), 1e-5, &mut out) };
+                for (found, wanted) in out.iter().zip(&wanted) {
+                    // Mean and number may nearly cancel.
+                    prop_assert!((found - wanted).abs() < 2e-3 + 1e-5 * wanted.abs(), "{found} {wanted}");
+                }
+                let mut last = vec![f32::NAN; cols];
+                // SAFETY: as above.
+                unsafe { (kernels.layer_norm)(&x[(rows - 1) * cols..], (weight, bias), 1e-5, &mut last) };
+                prop_assert_eq!(&last[..], &out[(rows - 1) * cols..]);
+            }
+        }
+    }
+
+    #[test]
+    fn exact_gelu_matches(x in numbers(70)) {
+        let mut wanted = x.clone();
+        scalar::gelu(&mut wanted);
+        for kernels in all_kernels() {
+            let mut out = x.clone();
+            // SAFETY: these kernels' instruction set is present.
+            unsafe { (kernels.gelu)(&mut out) };
+            for ((found, wanted), x) in out.iter().zip(&wanted).zip(&x) {
+                prop_assert!((found - wanted).abs() < 1e-6 * x.abs().max(1.0), "{x}: {found} {wanted}");
+            }
+        }
+    }
+
+    #[test]
     fn rotations_match(
         tokens in 1usize..4,
         heads in 1usize..4,
         head_dim in 1usize..40,
         half in 1usize..20,
+        neighbors in any::<bool>(),
         x in numbers(3 * 3 * 40),
         angles in proptest::collection::vec(-4.0f32..4.0, 3 * 20),
     ) {
         let half = half.min(head_dim / 2);
-        let shape = RopeShape { heads, head_dim, rotary_dim: 2 * half };
+        let pairs = if neighbors { RopePairs::Neighbors } else { RopePairs::Halves };
+        let shape = RopeShape { heads, head_dim, rotary_dim: 2 * half, pairs };
         let x = &x[..tokens * heads * head_dim];
         let cos: Vec<f32> = angles[..tokens * half].iter().map(|a| a.cos()).collect();
         let sin: Vec<f32> = angles[..tokens * half].iter().map(|a| a.sin()).collect();
@@ -142,7 +182,7 @@ fn large_inputs_are_split_without_a_seam() {
     let up = wanted.clone();
     scalar::silu_mul(&x, &up, &mut wanted);
     near(&out, &wanted, 1e-5).unwrap();
-    let shape = RopeShape { heads: 3, head_dim: 111, rotary_dim: 60 };
+    let shape = RopeShape { heads: 3, head_dim: 111, rotary_dim: 60, pairs: RopePairs::Halves };
     let angles: Vec<f32> = (0..rows * 30).map(|i| i as f32 * 0.01).collect();
     let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
     let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();

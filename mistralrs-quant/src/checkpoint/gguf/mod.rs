@@ -10,7 +10,7 @@ mod reader;
 mod split;
 #[cfg(test)]
 mod tests;
-mod unpermute;
+mod undo;
 
 pub use metadata::{Array, Metadata, Strings, Value};
 
@@ -18,7 +18,7 @@ use super::catalog::{self, Catalog};
 use super::{Checkpoint, TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use mistralrs_kernels::mapped_file::MappedFile;
-use names::{Architecture, Translated};
+use names::{Architecture, Change, Translated};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use std::sync::Arc;
 pub struct GgufFile {
     metadata: Metadata,
     catalog: Catalog,
-    /// Tensors whose rows stand in the order of interleaved rotary embedding, and their heads.
-    interleaved: HashMap<String, usize>,
+    /// Tensors whose values are not those of the Hugging Face checkpoint.
+    changed: HashMap<String, Change>,
 }
 
 /// One piece: its map and its header.
@@ -47,14 +47,25 @@ impl GgufFile {
     /// supported; pieces are absent or do not belong together.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
         let pieces = files.iter().map(|file| Piece::open(file)).collect::<Result<Vec<_>>>()?;
-        let mut pieces = split::in_order(pieces)?;
+        Self::from_pieces(split::in_order(pieces)?)
+    }
+
+    /// Opens a GGUF file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::from_pieces(vec![Piece::parse(name, Arc::new(MappedFile::embedded(bytes)))?])
+    }
+
+    fn from_pieces(mut pieces: Vec<Piece>) -> Result<Self> {
         // A file without tensors (a vocabulary) needs no names translated.
         let has_tensors = pieces.iter().any(|piece| !piece.header.tensors.is_empty());
         let first = pieces.first_mut().ok_or(Error::NoFiles)?;
         let metadata = std::mem::take(&mut first.header.metadata);
         let architecture = has_tensors.then(|| names::find(&metadata, &first.file)).transpose()?;
         let mut gguf =
-            Self { catalog: Catalog::new(&first.file), metadata, interleaved: HashMap::new() };
+            Self { catalog: Catalog::new(&first.file), metadata, changed: HashMap::new() };
         if let Some(architecture) = architecture {
             for piece in pieces {
                 gguf.add(piece, architecture)?;
@@ -71,12 +82,12 @@ impl GgufFile {
     fn add(&mut self, piece: Piece, architecture: &Architecture) -> Result<()> {
         let Piece { file, map, header } = piece;
         for tensor in header.tensors {
-            let Translated { name, interleaved_heads } =
+            let Translated { name, change } =
                 architecture.translate(&tensor.name, &self.metadata, &file)?;
             let info = TensorInfo { name, shape: tensor.shape, ty: tensor.ty, file: file.clone() };
-            if let Some(heads) = interleaved_heads {
-                unpermute::check(&info, heads)?;
-                self.interleaved.insert(info.name.clone(), heads);
+            if let Some(change) = change {
+                undo::check(&info, change)?;
+                self.changed.insert(info.name.clone(), change);
             }
             self.catalog.add(info, &map, tensor.range)?;
         }
@@ -95,9 +106,10 @@ impl Checkpoint for GgufFile {
 
     fn read(&self, name: &str) -> Result<TensorBytes> {
         let bytes = self.catalog.read(name)?;
-        let heads = self.interleaved.get(name).copied();
-        Ok(match heads.zip(self.info(name)) {
-            Some((heads, info)) => unpermute::half_split(info, &bytes, heads),
+        let change = self.changed.get(name).zip(self.info(name));
+        Ok(match change {
+            Some((Change::Interleaved(heads), info)) => undo::half_split(info, &bytes, *heads),
+            Some((Change::PlusOne, _)) => undo::minus_one(&bytes),
             None => bytes,
         })
     }
@@ -115,7 +127,10 @@ impl Metadata {
 
 impl Piece {
     fn open(file: &Path) -> Result<Self> {
-        let map = catalog::map(file)?;
+        Self::parse(file, catalog::map(file)?)
+    }
+
+    fn parse(file: &Path, map: Arc<MappedFile>) -> Result<Self> {
         let header = header::parse(map.bytes(), file)?;
         Ok(Self { file: file.to_owned(), map, header })
     }

@@ -9,8 +9,21 @@ use std::path::Path;
 /// Every architecture whose names are known. A further one is a further row; its layer names
 /// are a further list only where it has other parts.
 const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "llama", layer: DECODER_LAYER, rotary: Rotary::Interleaved },
-    Architecture { name: "qwen2", layer: DECODER_LAYER, rotary: Rotary::HalfSplit },
+    Architecture { rotary: Rotary::Interleaved, ..Architecture::new("llama", DECODER_LAYER) },
+    Architecture::new("qwen2", DECODER_LAYER),
+    Architecture::new("qwen3", DECODER_LAYER),
+    Architecture { norms_hold_one: true, ..Architecture::new("gemma2", SANDWICH_LAYER) },
+    Architecture { norms_hold_one: true, ..Architecture::new("gemma3", SANDWICH_LAYER) },
+    Architecture::new("phi3", PHI3_LAYER),
+    Architecture { rotary: Rotary::Interleaved, ..Architecture::new("smollm3", DECODER_LAYER) },
+    Architecture { rotary: Rotary::Interleaved, ..Architecture::new("granite", DECODER_LAYER) },
+    Architecture::new("olmo2", SANDWICH_LAYER),
+    Architecture::new("glm4", GLM4_LAYER),
+    Architecture::new("starcoder2", STARCODER2_LAYER),
+    Architecture::new("qwen2moe", DECODER_LAYER),
+    Architecture::new("qwen3moe", DECODER_LAYER),
+    // Neighbors turn together in both formats; the model knows.
+    Architecture::new("deepseek2", LATENT_LAYER),
 ];
 
 /// Names outside the layers, whole.
@@ -22,6 +35,9 @@ const MODEL: &[(&str, &str)] = &[
     ("output.bias", "lm_head.bias"),
     // Llama 3's frequency factors; transformers computes them from the configuration.
     ("rope_freqs.weight", "rope_freqs.weight"),
+    // Phi-3's, which transformers has in the configuration.
+    ("rope_factors_short.weight", "rope_factors_short.weight"),
+    ("rope_factors_long.weight", "rope_factors_long.weight"),
 ];
 
 /// Names inside a pre-norm decoder layer with a gated MLP, without `.weight` or `.bias`.
@@ -30,11 +46,108 @@ const DECODER_LAYER: &[(&str, &str)] = &[
     ("attn_q", QUERY),
     ("attn_k", KEY),
     ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
     ("attn_output", "self_attn.o_proj"),
     ("ffn_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
+    // A mixture of experts; each of these but the router holds the matrices of all experts.
+    ("ffn_gate_inp", "mlp.gate"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_inp_shexp", "mlp.shared_expert_gate"),
+    ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
+];
+
+/// Names inside a layer with latent attention; shared experts are several.
+const LATENT_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_q_a", "self_attn.q_a_proj"),
+    ("attn_q_a_norm", "self_attn.q_a_layernorm"),
+    ("attn_q_b", "self_attn.q_b_proj"),
+    ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
+    ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
+    ("attn_kv_b", "self_attn.kv_b_proj"),
+    ("attn_k_b", "self_attn.k_b_proj"),
+    ("attn_v_b", "self_attn.v_b_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "mlp.gate"),
+    ("exp_probs_b", "mlp.gate.e_score_correction"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_shexp", "mlp.shared_experts.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_experts.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_experts.down_proj"),
+];
+
+/// The matrices of one expert in files of the first mixtures: `blk.N.ffn_gate.EXPERT.weight`.
+const EXPERT: &[(&str, &str)] =
+    &[("ffn_gate", "gate_proj"), ("ffn_up", "up_proj"), ("ffn_down", "down_proj")];
+
+/// Norms before and behind attention and MLP (Gemma), or behind alone (OLMo 2).
+const SANDWICH_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", QUERY),
+    ("attn_k", KEY),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
+
+/// Query, key and value in one, gate and up in one.
+const PHI3_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_qkv", "self_attn.qkv_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_up", "mlp.gate_up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// The norm behind attention has the name that others give the one before the MLP.
+const GLM4_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", QUERY),
+    ("attn_k", KEY),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_self_attn_layernorm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_up", "mlp.gate_up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("post_ffw_norm", "post_mlp_layernorm"),
+];
+
+/// No gate.
+const STARCODER2_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", QUERY),
+    ("attn_k", KEY),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_up", "mlp.c_fc"),
+    ("ffn_down", "mlp.c_proj"),
 ];
 
 const QUERY: &str = "self_attn.q_proj";
@@ -49,6 +162,8 @@ pub(super) struct Architecture {
     layer: &'static [(&'static str, &'static str)],
     /// Which rotary embedding the rows of query and key are ordered for.
     rotary: Rotary,
+    /// Where a norm multiplies by 1 + weight, the file holds the sum.
+    norms_hold_one: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -59,12 +174,20 @@ enum Rotary {
     HalfSplit,
 }
 
-/// A tensor's Hugging Face name, and whether its rows must be reordered.
+/// A tensor's Hugging Face name, and what must be done to its values.
 #[derive(Debug, PartialEq)]
 pub(super) struct Translated {
     pub(super) name: String,
-    /// The number of heads the rows are to be reordered within.
-    pub(super) interleaved_heads: Option<usize>,
+    pub(super) change: Option<Change>,
+}
+
+/// What the file has done to a tensor's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The rows of so many heads stand in the order of interleaved rotary embedding.
+    Interleaved(usize),
+    /// One has been added.
+    PlusOne,
 }
 
 /// The row of the file's architecture.
@@ -81,6 +204,10 @@ pub(super) fn find(metadata: &Metadata, file: &Path) -> Result<&'static Architec
 }
 
 impl Architecture {
+    const fn new(name: &'static str, layer: &'static [(&'static str, &'static str)]) -> Self {
+        Self { name, layer, rotary: Rotary::HalfSplit, norms_hold_one: false }
+    }
+
     /// Translates one name. A name that is in no list stays as it is, so that whoever finds it
     /// unused can report it as the file spells it.
     pub(super) fn translate(
@@ -89,19 +216,27 @@ impl Architecture {
         metadata: &Metadata,
         file: &Path,
     ) -> Result<Translated> {
+        let plus_one = |name: &str| self.norms_hold_one && name.ends_with("norm.weight");
         if let Some((_, theirs)) = MODEL.iter().find(|(ours, _)| *ours == name) {
-            return Ok(Translated { name: (*theirs).to_owned(), interleaved_heads: None });
+            let change = plus_one(theirs).then_some(Change::PlusOne);
+            return Ok(Translated { name: (*theirs).to_owned(), change });
         }
         let Some((layer, part, parameter)) = layer_part(name) else {
-            return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
+            return Ok(Translated { name: name.to_owned(), change: None });
         };
+        if let Some((expert, theirs)) = expert_part(part) {
+            let name = format!("model.layers.{layer}.mlp.experts.{expert}.{theirs}.{parameter}");
+            return Ok(Translated { name, change: None });
+        }
         let Some((_, theirs)) = self.layer.iter().find(|(ours, _)| *ours == part) else {
-            return Ok(Translated { name: name.to_owned(), interleaved_heads: None });
+            return Ok(Translated { name: name.to_owned(), change: None });
         };
-        Ok(Translated {
-            name: format!("model.layers.{layer}.{theirs}.{parameter}"),
-            interleaved_heads: self.interleaved_heads(theirs, metadata, file)?,
-        })
+        let name = format!("model.layers.{layer}.{theirs}.{parameter}");
+        let change = match plus_one(&name) {
+            true => Some(Change::PlusOne),
+            false => self.interleaved_heads(theirs, metadata, file)?.map(Change::Interleaved),
+        };
+        Ok(Translated { name, change })
     }
 
     fn interleaved_heads(
@@ -131,6 +266,13 @@ fn layer_part(name: &str) -> Option<(u32, &str, &str)> {
     let (part, parameter) = rest.rsplit_once('.')?;
     matches!(parameter, "weight" | "bias").then_some(())?;
     Some((layer.parse().ok()?, part, parameter))
+}
+
+/// `ffn_gate.3` → (3, `gate_proj`).
+fn expert_part(part: &str) -> Option<(u32, &'static str)> {
+    let (part, expert) = part.split_once('.')?;
+    let (_, theirs) = EXPERT.iter().find(|(ours, _)| *ours == part)?;
+    Some((expert.parse().ok()?, theirs))
 }
 
 fn bad_key(file: &Path, key: &str, reason: &str) -> Error {

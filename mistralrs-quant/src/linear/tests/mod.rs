@@ -14,6 +14,21 @@ fn layer(rows: usize, cols: usize, ty: QuantType, bias: Option<Tensor>) -> Linea
     Linear::new(weight(&info(&[rows, cols], ty), bytes, None).unwrap(), bias)
 }
 
+/// The rows of one weight, handed out part by part.
+#[test]
+fn a_stacked_layer_gives_what_its_rows_give() {
+    let whole = layer(10, 64, QuantType::F32, Some(vector(&noise(10, 3))));
+    let merged = MergedLinear::stacked(whole.clone(), vec![5, 2, 3]);
+    let x = input(3, 64);
+    let all = whole.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+    let parts = merged.forward(&x).unwrap();
+    for (part, columns) in parts.into_iter().zip([0..5, 5..7, 7..10]) {
+        let wanted: Vec<_> = all.iter().map(|row| row[columns.clone()].to_vec()).collect();
+        assert_eq!(part.to_vec2::<f32>().unwrap(), wanted);
+    }
+    assert!(MergedLinear::stacked(whole, vec![5, 6]).forward(&x).is_err());
+}
+
 /// Parts that share their rounded input where the processor has kernels for tiles.
 #[test]
 fn merged_layers_of_many_rows_give_what_their_parts_give() {
