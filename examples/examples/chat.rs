@@ -30,11 +30,11 @@ fn main() -> anyhow::Result<()> {
     let mut answer = String::new();
     while let Some(delta) = generation.blocking_next() {
         match delta? {
-            Delta::Prompt { .. } => {}
             Delta::Text { text, .. } => answer.push_str(&text),
             Delta::Finished { reason, usage, .. } => {
                 println!("{answer}\n\n({reason:?} after {} tokens)", usage.completion_tokens);
             }
+            _ => {}
         }
     }
     Ok(())

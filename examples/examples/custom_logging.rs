@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
         match delta? {
             Delta::Text { text, .. } => print!("{text}"),
             Delta::Finished { usage, .. } => tracing::info!(?usage, "Completed"),
-            Delta::Prompt { .. } => {}
+            _ => {}
         }
     }
     // The engine's thread has written its last line when this returns.

@@ -31,6 +31,7 @@ async fn main() -> anyhow::Result<()> {
             Delta::Finished { usage, .. } => {
                 println!("\n({:?} to the first token)", usage.time_to_first_token)
             }
+            Delta::Reasoning { .. } | Delta::ToolCall { .. } => {}
         }
     }
     llm.shutdown();

@@ -148,8 +148,8 @@ impl<T> Pending<T> {
                 Ok((self.finish)(Finish { vectors, prompt_tokens, truncated_tokens, dimensions }))
             }
             Some(Err(FailureKind::Internal(id))) => Err(RequestError::Internal { id }),
-            // Without a word the thread is gone.
-            Some(Err(FailureKind::Shutdown | FailureKind::Timeout)) | None => {
+            // Without a word the thread is gone. Numbers have no form that could be broken.
+            Some(Err(FailureKind::Shutdown | FailureKind::Timeout | FailureKind::Form)) | None => {
                 Err(RequestError::Shutdown)
             }
         }

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod llm;
 pub mod loading;
 pub mod models;
+pub mod output;
 pub mod request;
 pub mod sampling;
 pub mod sentence;
@@ -28,14 +29,14 @@ pub use embedder::{
 };
 pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
-pub use llm::{Generation, Llm, ModelInfo};
+pub use llm::{Capabilities, Generation, Llm, ModelInfo};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_quant::QuantType;
 pub use request::{
-    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
-    Message, Part, Prompt, Role, TokenLogprobs, Usage,
+    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, Form, GenerateOptions,
+    Message, Part, Prompt, Role, TokenLogprobs, ToolCall, ToolCallDelta, ToolChoice, Usage,
 };
-pub use sampling::SamplingParams;
+pub use sampling::{Grammar, SamplingParams};
 
 /// The instruction set the kernels compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {

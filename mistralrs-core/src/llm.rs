@@ -1,19 +1,26 @@
 //! [`Llm`]: the one object a program holds. The only file that sees both text and tokens.
 
+mod dialect;
+mod form;
 mod generation;
 mod truncation;
 
+pub use dialect::Capabilities;
+pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
+
+use form::FormPlan;
+use generation::{AnswerPlan, Reading};
 
 use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
 use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
-use crate::sampling::{Sampler, SamplingParams, breaker_ids};
+use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, breaker_ids};
 use crate::text::TextPipeline;
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A loaded model and its engine. Cheap to clone; the last clone to go ends the engine.
 #[derive(Clone)]
@@ -25,12 +32,25 @@ pub struct Llm {
 pub(crate) struct LlmParts {
     pub engine: EngineHandle,
     pub text: TextPipeline,
+    pub dialect: ChatDialect,
+    /// Built when first needed; a reason if it cannot be.
+    pub grammars: OnceLock<Result<GrammarCompiler, String>>,
     pub info: ModelInfo,
     /// The model's `generation_config.json`.
     pub defaults: SamplingParams,
     /// Seeds of requests that bring none: a base and a counter.
     pub seed: u64,
     pub requests: AtomicU64,
+}
+
+/// A prompt and what is to become of it.
+struct Asked {
+    tokens: Vec<u32>,
+    /// The field that the prompt came from.
+    field: &'static str,
+    options: GenerateOptions,
+    form: Option<FormPlan>,
+    reading: Option<Reading>,
 }
 
 /// Facts about the loaded model.
@@ -124,11 +144,18 @@ impl Llm {
     /// # Errors
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
-        let prompt = self.parts.text.render(&request)?;
+        let parts = &self.parts;
+        let prompt = parts.text.render(&parts.dialect.prepare(request.clone()))?;
         tracing::debug!(prompt, "the conversation as the model reads it");
         // The template writes its own special tokens.
-        let tokens = self.parts.text.tokenizer().encode(&prompt, false)?;
-        self.generate(tokens, "messages", request.options)
+        let tokens = parts.text.tokenizer().encode(&prompt, false)?;
+        let form = FormPlan::for_chat(&parts.dialect, parts.text.tokenizer(), &request, &prompt)?;
+        let parser = parts.dialect.parser(dialect::offered(&request), &prompt);
+        let single_call = request.single_tool_call;
+        let reading = parser.map(|parser| Reading { parser, single_call });
+        let mut options = request.options;
+        options.form = None;
+        self.generate(Asked { tokens, field: "messages", options, form, reading })
     }
 
     /// Continues a text.
@@ -140,17 +167,25 @@ impl Llm {
             Prompt::Text(text) => self.parts.text.tokenizer().encode(&text, true)?,
             Prompt::Tokens(ids) => ids,
         };
-        self.generate(tokens, "prompt", request.options)
+        let mut options = request.options;
+        let form = options.form.take().map(FormPlan::at_once);
+        self.generate(Asked { tokens, field: "prompt", options, form, reading: None })
     }
 
-    /// `param` is the field that the prompt came from.
-    fn generate(
-        &self,
-        mut tokens: Vec<u32>,
-        param: &str,
-        options: GenerateOptions,
-    ) -> Result<Generation, RequestError> {
+    /// The model's vocabulary as grammars see it, built when the first form is asked for.
+    fn grammars(&self) -> Result<&GrammarCompiler, RequestError> {
         let parts = &self.parts;
+        let build = || {
+            let eos = parts.info.eos_token_ids.clone();
+            GrammarCompiler::new(form::vocabulary(parts.text.tokenizer(), eos))
+        };
+        let compiler = parts.grammars.get_or_init(build);
+        compiler.as_ref().map_err(|reason| RequestError::invalid("response_format", &**reason))
+    }
+
+    fn generate(&self, asked: Asked) -> Result<Generation, RequestError> {
+        let parts = &self.parts;
+        let Asked { mut tokens, field: param, options, form, reading } = asked;
         if tokens.is_empty() {
             return Err(RequestError::invalid(param, "the prompt is empty: it has no tokens"));
         }
@@ -176,21 +211,27 @@ impl Llm {
         let number = parts.requests.fetch_add(1, Ordering::Relaxed);
         let seed = sampling.seed.unwrap_or_else(|| parts.seed.wrapping_add(number));
         let breakers = self.dry_breakers(&sampling)?;
+        let constraint = form.map(|form| form.compile(self.grammars()?)).transpose()?;
         let max_tokens = options.max_tokens.unwrap_or(room).min(room);
         tracing::debug!(number, prompt_tokens = tokens.len(), max_tokens, seed, "request");
-        let prompt =
-            generation::PromptFacts { tokens: tokens.clone(), truncated_tokens: truncated };
+        let plan = AnswerPlan {
+            prompt: tokens.clone(),
+            truncated_tokens: truncated,
+            stop: options.stop,
+            timeout: options.timeout,
+            reading,
+        };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
             max_tokens,
             min_tokens: options.min_tokens,
             stop_token_ids,
-            sampler: Sampler::new(&sampling, breakers, seed),
+            sampler: Sampler::new(&sampling, breakers, seed).constrained(constraint),
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
             timeout: options.timeout,
         })?;
-        Ok(Generation::new(receiver, Arc::clone(parts), prompt, options.stop, options.timeout))
+        Ok(Generation::new(receiver, Arc::clone(parts), plan))
     }
 
     fn check_ids(&self, param: &str, ids: &[u32]) -> Result<(), RequestError> {
@@ -243,7 +284,12 @@ impl Llm {
     /// # Errors
     /// [`RequestError::Invalid`] when the template refuses the conversation.
     pub fn apply_template(&self, request: &ChatRequest) -> Result<String, RequestError> {
-        self.parts.text.render(request)
+        self.parts.text.render(&self.parts.dialect.prepare(request.clone()))
+    }
+
+    /// How the model's files let it use tools and think.
+    pub fn capabilities(&self) -> Capabilities {
+        self.parts.dialect.capabilities()
     }
 
     /// Facts about the model.

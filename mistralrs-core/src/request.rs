@@ -1,7 +1,8 @@
 //! The domain's words, in and out: what a caller asks for and what comes back.
 //! Knows no wire format and no tensor.
 
-use crate::sampling::SamplingParams;
+use crate::sampling::{Grammar, SamplingParams};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Who speaks.
@@ -55,14 +56,42 @@ pub struct Message {
     pub content: Content,
     /// Further keys the template may read (`name`, `tool_calls`, `tool_call_id`,
     /// `reasoning_content`), in OpenAI's spelling.
-    pub extra: serde_json::Map<String, serde_json::Value>,
+    pub extra: Map<String, Value>,
 }
 
 impl Message {
     /// A message of plain text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, content: Content::Text(text.into()), extra: serde_json::Map::new() }
+        Self { role, content: Content::Text(text.into()), extra: Map::new() }
     }
+
+    /// What an assistant said (nothing, if `text` is empty) and the calls it made.
+    pub fn calling(text: &str, calls: &[ToolCall]) -> Self {
+        let content = match text {
+            "" => Content::None,
+            text => Content::Text(text.to_owned()),
+        };
+        let mut extra = Map::new();
+        extra.insert("tool_calls".to_owned(), calls.iter().map(ToolCall::to_json).collect());
+        Self { role: Role::Assistant, content, extra }
+    }
+
+    /// What a tool answered to a call.
+    pub fn tool_result(call: &ToolCall, text: impl Into<String>) -> Self {
+        let mut message = Self::text(Role::Tool, text);
+        message.extra.insert("tool_call_id".to_owned(), call.id.clone().into());
+        message.extra.insert("name".to_owned(), call.name.clone().into());
+        message
+    }
+}
+
+/// The form an answer must have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Form {
+    /// What it is.
+    pub grammar: Grammar,
+    /// The field of the request that demands it, to be named if it cannot be used.
+    pub field: String,
 }
 
 /// How an answer is to be generated; common to chat and plain completion.
@@ -74,6 +103,8 @@ pub struct GenerateOptions {
     pub min_tokens: usize,
     /// Choice of the next token. Fields left `None` take the model's generation defaults.
     pub sampling: SamplingParams,
+    /// The form the answer must have; reasoning before it is free.
+    pub form: Option<Form>,
     /// The text ends before the first of these strings.
     pub stop: Vec<String>,
     /// Generation ends when one of these ids is drawn.
@@ -90,15 +121,52 @@ pub struct GenerateOptions {
     pub timeout: Option<Duration>,
 }
 
+/// Whether the model may, must or must not call tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As the model likes.
+    #[default]
+    Auto,
+    /// No calls; the tools are not even shown to the model.
+    None,
+    /// At least one call, of any tool.
+    Required,
+    /// One call, of this function.
+    Named(String),
+}
+
+/// A call the model made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Names the call in the message that answers it.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// The text of a JSON object.
+    pub arguments: String,
+}
+
+impl ToolCall {
+    /// As it stands in an assistant's message.
+    pub fn to_json(&self) -> Value {
+        let function = json!({ "name": self.name, "arguments": self.arguments });
+        json!({ "id": self.id, "type": "function", "function": function })
+    }
+}
+
 /// A conversation to be continued.
 #[derive(Debug, Clone, Default)]
 pub struct ChatRequest {
     /// The conversation so far.
     pub messages: Vec<Message>,
     /// Function schemas in OpenAI's form, for the template.
-    pub tools: Vec<serde_json::Value>,
+    pub tools: Vec<Value>,
+    /// Whether they may or must be called.
+    pub tool_choice: ToolChoice,
+    /// The answer ends with its first call.
+    pub single_tool_call: bool,
     /// Further variables for the template, such as `enable_thinking`.
-    pub template_kwargs: serde_json::Map<String, serde_json::Value>,
+    pub template_kwargs: Map<String, Value>,
     /// How to generate.
     pub options: GenerateOptions,
 }
@@ -128,6 +196,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context is used up.
     Length,
+    /// The model has called tools and waits for their results.
+    ToolCalls,
 }
 
 /// One candidate with its natural-log probability before temperature and filters.
@@ -167,6 +237,25 @@ pub struct Usage {
     pub decode_time: Duration,
 }
 
+/// What happens to a tool call, in this order: start, arguments, end or abort. A call without its end
+/// was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolCallDelta {
+    /// A function is called.
+    Start {
+        /// Names the call in the message that answers it.
+        id: String,
+        /// The function.
+        name: String,
+    },
+    /// More of the arguments' JSON text.
+    Arguments(String),
+    /// The call is complete: its arguments, joined, are a JSON object.
+    End,
+    /// It turned out to be no call: it is void, and its text follows as content.
+    Abort,
+}
+
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
@@ -186,6 +275,26 @@ pub enum Delta {
     Text {
         /// The text.
         text: String,
+        /// The tokens behind it, in order.
+        token_ids: Vec<u32>,
+        /// Filled if asked for: one per token.
+        logprobs: Vec<TokenLogprobs>,
+    },
+    /// What the model thinks before it speaks; as [`Delta::Text`] in all else.
+    Reasoning {
+        /// The text.
+        text: String,
+        /// The tokens behind it, in order.
+        token_ids: Vec<u32>,
+        /// Filled if asked for: one per token.
+        logprobs: Vec<TokenLogprobs>,
+    },
+    /// Something about a call of a tool.
+    ToolCall {
+        /// Its place among the calls of the answer, from 0.
+        index: usize,
+        /// What.
+        delta: ToolCallDelta,
         /// The tokens behind it, in order.
         token_ids: Vec<u32>,
         /// Filled if asked for: one per token.

@@ -261,7 +261,9 @@ impl Meter {
     /// Takes the time of a piece.
     pub fn observe(&mut self, choice: usize, delta: &Delta) {
         let token_ids = match delta {
-            Delta::Text { token_ids, .. } => token_ids,
+            Delta::Text { token_ids, .. }
+            | Delta::Reasoning { token_ids, .. }
+            | Delta::ToolCall { token_ids, .. } => token_ids,
             // By the engine's clock: the reader may be late.
             Delta::Finished { usage, .. } if usage.completion_tokens > 0 => {
                 return self.metrics.time_to_first_token.observe(usage.time_to_first_token, 1);

@@ -8,7 +8,7 @@ use crate::metrics::{Meter, Outcome};
 use crate::openai::response::{self, UsageBody};
 use futures::stream::{BoxStream, SelectAll, Stream, StreamExt, select_all, unfold};
 use mistralrs_core::request::TokenLogprobs;
-use mistralrs_core::{Delta, FinishReason, RequestError, Usage};
+use mistralrs_core::{Delta, FinishReason, RequestError, ToolCall, ToolCallDelta, Usage};
 use std::collections::VecDeque;
 
 /// One piece, and the answer it belongs to.
@@ -173,6 +173,10 @@ pub struct ChoiceAnswer {
     pub prompt_logprobs: Vec<Option<TokenLogprobs>>,
     /// The text.
     pub text: String,
+    /// What the model thought before it spoke.
+    pub reasoning: String,
+    /// The calls it made; the last one may be cut off if the answer is.
+    pub calls: Vec<ToolCall>,
     /// If asked for: one per token of the answer.
     pub tokens: Vec<TokenLogprobs>,
     /// Why it ended.
@@ -187,9 +191,27 @@ impl ChoiceAnswer {
             first_of_prompt,
             prompt_logprobs: Vec::new(),
             text: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
             tokens: Vec::new(),
             reason: FinishReason::Stop,
             usage: Usage::default(),
+        }
+    }
+
+    /// Takes a piece of a call. A call that turns out to be none is forgotten: its text is content.
+    fn call(&mut self, delta: ToolCallDelta) {
+        match delta {
+            ToolCallDelta::Start { id, name } => {
+                self.calls.push(ToolCall { id, name, arguments: String::new() });
+            }
+            ToolCallDelta::Arguments(text) => {
+                if let Some(call) = self.calls.last_mut() {
+                    call.arguments.push_str(&text);
+                }
+            }
+            ToolCallDelta::End => {}
+            ToolCallDelta::Abort => drop(self.calls.pop()),
         }
     }
 }
@@ -221,6 +243,14 @@ pub async fn collect(
                 answer.text.push_str(&text);
                 answer.tokens.extend(logprobs);
             }
+            Delta::Reasoning { text, logprobs, .. } => {
+                answer.reasoning.push_str(&text);
+                answer.tokens.extend(logprobs);
+            }
+            Delta::ToolCall { delta, logprobs, .. } => {
+                answer.call(delta);
+                answer.tokens.extend(logprobs);
+            }
             Delta::Finished { reason, usage, .. } => {
                 answer.reason = reason;
                 answer.usage = usage;
@@ -241,12 +271,23 @@ pub struct Opening<'a> {
     pub warnings: Vec<String>,
 }
 
+/// What an answer is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Content.
+    Text(String),
+    /// What the model thinks before it speaks.
+    Reasoning(String),
+    /// Something about the call of this place.
+    Call(usize, ToolCallDelta),
+}
+
 /// How a wire format writes a stream. Every method returns the JSON of the chunks to send, often one, at times none.
 pub trait Dialect: Send {
     /// An answer begins.
     fn open(&mut self, opening: Opening<'_>) -> Vec<String>;
-    /// Text to append, never empty unless there are log-probabilities.
-    fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String>;
+    /// Something to append. A text is never empty unless there are log-probabilities.
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String>;
     /// An answer ends.
     fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String>;
     /// All answers have ended.
@@ -320,7 +361,15 @@ impl<D: Dialect> Sender<D> {
             Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
                 Vec::new()
             }
-            Delta::Text { text, logprobs, .. } => self.dialect.text(choice, text, &logprobs),
+            Delta::Text { text, logprobs, .. } => {
+                self.dialect.piece(choice, Piece::Text(text), &logprobs)
+            }
+            Delta::Reasoning { text, logprobs, .. } => {
+                self.dialect.piece(choice, Piece::Reasoning(text), &logprobs)
+            }
+            Delta::ToolCall { index, delta, logprobs, .. } => {
+                self.dialect.piece(choice, Piece::Call(index, delta), &logprobs)
+            }
             Delta::Finished { reason, usage, .. } => {
                 let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));
                 self.finished.push(ChoiceAnswer { reason, usage, ..empty });

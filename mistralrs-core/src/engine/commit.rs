@@ -1,12 +1,12 @@
 //! Logits → tokens → sequences: what happens after the forward pass. Rows are sampled in parallel;
 //! each sequence has its own sampler, so nobody's result depends on the company.
 
-use super::PositionLogprobs;
 use super::scheduler::StepPlan;
 use super::sequence::Sequence;
+use super::{FailureKind, PositionLogprobs};
 use crate::error::EngineError;
 use crate::request::FinishReason;
-use crate::sampling;
+use crate::sampling::{self, Standing};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -16,6 +16,17 @@ pub struct Sampled {
     prompt_logprobs: Vec<PositionLogprobs>,
     /// The next token, if the sequence is computed to its end.
     next: Option<(u32, Option<PositionLogprobs>)>,
+    /// Tokens that the answer's form puts after it, without a step of the model.
+    forced: Vec<u32>,
+}
+
+/// How a sequence ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With success.
+    Finished(FinishReason),
+    /// Without.
+    Failed(FailureKind),
 }
 
 /// Draws the next token of every sequence that is computed to its end by this step.
@@ -65,7 +76,10 @@ fn one(sequence: &mut Sequence, completes: bool, rows: &mut [f32], vocab: usize)
         let token = sequence.request.sampler.sample(row, &sequence.tokens, &suppressed);
         (token, original.map(|(row, top)| position(&row, token, top)))
     });
-    Sampled { prompt_logprobs, next }
+    // Where log-probabilities are wanted, every token needs its logits.
+    let may_force = next.is_some() && sequence.request.logprobs.is_none();
+    let forced = if may_force { sequence.request.sampler.forced() } else { Vec::new() };
+    Sampled { prompt_logprobs, next, forced }
 }
 
 fn position(row: &[f32], token: u32, top: usize) -> PositionLogprobs {
@@ -75,7 +89,7 @@ fn position(row: &[f32], token: u32, top: usize) -> PositionLogprobs {
 
 /// Writes a step's results into one sequence; says whether it ended.
 /// The caller has already advanced it by the planned tokens.
-pub fn apply(sequence: &mut Sequence, sampled: Sampled) -> Option<FinishReason> {
+pub fn apply(sequence: &mut Sequence, sampled: Sampled) -> Option<Ending> {
     if sequence.scores_prompt() {
         sequence.keep_prompt_logprobs(sampled.prompt_logprobs.into_iter());
     }
@@ -83,8 +97,20 @@ pub fn apply(sequence: &mut Sequence, sampled: Sampled) -> Option<FinishReason> 
         return None;
     }
     sequence.announce_prompt();
-    match sampled.next {
-        Some((token, logprobs)) => sequence.push(token, logprobs),
-        None => Some(FinishReason::Length),
+    let Some((token, logprobs)) = sampled.next else {
+        return Some(Ending::Finished(FinishReason::Length));
+    };
+    let mut forced = sampled.forced.into_iter();
+    let mut reason = sequence.push(token, logprobs);
+    while reason.is_none()
+        && let Some(token) = forced.next()
+    {
+        reason = sequence.push(token, None);
+    }
+    match sequence.request.sampler.standing() {
+        Standing::Broken => Some(Ending::Failed(FailureKind::Form)),
+        // Complete counts as such even if there was no room for more.
+        Standing::Complete if forced.len() == 0 => Some(Ending::Finished(FinishReason::Stop)),
+        Standing::Complete | Standing::Open => reason.map(Ending::Finished),
     }
 }

@@ -118,6 +118,8 @@ pub enum FailureKind {
     Timeout,
     /// The engine ends.
     Shutdown,
+    /// The grammar of its form became too complex.
+    Form,
     /// Its step failed; the log has the details under this id.
     Internal(u64),
 }

@@ -1,14 +1,17 @@
 //! The engine thread: receive, step, receive. `step` is the table of contents; around it stands the
 //! panic border. Idle means asleep on the queue: no clock, no spinning.
 
-use super::commit::{self, Sampled};
+use super::commit::{self, Ending, Sampled};
 use super::scheduler::{Outcome, Scheduler, StepPlan};
 use super::sequence::Sequence;
 use super::{Command, EngineLimits, FailureKind, StatsCells, batch};
 use crate::error::EngineError;
+use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
 use crate::models::Model;
+use candle_core::Tensor;
+use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -72,10 +75,22 @@ impl Worker {
     /// Schedule has happened; prepare, forward, sample, commit.
     fn step(&mut self, plan: &StepPlan) -> Result<(), EngineError> {
         let batch = batch::build(plan, &self.scheduler.running, self.kv.block_size())?;
-        let logits = self.model.forward(&batch, &mut self.kv)?;
+        let logits = self.forward(&batch)?;
         let sampled = commit::sample(plan, &mut self.scheduler.running, &logits)?;
         self.commit(plan, sampled);
         Ok(())
+    }
+
+    /// The model's step; beside it, what the forms of answers allow next.
+    fn forward(&mut self, batch: &ForwardBatch) -> candle_core::Result<Tensor> {
+        let Self { model, kv, scheduler, .. } = self;
+        let samplers = scheduler.running.iter_mut().map(|sequence| &mut sequence.request.sampler);
+        let mut formed: Vec<_> = samplers.filter(|sampler| sampler.is_constrained()).collect();
+        if formed.is_empty() {
+            return model.forward(batch, kv);
+        }
+        let prepare = || formed.par_iter_mut().for_each(|sampler| sampler.prepare());
+        rayon::join(move || model.forward(batch, kv), prepare).0
     }
 
     /// A block becomes findable only here, after the forward pass has returned: that is why a failed
@@ -86,18 +101,21 @@ impl Worker {
             let Some(sequence) = self.scheduler.running.get_mut(span.index) else { continue };
             let drawn = sequence.generated();
             sequence.advance(span.count, &mut self.pool);
-            if let Some(reason) = commit::apply(sequence, sampled) {
-                finished.push((span.index, reason));
+            if let Some(ending) = commit::apply(sequence, sampled) {
+                finished.push((span.index, ending));
             }
             let drawn = sequence.generated() - drawn;
             self.stats.generated_tokens.fetch_add(drawn as u64, Relaxed);
         }
-        for (index, reason) in finished.into_iter().rev() {
+        for (index, ending) in finished.into_iter().rev() {
             let mut sequence = self.scheduler.running.remove(index);
             // Blocks first: whoever sees the answer's end must find them free.
             sequence.release(&mut self.pool);
             self.stats.publish(self.scheduler.running.len(), &self.pool);
-            sequence.finish(reason);
+            match ending {
+                Ending::Finished(reason) => sequence.finish(reason),
+                Ending::Failed(kind) => sequence.fail(kind),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::LlmParts;
 use crate::engine::{FailureKind, PositionLogprobs, Timings, TokenEvent};
 use crate::error::RequestError;
+use crate::output::{Fragment, OutputParser};
 use crate::request::{Candidate, Delta, FinishReason, TokenLogprobs, Usage};
 use crate::text::{Detokenizer, Piece, TextPipeline};
 use futures::Stream;
@@ -13,10 +14,20 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// What is known of the prompt before the engine has seen it.
-pub(super) struct PromptFacts {
-    pub tokens: Vec<u32>,
+/// What is known of an answer before its first token.
+pub(super) struct AnswerPlan {
+    pub prompt: Vec<u32>,
     pub truncated_tokens: usize,
+    pub stop: Vec<String>,
+    pub timeout: Option<Duration>,
+    pub reading: Option<Reading>,
+}
+
+/// How the text is taken apart.
+pub(super) struct Reading {
+    pub parser: OutputParser,
+    /// The answer ends with its first call.
+    pub single_call: bool,
 }
 
 /// An answer in the making. Dropping it cancels the work.
@@ -25,9 +36,7 @@ pub struct Generation {
     /// Keeps the engine alive until the answer is complete, whoever else lets go of it.
     parts: Arc<LlmParts>,
     detokenizer: Detokenizer,
-    stop: Vec<String>,
-    timeout: Option<Duration>,
-    prompt: PromptFacts,
+    plan: AnswerPlan,
     /// Tokens whose text has not been sent yet.
     pending: Pending,
     ready: VecDeque<Result<Delta, RequestError>>,
@@ -47,18 +56,19 @@ impl Generation {
     pub(super) fn new(
         events: UnboundedReceiver<TokenEvent>,
         parts: Arc<LlmParts>,
-        prompt: PromptFacts,
-        stop: Vec<String>,
-        timeout: Option<Duration>,
+        plan: AnswerPlan,
     ) -> Self {
+        let detokenizer = parts.text.detokenizer(&plan.prompt, &plan.stop);
+        let detokenizer = match plan.reading {
+            Some(_) => detokenizer.showing(parts.dialect.shown()),
+            None => detokenizer,
+        };
         Self {
             events,
-            detokenizer: parts.text.detokenizer(&prompt.tokens, &stop),
+            detokenizer,
             parts,
-            stop,
-            timeout,
-            usage: Usage { prompt_tokens: prompt.tokens.len(), ..Usage::default() },
-            prompt,
+            usage: Usage { prompt_tokens: plan.prompt.len(), ..Usage::default() },
+            plan,
             pending: Pending::default(),
             ready: VecDeque::new(),
             done: false,
@@ -85,7 +95,7 @@ impl Generation {
 
     /// The ids of the prompt as it is computed: after truncation, with special tokens.
     pub fn prompt_token_ids(&self) -> &[u32] {
-        &self.prompt.tokens
+        &self.plan.prompt
     }
 
     /// What is ready; `Some(None)` at the end; `None` if an event is needed first.
@@ -104,17 +114,18 @@ impl Generation {
                 let name =
                     |p: Option<PositionLogprobs>| p.map(|p| name_logprobs(&self.parts.text, p));
                 self.ready.push_back(Ok(Delta::Prompt {
-                    prompt_tokens: self.prompt.tokens.len(),
+                    prompt_tokens: self.plan.prompt.len(),
                     cached_tokens,
-                    truncated_tokens: self.prompt.truncated_tokens,
+                    truncated_tokens: self.plan.truncated_tokens,
                     logprobs: logprobs.into_iter().map(name).collect(),
                 }));
             }
             Some(TokenEvent::Token { token_id, logprobs }) => self.push_token(token_id, logprobs),
             Some(TokenEvent::Finished { reason, generated_tokens, timings }) => {
                 let Piece { text, stop } = self.detokenizer.finish();
-                self.flush(text);
-                let (reason, stop) = match stop.and_then(|index| self.stop.get(index).cloned()) {
+                self.flush(&text);
+                let (reason, stop) = match stop.and_then(|index| self.plan.stop.get(index).cloned())
+                {
                     Some(stop) => (FinishReason::Stop, Some(stop)),
                     None => (reason, None),
                 };
@@ -132,26 +143,70 @@ impl Generation {
         self.pending.logprobs.extend(logprobs.map(|p| name_logprobs(&self.parts.text, p)));
         let piece = self.detokenizer.push(token_id);
         if piece.stop.is_some() || !piece.text.is_empty() {
-            self.flush(piece.text);
+            self.flush(&piece.text);
         }
         if let Some(index) = piece.stop {
-            // The engine sees the closed channel at its next commit.
-            self.events.close();
-            let stop = self.stop.get(index).cloned();
-            // It has not said its last word, so the times are those of the reader.
-            let first = self.first_token.unwrap_or(self.submitted);
-            let timings = Timings {
-                first_token: first - self.submitted,
-                decode: first.elapsed(),
-                ..Timings::default()
-            };
-            self.finish(FinishReason::Stop, stop, self.usage.completion_tokens, timings);
+            let stop = self.plan.stop.get(index).cloned();
+            self.end_early(stop);
+        } else if self.plan.reading.as_ref().is_some_and(Reading::is_enough) {
+            self.end_early(None);
         }
     }
 
-    fn flush(&mut self, text: String) {
+    /// Ends before the engine does.
+    fn end_early(&mut self, stop: Option<String>) {
+        // The engine sees the closed channel at its next commit.
+        self.events.close();
+        // It has not said its last word, so the times are those of the reader.
+        let first = self.first_token.unwrap_or(self.submitted);
+        let timings = Timings {
+            first_token: first - self.submitted,
+            decode: first.elapsed(),
+            ..Timings::default()
+        };
+        self.finish(FinishReason::Stop, stop, self.usage.completion_tokens, timings);
+    }
+
+    /// Sends text, or what it settles; tokens wait until something is sent.
+    fn flush(&mut self, text: &str) {
+        let Some(reading) = &mut self.plan.reading else {
+            let Pending { token_ids, logprobs } = std::mem::take(&mut self.pending);
+            if !text.is_empty() || !token_ids.is_empty() {
+                self.ready.push_back(Ok(Delta::Text {
+                    text: text.to_owned(),
+                    token_ids,
+                    logprobs,
+                }));
+            }
+            return;
+        };
+        let fragments = reading.parser.push(text);
+        self.send(fragments);
+    }
+
+    fn send(&mut self, fragments: Vec<Fragment>) {
+        for fragment in fragments {
+            let Pending { token_ids, logprobs } = std::mem::take(&mut self.pending);
+            self.ready.push_back(Ok(match fragment {
+                Fragment::Content(text) => Delta::Text { text, token_ids, logprobs },
+                Fragment::Reasoning(text) => Delta::Reasoning { text, token_ids, logprobs },
+                Fragment::ToolCall { index, delta } => {
+                    Delta::ToolCall { index, delta, token_ids, logprobs }
+                }
+            }));
+        }
+    }
+
+    /// The end of the text: sends what was held back, and the tokens that gave no text.
+    fn flush_all(&mut self) {
+        let fragments = match &mut self.plan.reading {
+            Some(reading) => reading.parser.finish(),
+            None => Vec::new(),
+        };
+        self.send(fragments);
         let Pending { token_ids, logprobs } = std::mem::take(&mut self.pending);
-        if !text.is_empty() || !token_ids.is_empty() {
+        if !token_ids.is_empty() {
+            let text = String::new();
             self.ready.push_back(Ok(Delta::Text { text, token_ids, logprobs }));
         }
     }
@@ -163,6 +218,12 @@ impl Generation {
         tokens: usize,
         timings: Timings,
     ) {
+        self.flush_all();
+        let called = self.plan.reading.as_ref().is_some_and(|r| r.parser.has_calls());
+        let reason = match reason {
+            FinishReason::Stop if called => FinishReason::ToolCalls,
+            reason => reason,
+        };
         self.usage.completion_tokens = tokens;
         self.usage.queue_time = timings.queue;
         self.usage.time_to_first_token = timings.first_token;
@@ -176,13 +237,23 @@ impl Generation {
     }
 
     fn fail(&mut self, kind: FailureKind) {
-        let timeout_ms = self.timeout.map_or(0, |t| t.as_millis() as u64);
+        let timeout_ms = self.plan.timeout.map_or(0, |t| t.as_millis() as u64);
         self.ready.push_back(Err(match kind {
             FailureKind::Timeout => RequestError::Timeout { timeout_ms },
             FailureKind::Shutdown => RequestError::Shutdown,
+            FailureKind::Form => RequestError::invalid(
+                "response_format",
+                "the form demanded of the answer became too complex to follow; simplify it",
+            ),
             FailureKind::Internal(id) => RequestError::Internal { id },
         }));
         self.done = true;
+    }
+}
+
+impl Reading {
+    fn is_enough(&self) -> bool {
+        self.single_call && self.parser.has_calls()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
-use crate::llm::{Llm, LlmParts};
+use crate::llm::{ChatDialect, Llm, LlmParts};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
@@ -22,6 +22,7 @@ use opened::Opened;
 use progress::Progress;
 use source::ModelFiles;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 /// What to load and how. `LoadOptions::new("model")` is enough for most.
@@ -166,6 +167,8 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     Ok(LlmParts {
         engine,
         info: opened.info(&options, &shape, &plan, &text),
+        dialect: ChatDialect::of(&text),
+        grammars: OnceLock::new(),
         text,
         defaults: opened.sampling_defaults(),
         seed: options.seed.unwrap_or_else(rand::random),

@@ -3,6 +3,7 @@
 
 mod candidates;
 mod filters;
+pub mod grammar;
 pub mod params;
 mod processors;
 mod ranking;
@@ -12,7 +13,10 @@ mod tests;
 
 pub use params::{DryParams, GenerationDefaults, Mirostat, SamplingParams, Xtc};
 
+pub use grammar::{CompiledGrammar, Constraint, Grammar, GrammarCompiler, Onset, Standing};
+
 use candidates::{Candidates, Pool};
+use grammar::Allowed;
 use params::Chain;
 use processors::entry;
 use rand::SeedableRng;
@@ -25,6 +29,7 @@ pub struct Sampler {
     chain: Chain,
     rng: ChaCha8Rng,
     pool: Pool,
+    constraint: Option<Constraint>,
 }
 
 impl Sampler {
@@ -35,7 +40,37 @@ impl Sampler {
             chain: params.chain(breakers),
             rng: ChaCha8Rng::seed_from_u64(seed),
             pool: Pool::default(),
+            constraint: None,
         }
+    }
+
+    /// The answer must have a form: it goes before everything else, minimum lengths and bans
+    /// included.
+    pub fn constrained(mut self, constraint: Option<Constraint>) -> Self {
+        self.constraint = constraint;
+        self
+    }
+
+    /// Computes what the form allows next, if there is one: work that needs no logits.
+    pub fn prepare(&mut self) {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.prepare();
+        }
+    }
+
+    /// Whether [`Sampler::prepare`] has anything to do.
+    pub fn is_constrained(&self) -> bool {
+        self.constraint.is_some()
+    }
+
+    /// Where the answer stands; open without a form.
+    pub fn standing(&self) -> Standing {
+        self.constraint.as_ref().map_or(Standing::Open, Constraint::standing)
+    }
+
+    /// The tokens that must follow the chosen one, whatever the model says. They count as chosen.
+    pub fn forced(&mut self) -> Vec<u32> {
+        self.constraint.as_mut().map(Constraint::forced).unwrap_or_default()
     }
 
     /// Chooses the next token. `logits` has one entry per token of the vocabulary and is
@@ -43,6 +78,29 @@ impl Sampler {
     /// wins. If nothing is left (all suppressed, banned or NaN) the answer is the smallest id that
     /// is not suppressed, and 0 if there is none.
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32], suppressed: &[u32]) -> u32 {
+        let mut constraint = self.constraint.take();
+        let allowed = constraint.as_mut().and_then(|constraint| constraint.apply(logits));
+        let id = self.choose(logits, history, suppressed, allowed.as_ref());
+        if let Some(constraint) = &mut constraint {
+            constraint.take(id);
+        }
+        self.constraint = constraint;
+        id
+    }
+
+    fn choose(
+        &mut self,
+        logits: &mut [f32],
+        history: &[u32],
+        suppressed: &[u32],
+        allowed: Option<&Allowed<'_>>,
+    ) -> u32 {
+        // Nothing is suppressed that is the only thing the form allows.
+        let possible = |id: &u32| !suppressed.contains(id);
+        let suppressed = match allowed {
+            Some(allowed) if !allowed.ids().any(|id| possible(&id)) => &[],
+            _ => suppressed,
+        };
         for &id in suppressed {
             if let Some(logit) = entry(logits, id) {
                 *logit = f32::NEG_INFINITY;
@@ -52,8 +110,10 @@ impl Sampler {
             stage.process(logits, history);
         }
         let chosen = if self.chain.greedy { ranking::argmax(logits) } else { self.draw(logits) };
+        let fits = |id: &u32| allowed.is_none_or(|allowed| allowed.contains(*id));
         let mut ids = (0..).take(logits.len());
-        chosen.or_else(|| ids.find(|id| !suppressed.contains(id))).unwrap_or(0)
+        let fallback = || ids.find(|id| fits(id) && !suppressed.contains(id));
+        chosen.filter(fits).or_else(fallback).unwrap_or(0)
     }
 
     fn draw(&mut self, logits: &mut [f32]) -> Option<u32> {

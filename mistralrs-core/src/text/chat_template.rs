@@ -38,6 +38,8 @@ struct Wishes {
     null_content: bool,
     /// The role `developer` is known.
     developer: bool,
+    /// The ids of tool calls have nine characters (Mistral).
+    short_ids: bool,
 }
 
 impl ChatTemplate {
@@ -161,6 +163,7 @@ impl ChatTemplate {
             argument_objects,
             null_content,
             developer: source.contains("developer"),
+            short_ids: source.contains("length != 9") || source.contains("length == 9"),
         }
     }
 }
@@ -172,6 +175,7 @@ impl Wishes {
         argument_objects: true,
         null_content: true,
         developer: false,
+        short_ids: false,
     };
 
     fn message(self, message: &Message) -> Value {
@@ -184,7 +188,8 @@ impl Wishes {
         map.insert("content".to_owned(), self.content(&message.content));
         for (key, value) in &message.extra {
             let value = match key.as_str() {
-                "tool_calls" if self.argument_objects => with_argument_objects(value),
+                "tool_calls" => self.calls(value),
+                "tool_call_id" if self.short_ids => short_id(value),
                 _ => value.clone(),
             };
             map.insert(key.clone(), value);
@@ -195,6 +200,17 @@ impl Wishes {
             map.insert("reasoning_content".to_owned(), reasoning);
         }
         map.into()
+    }
+
+    fn calls(self, calls: &Value) -> Value {
+        let mut calls =
+            if self.argument_objects { with_argument_objects(calls) } else { calls.clone() };
+        for call in calls.as_array_mut().into_iter().flatten() {
+            if let Some(id) = call.get_mut("id").filter(|_| self.short_ids) {
+                *id = short_id(id);
+            }
+        }
+        calls
     }
 
     fn content(self, content: &Content) -> Value {
@@ -213,6 +229,19 @@ impl Wishes {
             Content::None => "".into(),
         }
     }
+}
+
+/// The last nine letters and digits of an id that is not nine characters long: ours are random, so
+/// they tell calls apart.
+fn short_id(id: &Value) -> Value {
+    const CHARS: usize = 9;
+    let id = id.as_str().unwrap_or_default();
+    if id.chars().count() == CHARS {
+        return id.into();
+    }
+    let sane: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
+    let start = sane.len().saturating_sub(CHARS);
+    format!("{:0>CHARS$}", sane.get(start..).unwrap_or_default()).into()
 }
 
 /// OpenAI sends the arguments of tool calls as JSON text; most templates want the object.

@@ -36,6 +36,12 @@ impl Detokenizer {
         }
     }
 
+    /// Shows these special tokens by their names: marks that whoever reads the text looks for.
+    pub fn showing(mut self, special: Arc<[u32]>) -> Self {
+        self.increment.show(special);
+        self
+    }
+
     /// Takes the next token. After a stop string there is no more text.
     pub fn push(&mut self, token_id: u32) -> Piece {
         if self.stopped {

@@ -20,6 +20,8 @@ const WHOLE_HELD_TOKENS: usize = 16;
 pub(super) struct Increment {
     tokenizer: Arc<Tokenizer>,
     state: State,
+    /// Special tokens that are text all the same.
+    shown: Arc<[u32]>,
 }
 
 #[derive(Debug)]
@@ -39,13 +41,24 @@ impl Increment {
             }
             DecodeRule::Whole => State::Whole(WholeStream::after(&tokenizer, prompt)),
         };
-        Self { tokenizer, state }
+        Self { tokenizer, state, shown: Arc::new([]) }
     }
 
-    /// Appends to `text` what the token settles. Special and unknown tokens give nothing.
+    /// These special tokens are text from now on.
+    pub(super) fn show(&mut self, special: Arc<[u32]>) {
+        self.shown = special;
+    }
+
+    /// Appends to `text` what the token settles. Special and unknown tokens give nothing, but for
+    /// those that are shown.
     pub(super) fn push(&mut self, id: u32, text: &mut String) {
         let table = self.tokenizer.table();
         let kind = table.kind(id);
+        if kind == TokenKind::Special && self.shown.contains(&id) {
+            self.finish(text);
+            text.push_str(&self.tokenizer.token_name(id).unwrap_or_default());
+            return;
+        }
         if matches!(kind, TokenKind::Special | TokenKind::Missing) {
             return;
         }

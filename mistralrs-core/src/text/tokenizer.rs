@@ -166,6 +166,12 @@ impl Tokenizer {
         self.table.is_special(id)
     }
 
+    /// Whether the tokens of a text do not depend on what stands before it, and all bytes of a text
+    /// are those of its tokens.
+    pub fn is_byte_level(&self) -> bool {
+        *self.table.rule() == DecodeRule::ByteLevel
+    }
+
     pub(super) fn table(&self) -> &TokenTable {
         &self.table
     }

@@ -3,7 +3,7 @@
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
     CompletionRequest, Delta, FinishReason, GenerateOptions, Generation, Llm, LoadOptions, Prompt,
-    RequestError, SamplingParams, TokenLogprobs, Usage,
+    RequestError, SamplingParams, TokenLogprobs, ToolCall, ToolCallDelta, Usage,
 };
 use std::path::Path;
 
@@ -11,6 +11,11 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub text: String,
+    pub reasoning: String,
+    /// Complete ones.
+    pub calls: Vec<ToolCall>,
+    /// A call that has not ended.
+    pub open_call: Option<ToolCall>,
     pub token_ids: Vec<u32>,
     pub logprobs: Vec<TokenLogprobs>,
     pub prompt_logprobs: Vec<Option<TokenLogprobs>>,
@@ -20,6 +25,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn call(&mut self, delta: ToolCallDelta) {
+        match (delta, &mut self.open_call) {
+            (ToolCallDelta::Start { id, name }, None) => {
+                self.open_call = Some(ToolCall { id, name, arguments: String::new() });
+            }
+            (ToolCallDelta::Arguments(text), Some(call)) => call.arguments += &text,
+            (ToolCallDelta::End, call) => self.calls.extend(call.take()),
+            (ToolCallDelta::Abort, call) => *call = None,
+            (delta, call) => panic!("{delta:?} after {call:?}"),
+        }
+    }
+
     /// The bits of every log-probability, for exact comparison.
     pub fn bits(&self) -> Vec<(u32, u32)> {
         self.logprobs.iter().map(|p| (p.chosen.token_id, p.chosen.logprob.to_bits())).collect()
@@ -62,6 +79,9 @@ pub fn ask(llm: &Llm, prompt: &[u32], options: GenerateOptions) -> Answer {
 pub fn collect(mut generation: Generation) -> Result<Answer, RequestError> {
     let mut answer = Answer {
         text: String::new(),
+        reasoning: String::new(),
+        calls: Vec::new(),
+        open_call: None,
         token_ids: Vec::new(),
         logprobs: Vec::new(),
         prompt_logprobs: Vec::new(),
@@ -74,6 +94,16 @@ pub fn collect(mut generation: Generation) -> Result<Answer, RequestError> {
             Delta::Prompt { logprobs, .. } => answer.prompt_logprobs = logprobs,
             Delta::Text { text, token_ids, logprobs } => {
                 answer.text += &text;
+                answer.token_ids.extend(token_ids);
+                answer.logprobs.extend(logprobs);
+            }
+            Delta::Reasoning { text, token_ids, logprobs } => {
+                answer.reasoning += &text;
+                answer.token_ids.extend(token_ids);
+                answer.logprobs.extend(logprobs);
+            }
+            Delta::ToolCall { delta, token_ids, logprobs, .. } => {
+                answer.call(delta);
                 answer.token_ids.extend(token_ids);
                 answer.logprobs.extend(logprobs);
             }

@@ -7,6 +7,8 @@ mod batching;
 mod broken;
 mod distance;
 mod embedding;
+mod forms;
 mod generation;
 mod golden;
 mod loading;
+mod tools;

@@ -343,6 +343,14 @@ impl Answer {
                 self.text.push_str(&text);
                 if text.is_empty() { Progress::Nothing } else { Progress::Text(text) }
             }
+            // Shown, and not part of what is remembered.
+            Delta::Reasoning { text, token_ids, .. } => {
+                self.first.get_or_insert(now);
+                self.figures.completion_tokens += token_ids.len();
+                Progress::Text(text)
+            }
+            // No tools are offered here.
+            Delta::ToolCall { .. } => Progress::Nothing,
             Delta::Finished { reason, usage, .. } => {
                 self.finished = Some(reason);
                 self.figures = Figures::from(&usage);

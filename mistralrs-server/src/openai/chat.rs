@@ -3,15 +3,18 @@
 use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, warn_no_effect};
 use super::message::Messages;
 use super::response::{ChatLogprobs, Head, UsageBody};
+use super::tools::{FunctionChunk, ToolCallBody, ToolCallChunk, ToolRequest};
 use super::values::{Count, Present};
-use super::{Limits, response};
+use super::{Limits, form, response};
 use crate::error::ApiError;
-use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening};
+use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening, Piece};
 use mistralrs_core::request::TokenLogprobs;
-use mistralrs_core::{ChatRequest, FinishReason};
+use mistralrs_core::{ChatRequest, FinishReason, ToolCallDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+
+const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// What a chat request has beyond [`GenerateBody`].
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -27,15 +30,19 @@ pub struct ChatBody {
     pub chat_template_kwargs: Option<Map<String, Value>>,
     /// The variable `enable_thinking` of the chat template.
     pub enable_thinking: Option<bool>,
-    /// `{"type": "text"}`; other kinds are not supported yet.
+    /// The form of the answer: `{"type": "text" | "json_object"}` or `{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`.
     #[schema(value_type = Option<Object>)]
     pub response_format: Option<Value>,
-    /// Not supported yet.
+    /// Functions the model may call: `{"type": "function", "function": {"name", "description", "parameters", "strict"}}`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Value>,
-    /// `none` or `auto`.
-    #[schema(value_type = Option<String>)]
+    /// `none`, `auto`, `required`, or an object of type `function` or `allowed_tools`.
+    #[schema(value_type = Option<Object>)]
     pub tool_choice: Option<Value>,
+    /// False: the answer ends with its first call.
+    pub parallel_tool_calls: Option<bool>,
+    /// `none`, `minimal`, `low`, `medium`, `high` or `xhigh`: the variable `reasoning_effort` of the chat template; `none` also switches thinking off.
+    pub reasoning_effort: Option<String>,
     /// `["text"]`.
     #[schema(value_type = Option<Vec<String>>)]
     pub modalities: Option<Value>,
@@ -50,11 +57,7 @@ pub struct ChatBody {
     /// Not supported yet.
     pub web_search_options: Option<Present>,
     /// Has no effect.
-    pub parallel_tool_calls: Option<Present>,
-    /// Has no effect.
     pub prediction: Option<Present>,
-    /// Has no effect.
-    pub reasoning_effort: Option<Present>,
     /// Has no effect.
     pub verbosity: Option<Present>,
 }
@@ -91,25 +94,49 @@ impl ChatBody {
         warnings: &mut Vec<String>,
     ) -> Result<Chat, ApiError> {
         self.refuse_unsupported()?;
-        let no_effect = [
-            ("parallel_tool_calls", self.parallel_tool_calls),
-            ("prediction", self.prediction),
-            ("reasoning_effort", self.reasoning_effort),
-            ("verbosity", self.verbosity),
-        ];
+        let no_effect = [("prediction", self.prediction), ("verbosity", self.verbosity)];
         warn_no_effect(&no_effect, warnings);
         let mut generate = generate.into_core(limits, warnings)?;
         generate.options.logprobs = self.top_logprobs()?;
-        let mut template_kwargs = self.chat_template_kwargs.unwrap_or_default();
-        if let Some(thinking) = self.enable_thinking {
-            template_kwargs.insert("enable_thinking".to_owned(), Value::Bool(thinking));
+        if let Some(form) = form::response_format(self.response_format.as_ref())? {
+            if generate.options.form.replace(form).is_some() {
+                let message = "`grammar` and `response_format` exclude each other";
+                return Err(ApiError::invalid("grammar", message));
+            }
         }
-        let messages = self.messages.into_core()?;
-        let options = generate.options.clone();
-        Ok(Chat {
-            request: ChatRequest { messages, tools: Vec::new(), template_kwargs, options },
-            generate,
-        })
+        let template_kwargs = self.template_kwargs()?;
+        let single_tool_call = self.parallel_tool_calls == Some(false);
+        let tools = ToolRequest::read(self.tools, self.tool_choice)?;
+        let request = ChatRequest {
+            messages: self.messages.into_core()?,
+            tools: tools.tools,
+            tool_choice: tools.choice,
+            single_tool_call,
+            template_kwargs,
+            options: generate.options.clone(),
+        };
+        Ok(Chat { request, generate })
+    }
+
+    /// What the fields about thinking mean to chat templates; those of `chat_template_kwargs` win.
+    fn template_kwargs(&self) -> Result<Map<String, Value>, ApiError> {
+        let mut kwargs = Map::new();
+        if let Some(effort) = &self.reasoning_effort {
+            if !EFFORTS.contains(&effort.as_str()) {
+                let message = format!("`reasoning_effort` has to be one of {}", EFFORTS.join(", "));
+                return Err(ApiError::invalid("reasoning_effort", message));
+            }
+            if effort == "none" {
+                kwargs.insert("enable_thinking".to_owned(), Value::Bool(false));
+            } else {
+                kwargs.insert("reasoning_effort".to_owned(), effort.as_str().into());
+            }
+        }
+        if let Some(thinking) = self.enable_thinking {
+            kwargs.insert("enable_thinking".to_owned(), Value::Bool(thinking));
+        }
+        kwargs.extend(self.chat_template_kwargs.clone().unwrap_or_default());
+        Ok(kwargs)
     }
 
     fn refuse_unsupported(&self) -> Result<(), ApiError> {
@@ -118,19 +145,10 @@ impl ChatBody {
             value.as_str().is_some_and(|word| words.contains(&word))
         };
         let refused = [
-            ("tools", self.tools.as_ref().is_some_and(|tools| !is_empty(tools))),
-            (
-                "tool_choice",
-                self.tool_choice.as_ref().is_some_and(|choice| !is_word(choice, &["none", "auto"])),
-            ),
             ("functions", self.functions.as_ref().is_some_and(|functions| !is_empty(functions))),
             (
                 "function_call",
                 self.function_call.as_ref().is_some_and(|call| !is_word(call, &["none", "auto"])),
-            ),
-            (
-                "response_format",
-                self.response_format.as_ref().is_some_and(|format| format["type"] != "text"),
             ),
             (
                 "modalities",
@@ -194,7 +212,7 @@ pub struct ChatChoice {
     pub message: AssistantMessage,
     /// If asked for.
     pub logprobs: Option<ChatLogprobs>,
-    /// `stop` or `length`.
+    /// `stop`, `length` or `tool_calls`.
     pub finish_reason: &'static str,
 }
 
@@ -203,10 +221,32 @@ pub struct ChatChoice {
 pub struct AssistantMessage {
     /// `assistant`
     pub role: &'static str,
-    /// The text.
-    pub content: String,
+    /// The text; `null` if the model only called tools.
+    pub content: Option<String>,
     /// Always `null`: there is no separate channel for refusals.
     pub refusal: Option<String>,
+    /// What the model thought before it spoke; an extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// The calls it made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallBody>,
+}
+
+impl AssistantMessage {
+    fn of(choice: &mut ChoiceAnswer) -> Self {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let tool_calls: Vec<ToolCallBody> =
+            std::mem::take(&mut choice.calls).into_iter().map(ToolCallBody::from).collect();
+        let text = std::mem::take(&mut choice.text);
+        Self {
+            role: "assistant",
+            content: if tool_calls.is_empty() { Some(text) } else { some(text) },
+            refusal: None,
+            reasoning_content: some(std::mem::take(&mut choice.reasoning)),
+            tool_calls,
+        }
+    }
 }
 
 /// One event of a stream.
@@ -242,7 +282,7 @@ pub struct ChunkChoice {
     pub delta: ChunkDelta,
     /// If asked for: those of the tokens in this chunk.
     pub logprobs: Option<ChatLogprobs>,
-    /// `stop` or `length` in the last chunk of an answer.
+    /// `stop`, `length` or `tool_calls` in the last chunk of an answer.
     pub finish_reason: Option<&'static str>,
 }
 
@@ -255,6 +295,32 @@ pub struct ChunkDelta {
     /// Text to append.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Thoughts to append; an extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// One piece of a call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallChunk>,
+}
+
+impl ChunkDelta {
+    fn of(piece: Piece) -> Self {
+        match piece {
+            Piece::Text(text) => Self { content: Some(text), ..Self::default() },
+            Piece::Reasoning(text) => Self { reasoning_content: Some(text), ..Self::default() },
+            Piece::Call(index, delta) => {
+                let (id, name, arguments) = match delta {
+                    ToolCallDelta::Start { id, name } => (Some(id), Some(name), String::new()),
+                    ToolCallDelta::Arguments(text) => (None, None, text),
+                    ToolCallDelta::End | ToolCallDelta::Abort => return Self::default(),
+                };
+                let kind = id.is_some().then_some("function");
+                let function = FunctionChunk { name, arguments };
+                let tool_calls = vec![ToolCallChunk { index, id, kind, function }];
+                Self { tool_calls, ..Self::default() }
+            }
+        }
+    }
 }
 
 /// Writes chat answers.
@@ -291,11 +357,11 @@ impl ChatDialect {
     /// The whole answer.
     pub fn response(&self, answer: Answer, warnings: Vec<String>) -> ChatCompletionResponse {
         let usage = response::usage(&answer.choices);
-        let choice = |(index, choice): (usize, ChoiceAnswer)| ChatChoice {
+        let choice = |(index, mut choice): (usize, ChoiceAnswer)| ChatChoice {
             index,
             logprobs: self.logprobs(&choice.tokens),
             finish_reason: response::finish_reason(choice.reason),
-            message: AssistantMessage { role: "assistant", content: choice.text, refusal: None },
+            message: AssistantMessage::of(&mut choice),
         };
         ChatCompletionResponse {
             id: self.head.id.clone(),
@@ -312,14 +378,19 @@ impl ChatDialect {
 
 impl Dialect for ChatDialect {
     fn open(&mut self, opening: Opening<'_>) -> Vec<String> {
-        let delta = ChunkDelta { role: Some("assistant"), content: Some(String::new()) };
+        let role = Some("assistant");
+        let delta = ChunkDelta { role, content: Some(String::new()), ..ChunkDelta::default() };
         let mut chunk = self.chunk(Some(Self::choice(opening.choice, delta)));
         chunk.warnings = opening.warnings;
         response::json(&chunk)
     }
 
-    fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String> {
-        let delta = ChunkDelta { role: None, content: Some(text) };
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String> {
+        let ends = matches!(&piece, Piece::Call(_, ToolCallDelta::End | ToolCallDelta::Abort));
+        if ends && (tokens.is_empty() || !self.logprobs) {
+            return Vec::new();
+        }
+        let delta = ChunkDelta::of(piece);
         let logprobs = self.logprobs(tokens);
         response::json(&self.chunk(Some(ChunkChoice { logprobs, ..Self::choice(choice, delta) })))
     }
@@ -380,23 +451,38 @@ mod tests {
     }
 
     #[test]
+    fn reasoning_effort_reaches_the_template() {
+        let kwargs = |body| Value::Object(read(body).unwrap().0.request.template_kwargs);
+        assert_eq!(kwargs(json!({"reasoning_effort": "low"})), json!({"reasoning_effort": "low"}));
+        assert_eq!(kwargs(json!({"reasoning_effort": "none"})), json!({"enable_thinking": false}));
+        let error = read(json!({"reasoning_effort": "huge"})).map(|_| ()).unwrap_err();
+        assert_eq!(error.field(), Some("reasoning_effort"));
+    }
+
+    #[test]
+    fn tools_and_their_choice_arrive() {
+        let tool = json!({"type": "function", "function": {"name": "f"}});
+        let body =
+            json!({"tools": [tool], "tool_choice": "required", "parallel_tool_calls": false});
+        let request = read(body).unwrap().0.request;
+        assert_eq!((request.tools.len(), request.single_tool_call), (1, true));
+        assert_eq!(request.tool_choice, mistralrs_core::ToolChoice::Required);
+    }
+
+    #[test]
     fn harmless_forms_of_unsupported_fields_pass() {
         let (_, warnings) = read(json!({
             "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "modalities": ["text"],
-            "functions": [], "function_call": "none", "reasoning_effort": "low"
+            "functions": [], "function_call": "none", "verbosity": "low"
         }))
         .unwrap();
-        assert_eq!(warnings, ["`reasoning_effort` has no effect here"]);
+        assert_eq!(warnings, ["`verbosity` has no effect here"]);
     }
 
     #[test]
     fn unsupported_fields_are_refused_by_name() {
         let table = [
-            (json!({"tools": [{"type": "function"}]}), "tools"),
-            (json!({"tools": 5}), "tools"),
-            (json!({"tool_choice": "required"}), "tool_choice"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
-            (json!({"response_format": "text"}), "response_format"),
+            (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
             (json!({"modalities": ["audio"]}), "modalities"),
             (json!({"audio": {}}), "audio"),
             (json!({"web_search_options": {}}), "web_search_options"),

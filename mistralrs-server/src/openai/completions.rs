@@ -5,7 +5,7 @@ use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, check_token};
 use super::response::{self, Head, UsageBody, finite, token_text};
 use super::values::Count;
 use crate::error::ApiError;
-use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening};
+use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening, Piece};
 use mistralrs_core::request::TokenLogprobs;
 use mistralrs_core::{FinishReason, Prompt};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
@@ -476,7 +476,9 @@ impl Dialect for CompletionDialect {
         }
     }
 
-    fn text(&mut self, choice: usize, text: String, tokens: &[TokenLogprobs]) -> Vec<String> {
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String> {
+        // Plain completions are not taken apart: all is text.
+        let Piece::Text(text) = piece else { return Vec::new() };
         if self.prompt_only {
             return Vec::new();
         }

@@ -1,12 +1,13 @@
 //! The fields that chat and plain completion share: how an answer is to be generated.
 //! Wire names are OpenAI's where it has one, else the most common one of the open servers.
 
-use super::Limits;
 use super::values::{Count, Number, Present, Seed, Strings, Whole};
+use super::{Limits, form};
 use crate::error::ApiError;
 use mistralrs_core::sampling::{DryParams, Mirostat, Xtc};
 use mistralrs_core::{GenerateOptions, SamplingParams};
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -93,8 +94,9 @@ pub struct GenerateBody {
     /// Cut the front of a prompt that is too long instead of refusing it.
     pub truncate_sequence: Option<bool>,
 
-    /// Not supported yet.
-    pub grammar: Option<Present>,
+    /// The form of the answer: `{"type": "regex" | "lark" | "json_schema" | "llguidance", "value": …}`.
+    #[schema(value_type = Option<Object>)]
+    pub grammar: Option<Value>,
     /// Has no effect.
     pub user: Option<Present>,
     /// Has no effect.
@@ -142,9 +144,7 @@ impl GenerateBody {
         warnings: &mut Vec<String>,
     ) -> Result<Generate, ApiError> {
         self.warn(warnings);
-        if self.grammar.is_some() {
-            return Err(ApiError::unsupported("grammar", "`grammar` is not supported yet"));
-        }
+        let form = form::grammar(self.grammar.as_ref())?;
         let n = self.n.map_or(1, |n| n.0);
         if n == 0 || n > limits.max_n {
             return Err(ApiError::invalid(
@@ -169,6 +169,7 @@ impl GenerateBody {
             max_tokens,
             min_tokens,
             sampling,
+            form,
             stop: stop_strings(self.stop)?,
             stop_token_ids,
             ignore_eos: self.ignore_eos.unwrap_or(false),
@@ -427,7 +428,7 @@ fn stop_strings(stop: Option<Strings>) -> Result<Vec<String>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const LIMITS: Limits = Limits { max_n: 4, max_choices: 8, context_tokens: 100, vocab_size: 50 };
 
@@ -527,7 +528,7 @@ mod tests {
             (json!({"mirostat": 3}), "mirostat"),
             (json!({"top_k": -2}), "top_k"),
             (json!({"timeout_ms": 0}), "timeout_ms"),
-            (json!({"grammar": {"type": "regex", "value": "a"}}), "grammar"),
+            (json!({"grammar": {"type": "regex"}}), "grammar.value"),
             (
                 json!({"dry_multiplier": 1, "dry_sequence_breakers": ["a", ""]}),
                 "dry_sequence_breakers[1]",

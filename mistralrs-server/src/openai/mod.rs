@@ -5,9 +5,11 @@
 
 pub mod chat;
 pub mod completions;
+pub mod form;
 pub mod generate;
 pub mod message;
 pub mod response;
+pub mod tools;
 pub mod values;
 
 /// What a request is checked against.

@@ -2,7 +2,7 @@
 
 use crate::stream::ChoiceAnswer;
 use mistralrs_core::request::{Candidate, TokenLogprobs};
-use mistralrs_core::{FinishReason, ModelInfo, Usage};
+use mistralrs_core::{FinishReason, Llm, Usage};
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use utoipa::ToSchema;
@@ -115,6 +115,7 @@ pub fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
     }
 }
 
@@ -226,11 +227,27 @@ pub struct ModelMeta {
     pub n_vocab: usize,
     /// Whether chat requests can be rendered.
     pub has_chat_template: bool,
+    /// What a chat can do.
+    pub capabilities: CapabilitiesBody,
+}
+
+/// What a chat with a model can do; an extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CapabilitiesBody {
+    /// How the model writes tool calls: `hermes`, `llama3`, …
+    pub tool_format: &'static str,
+    /// Whether the chat template shows tools; else the server describes them in words.
+    pub tools_in_template: bool,
+    /// Whether a call written by the template was read back as it was, when the model was loaded.
+    pub tool_round_trip: bool,
+    /// Whether reasoning is told apart from content (`reasoning_content`).
+    pub reasoning: bool,
 }
 
 impl ModelBody {
     /// From the engine's facts.
-    pub fn from_core(name: &str, created: u64, info: &ModelInfo) -> Self {
+    pub fn from_core(name: &str, created: u64, llm: &Llm) -> Self {
+        let (info, capabilities) = (llm.info(), llm.capabilities());
         Self {
             id: name.to_owned(),
             object: "model",
@@ -244,6 +261,12 @@ impl ModelBody {
                 weight_types: info.weight_types.clone(),
                 n_vocab: info.vocab_size,
                 has_chat_template: info.has_chat_template,
+                capabilities: CapabilitiesBody {
+                    tool_format: capabilities.tool_format,
+                    tools_in_template: capabilities.tools_in_template,
+                    tool_round_trip: capabilities.tool_round_trip,
+                    reasoning: capabilities.reasoning,
+                },
             },
         }
     }

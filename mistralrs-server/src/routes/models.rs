@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use std::sync::Arc;
 
 fn card(model: &LoadedModel) -> ModelBody {
-    ModelBody::from_core(&model.name, model.created, model.llm.info())
+    ModelBody::from_core(&model.name, model.created, &model.llm)
 }
 
 /// The loaded models.

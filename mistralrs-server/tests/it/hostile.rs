@@ -110,7 +110,7 @@ fn chat_cases() -> Vec<Case> {
         json!([{"role": "assistant", "content": "x", "tool_calls": ["x"]}]),
     ];
     let fields = [
-        json!({"tools": [{"type": "function", "function": {"name": "f"}}]}),
+        json!({"tools": [{"type": "web_search"}]}),
         json!({"tools": "x"}),
         json!({"tool_choice": "required"}),
         json!({"tool_choice": {"type": "function"}}),

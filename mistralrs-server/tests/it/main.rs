@@ -13,3 +13,4 @@ mod refusals;
 mod streams;
 mod support;
 mod text;
+mod tools;

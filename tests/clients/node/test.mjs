@@ -123,6 +123,30 @@ const tests = {
       await new Promise((done) => setTimeout(done, 50));
     }
   },
+  async tools() {
+    const parameters = {
+      type: 'object', properties: { word: { enum: ['yes', 'no'] } }, required: ['word'], additionalProperties: false,
+    };
+    const tools = [{ type: 'function', function: { name: 'say', parameters } }];
+    const demanded = { tools, tool_choice: { type: 'function', function: { name: 'say' } }, max_tokens: 200 };
+    const { finish_reason: reason, message } = (await chat(demanded)).choices[0];
+    assert.equal(reason, 'tool_calls');
+    const [call] = message.tool_calls;
+    assert.ok(['yes', 'no'].includes(JSON.parse(call.function.arguments).word));
+    const runner = client.chat.completions.stream({ model, messages, temperature: 0, ...demanded });
+    const streamed = (await runner.finalChatCompletion()).choices[0].message.tool_calls[0];
+    assert.deepEqual(streamed.function.arguments, call.function.arguments);
+    const result = { role: 'tool', tool_call_id: call.id, content: 'said' };
+    await chat({ messages: [...messages, message, result], tools });
+  },
+  async structuredOutput() {
+    const schema = { type: 'object', properties: { n: { enum: [1, 2] } }, required: ['n'], additionalProperties: false };
+    const form = { type: 'json_schema', json_schema: { name: 'n', strict: true, schema } };
+    const answer = await chat({ response_format: form, max_tokens: 100 });
+    assert.ok([1, 2].includes(JSON.parse(answer.choices[0].message.content).n));
+    const bad = { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } };
+    await assert.rejects(() => chat({ response_format: bad }), OpenAI.BadRequestError);
+  },
   async completions() {
     const one = await client.completions.create({ model, prompt: 'The dog', max_tokens: 12, temperature: 0 });
     assert.equal(one.object, 'text_completion');

@@ -6,6 +6,7 @@ The model is a small one that tells stories, at temperature 0 unless a test says
 """
 
 import asyncio
+import json
 import math
 import os
 import re
@@ -227,6 +228,55 @@ def test_completions():
     table = scored.choices[0].logprobs
     assert len(table.tokens) == scored.usage.total_tokens == len(table.token_logprobs)
     assert table.token_logprobs[0] is None and all(p <= 0 for p in table.token_logprobs[1:])
+
+
+SAY = {
+    "type": "function",
+    "function": {
+        "name": "say",
+        "description": "Says a word.",
+        "parameters": {
+            "type": "object",
+            "properties": {"word": {"enum": ["yes", "no"]}},
+            "required": ["word"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_a_demanded_tool_call():
+    answer = chat(tools=[SAY], tool_choice="required", parallel_tool_calls=False, max_tokens=200)
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    (call,) = choice.message.tool_calls
+    assert call.type == "function" and call.function.name == "say" and call.id
+    assert json.loads(call.function.arguments)["word"] in ("yes", "no")
+
+    pieces = [
+        c.choices[0].delta.tool_calls[0]
+        for c in chat(tools=[SAY], tool_choice="required", parallel_tool_calls=False, max_tokens=200, stream=True)
+        if c.choices and c.choices[0].delta.tool_calls
+    ]
+    assert pieces[0].id and pieces[0].function.name == "say"
+    assert "".join(p.function.arguments for p in pieces) == call.function.arguments
+
+    result = {"role": "tool", "tool_call_id": call.id, "content": [{"type": "text", "text": "said"}]}
+    after = chat(messages=[*MESSAGES, choice.message.model_dump(exclude_none=True), result], tools=[SAY])
+    assert after.usage.prompt_tokens > answer.usage.prompt_tokens
+
+
+def test_structured_output():
+    schema = SAY["function"]["parameters"]
+    form = {"type": "json_schema", "json_schema": {"name": "word", "strict": True, "schema": schema}}
+    answer = chat(response_format=form, max_tokens=100)
+    assert answer.choices[0].finish_reason == "stop"
+    assert json.loads(answer.choices[0].message.content)["word"] in ("yes", "no")
+    bad = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array", "uniqueItems": True}}}
+    error = raises(openai.BadRequestError, lambda: chat(response_format=bad), status_code=400)
+    assert "uniqueItems" in error.body["message"]
+    word = chat(extra_body={"grammar": {"type": "regex", "value": "(yes|no)"}})
+    assert word.choices[0].message.content in ("yes", "no")
 
 
 def test_many_at_once():

@@ -1,6 +1,7 @@
 //! The sampler's stages and log-probabilities against numbers worked out by hand.
 
 mod draws;
+mod forms;
 mod penalties;
 mod settings;
 mod slow;

@@ -268,3 +268,75 @@ async fn an_error_in_one_answer_cancels_the_others() {
     assert_eq!(last, "[DONE]");
     assert!(dropped.load(Ordering::SeqCst), "before the stream itself is dropped");
 }
+
+fn call(index: usize, delta: ToolCallDelta) -> Item {
+    Ok(Delta::ToolCall { index, delta, token_ids: vec![7], logprobs: Vec::new() })
+}
+
+/// Thinks, speaks, calls twice; between the calls there is one that was none.
+fn calling() -> Vec<Item> {
+    let start = |name: &str| ToolCallDelta::Start { id: format!("call_{name}"), name: name.into() };
+    let arguments = |text: &str| ToolCallDelta::Arguments(text.into());
+    vec![
+        prompt(5, 2, 0),
+        Ok(Delta::Reasoning { text: "Hm.".into(), token_ids: vec![1], logprobs: Vec::new() }),
+        text("Sure.", &[2]),
+        call(0, start("f")),
+        call(0, arguments("{\"a\"")),
+        call(0, arguments(": 1}")),
+        call(0, ToolCallDelta::End),
+        call(1, start("broken")),
+        call(1, ToolCallDelta::Abort),
+        text("{oops", &[3]),
+        call(2, start("g")),
+        call(2, arguments("{}")),
+        call(2, ToolCallDelta::End),
+        finished(FinishReason::ToolCalls, 9),
+    ]
+}
+
+#[tokio::test]
+async fn calls_in_a_whole_answer() {
+    let (answer, warnings) = collect(choices(vec![calling()], 1).0, wide()).await.unwrap();
+    let response = dialect(false, false).response(answer, warnings);
+    let body = serde_json::to_value(&response).unwrap();
+    let function = |name: &str, arguments: &str| json!({"id": format!("call_{name}"), "type": "function", "function": {"name": name, "arguments": arguments}});
+    let message = json!({"role": "assistant", "content": "Sure.{oops", "refusal": null, "reasoning_content": "Hm.",
+        "tool_calls": [function("f", "{\"a\": 1}"), function("g", "{}")]});
+    assert_eq!(body["choices"][0]["message"], message);
+    assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
+}
+
+#[tokio::test]
+async fn an_answer_of_calls_alone_has_no_content() {
+    let items = calling().into_iter().filter(|item| !matches!(item, Ok(Delta::Text { .. })));
+    let (answer, _) = collect(choices(vec![items.collect()], 1).0, wide()).await.unwrap();
+    let body = serde_json::to_value(dialect(false, false).response(answer, Vec::new())).unwrap();
+    assert_eq!(body["choices"][0]["message"]["content"], Value::Null);
+}
+
+#[tokio::test]
+async fn calls_in_a_stream() {
+    let frames = frames(choices(vec![calling()], 1).0, false, wide()).await;
+    let deltas: Vec<&Value> = frames.iter().map(|frame| &frame["choices"][0]["delta"]).collect();
+    let first = |index: usize, name: &str| {
+        json!({"tool_calls": [{"index": index, "id": format!("call_{name}"), "type": "function",
+            "function": {"name": name, "arguments": ""}}]})
+    };
+    let more = |index: usize, text: &str| json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]});
+    let expected = [
+        json!({"role": "assistant", "content": ""}),
+        json!({"reasoning_content": "Hm."}),
+        json!({"content": "Sure."}),
+        first(0, "f"),
+        more(0, "{\"a\""),
+        more(0, ": 1}"),
+        first(1, "broken"),
+        json!({"content": "{oops"}),
+        first(2, "g"),
+        more(2, "{}"),
+        json!({}),
+    ];
+    assert_eq!(deltas, expected.iter().collect::<Vec<_>>());
+    assert_eq!(frames.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
+}
