@@ -14,7 +14,7 @@ import pathlib
 
 import torch
 
-from fixtures import dense, encoders, llama
+from fixtures import dense, encoders, llama, minilm
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
@@ -22,6 +22,7 @@ FAMILIES = [
     llama,
     dense,
     encoders,
+    minilm,
 ]
 
 

@@ -5,8 +5,10 @@
 
 pub mod chat;
 pub mod completions;
+pub mod embeddings;
 pub mod generate;
 pub mod message;
+pub mod rerank;
 pub mod response;
 pub mod values;
 

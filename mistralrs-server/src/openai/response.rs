@@ -2,7 +2,7 @@
 
 use crate::stream::ChoiceAnswer;
 use mistralrs_core::request::{Candidate, TokenLogprobs};
-use mistralrs_core::{FinishReason, ModelInfo, Usage};
+use mistralrs_core::{EmbedderInfo, EmbedderKind, FinishReason, ModelInfo, Usage};
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use utoipa::ToSchema;
@@ -214,6 +214,11 @@ pub struct ModelBody {
 /// Facts about a model.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ModelMeta {
+    /// `text`, `embedding` or `reranker`.
+    pub kind: &'static str,
+    /// Numbers per vector, of an embedding model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<usize>,
     /// `Qwen2ForCausalLM` and the like.
     pub architecture: String,
     /// Number of weights.
@@ -238,6 +243,8 @@ impl ModelBody {
             owned_by: "local",
             max_model_len: info.max_sequence_length,
             meta: ModelMeta {
+                kind: "text",
+                dimensions: None,
                 architecture: info.architecture.clone(),
                 n_params: info.num_parameters,
                 size: info.weight_bytes,
@@ -246,6 +253,18 @@ impl ModelBody {
                 has_chat_template: info.has_chat_template,
             },
         }
+    }
+}
+
+impl ModelBody {
+    /// From an encoder's facts.
+    pub fn of_embedder(name: &str, created: u64, info: &EmbedderInfo) -> Self {
+        let mut body = Self::from_core(name, created, &info.model);
+        (body.meta.kind, body.meta.dimensions) = match info.kind {
+            EmbedderKind::Embedding => ("embedding", Some(info.dimensions)),
+            EmbedderKind::CrossEncoder => ("reranker", None),
+        };
+        body
     }
 }
 
