@@ -14,13 +14,14 @@ import pathlib
 
 import torch
 
-from fixtures import dense, encoders, llama, minilm
+from fixtures import dense, encoders, llama, minilm, moe
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
 FAMILIES = [
     llama,
     dense,
+    moe,
     encoders,
     minilm,
 ]

@@ -26,6 +26,8 @@ pub struct ForwardBatch {
     pub spans: Vec<SequenceSpan>,
     /// `[tokens]`: where each token's key and value go, `block × block_size + offset`.
     pub slot_mapping: Vec<usize>,
+    /// The rows of sequences longer than the model's short context; empty for models without one.
+    pub long_rows: Vec<Range<usize>>,
     /// `[rows]`: the rows whose logits somebody will read, ascending.
     pub logit_rows: Vec<u32>,
 }

@@ -1,6 +1,8 @@
 //! A cursor into a checkpoint: names, shapes and requested quantisation meet here and nowhere else.
 //! Layers say what they want; what is missing, surplus or misshapen is reported by full name.
 
+mod experts;
+
 use crate::attention::AttentionBackend;
 use crate::layers::RmsNorm;
 use candle_core::{Device, Tensor};

@@ -26,5 +26,7 @@ pub use elementwise::{
     softmax,
 };
 pub use matmul::{WeightRows, matmul};
-pub use packed::{PackedWeight, matmul_packed, matmul_packed_many};
+pub use packed::{
+    PackedPart, PackedWeight, matmul_packed, matmul_packed_many, matmul_packed_parts,
+};
 pub use quant_type::QuantType;

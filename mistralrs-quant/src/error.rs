@@ -135,6 +135,9 @@ pub enum Error {
         /// The shape in the file.
         found: Vec<usize>,
     },
+    /// A layer of experts or heads has none.
+    #[error("a layer of experts or heads needs at least one")]
+    EmptyStack,
     /// Rows of a tensor cannot be cut into blocks of its type.
     #[error(
         "tensor `{tensor}` in {}: a row of {cols} is no multiple of the {} numbers in a {} block",

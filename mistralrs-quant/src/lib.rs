@@ -6,14 +6,20 @@
 
 mod checkpoint;
 mod error;
+mod experts;
+mod heads;
 mod isq;
 mod linear;
 mod method;
 mod packed;
+mod stack;
 
 pub use checkpoint::{Checkpoint, TensorBytes, TensorInfo, gguf, open_safetensors};
 pub use error::{Error, Result};
+pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, experts};
+pub use heads::HeadLinear;
 pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::QuantType;
 pub use packed::{WeightOptions, dense, weight};
+pub use stack::StoredMatrix;

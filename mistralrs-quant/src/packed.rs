@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Fewer numbers than this are converted by the calling thread alone.
 const PARALLEL_NUMBERS: usize = 64 * 1024;
 /// Fewer rows than this fill no tile, and most of it would be wasted.
-const LEAST_ROWS: usize = 16;
+pub(crate) const LEAST_ROWS: usize = 16;
 
 /// How a weight is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn dense(info: &TensorInfo, bytes: TensorBytes) -> Result<Tensor> {
 }
 
 /// Whether the bytes are as many as the shape needs; the bytes and the numbers of a row.
-fn check_length(info: &TensorInfo, bytes: &[u8]) -> Result<(usize, usize)> {
+pub(crate) fn check_length(info: &TensorInfo, bytes: &[u8]) -> Result<(usize, usize)> {
     let cols = info.shape.last().copied().unwrap_or(1);
     let Some(row_bytes) = info.ty.row_bytes(cols) else {
         return Err(Error::NotDivisible {
@@ -105,7 +105,7 @@ fn check_length(info: &TensorInfo, bytes: &[u8]) -> Result<(usize, usize)> {
 }
 
 /// All rows of `bytes` as f32.
-fn dequantized(ty: QuantType, bytes: &[u8], row_bytes: usize, cols: usize) -> Vec<f32> {
+pub(crate) fn dequantized(ty: QuantType, bytes: &[u8], row_bytes: usize, cols: usize) -> Vec<f32> {
     if row_bytes == 0 || cols == 0 {
         return Vec::new();
     }

@@ -59,7 +59,9 @@ impl Worker {
             };
             match command {
                 Ok(Command::Submit(submission)) => {
-                    self.scheduler.waiting.push_back(Sequence::new(*submission));
+                    self.scheduler
+                        .waiting
+                        .push_back(Sequence::new(*submission, self.limits.short_context));
                 }
                 Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,

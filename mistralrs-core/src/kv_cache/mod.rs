@@ -13,6 +13,8 @@ pub struct LayerKvSpec {
     pub num_kv_heads: usize,
     /// Numbers per head.
     pub head_dim: usize,
+    /// Keys are kept, and attention reads its values from them too: latent attention.
+    pub values_are_keys: bool,
 }
 
 /// What a model keeps per token, layer by layer.
@@ -25,19 +27,22 @@ pub struct KvSpec {
 impl KvSpec {
     /// The same for each of `num_layers` layers.
     pub fn uniform(num_layers: usize, num_kv_heads: usize, head_dim: usize) -> Self {
-        Self { layers: vec![LayerKvSpec { num_kv_heads, head_dim }; num_layers] }
+        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false };
+        Self { layers: vec![layer; num_layers] }
     }
 
     /// Bytes of keys and values for one token, all layers together.
     pub fn bytes_per_token(&self) -> usize {
-        let numbers: usize = self.layers.iter().map(|l| 2 * l.num_kv_heads * l.head_dim).sum();
-        numbers * KV_DTYPE.size_in_bytes()
+        let tensors = |l: &LayerKvSpec| if l.values_are_keys { 1 } else { 2 };
+        let numbers = |l: &LayerKvSpec| tensors(l) * l.num_kv_heads * l.head_dim;
+        self.layers.iter().map(numbers).sum::<usize>() * KV_DTYPE.size_in_bytes()
     }
 }
 
 const KV_DTYPE: DType = DType::F32;
 
-/// One layer's cache. K and V are tensors of their own: an in-place write to one must not lock the other.
+/// One layer's cache. K and V are tensors of their own, since an in-place write to one must not lock
+/// the other; or V is K.
 #[derive(Debug)]
 pub struct LayerKv {
     /// `[blocks, block_size, kv_heads, head_dim]`
@@ -67,10 +72,12 @@ impl KvCache {
     ) -> Result<Self> {
         let layer = |l: &LayerKvSpec| {
             let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
-            Ok(LayerKv {
-                k: Tensor::zeros(shape, KV_DTYPE, device)?,
-                v: Tensor::zeros(shape, KV_DTYPE, device)?,
-            })
+            let k = Tensor::zeros(shape, KV_DTYPE, device)?;
+            let v = match l.values_are_keys {
+                true => k.clone(),
+                false => Tensor::zeros(shape, KV_DTYPE, device)?,
+            };
+            Ok(LayerKv { k, v })
         };
         let layers = spec.layers.iter().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, block_size })
@@ -119,6 +126,14 @@ impl KvCache {
         let op = StoreRows { slots };
         layer.k.inplace_op2(&k.contiguous()?, &op)?;
         layer.v.inplace_op2(&v.contiguous()?, &op)
+    }
+
+    /// Writes `k` `[tokens, kv_heads × head_dim]` of a layer whose values are its keys.
+    ///
+    /// # Errors
+    /// As for [`Self::store`].
+    pub fn store_keys(&mut self, layer: usize, k: &Tensor, slots: &[usize]) -> Result<()> {
+        self.layer(layer)?.k.inplace_op2(&k.contiguous()?, &StoreRows { slots })
     }
 }
 
@@ -173,6 +188,18 @@ mod tests {
         assert_eq!(stored.iter().filter(|x| **x != 0.).count(), 4);
         assert_eq!(flat(&cache.layer(1).unwrap().v)[22..24], [5., 6.]);
         assert!(flat(&cache.layer(0).unwrap().k).iter().all(|x| *x == 0.));
+    }
+
+    #[test]
+    fn values_may_be_the_keys() {
+        let layer = LayerKvSpec { num_kv_heads: 1, head_dim: 2, values_are_keys: true };
+        let spec = KvSpec { layers: vec![layer] };
+        assert_eq!(spec.bytes_per_token(), 2 * 4);
+        let mut cache = KvCache::allocate(&spec, 1, 4, &Device::Cpu).unwrap();
+        let k = Tensor::new(&[[1f32, 2.]], &Device::Cpu).unwrap();
+        cache.store_keys(0, &k, &[3]).unwrap();
+        let v = cache.layer(0).unwrap().v.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(v, [0., 0., 0., 0., 0., 0., 1., 2.]);
     }
 
     #[test]

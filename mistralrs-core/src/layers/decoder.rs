@@ -1,7 +1,7 @@
 //! The frame of a decoder-only language model: embedding → layers → norm → head, and the
 //! pre-norm layer that most families use.
 
-use super::{Attention, GatedMlp, RmsNorm, RotaryEmbedding, Step};
+use super::{Attention, GatedMlp, Norm, RmsNorm, RotaryEmbedding, Step};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use candle_core::{Result, Tensor};
@@ -17,20 +17,42 @@ pub trait DecoderLayer: Send {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
 }
 
+/// What a layer adds to the residual stream: attention of some kind, a feed-forward block of some
+/// kind.
+pub trait Sublayer: Send {
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree or the device fails.
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor>;
+}
+
+impl Sublayer for Attention {
+    fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x, step)
+    }
+}
+
+impl Sublayer for GatedMlp {
+    fn forward(&self, x: &Tensor, _: &mut Step<'_>) -> Result<Tensor> {
+        self.forward(x)
+    }
+}
+
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
-pub struct PreNormLayer {
+pub struct PreNormLayer<A = Attention, F = GatedMlp> {
     pub input_layernorm: RmsNorm,
-    pub self_attn: Attention,
+    pub self_attn: A,
     pub post_attention_layernorm: RmsNorm,
-    pub mlp: GatedMlp,
+    pub mlp: F,
 }
 
-impl DecoderLayer for PreNormLayer {
+impl<A: Sublayer, F: Sublayer> DecoderLayer for PreNormLayer<A, F> {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
-        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?
+        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, step)?
     }
 }
 
@@ -69,7 +91,7 @@ pub enum Logits {
 /// A causal language model over layers of one kind.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
-pub struct CausalLm<L> {
+pub struct CausalLm<L, N = RmsNorm> {
     pub embed_tokens: Arc<dyn QuantMethod>,
     /// Multiplies the embeddings.
     pub embedding_scale: Option<f64>,
@@ -77,12 +99,12 @@ pub struct CausalLm<L> {
     /// Of the layers with a window, where it differs.
     pub local_rope: Option<RotaryEmbedding>,
     pub layers: Vec<L>,
-    pub norm: RmsNorm,
+    pub norm: N,
     pub lm_head: Linear,
     pub logits: Logits,
 }
 
-impl<L: DecoderLayer> CausalLm<L> {
+impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
     /// One step: logits `[rows, vocab]` of the rows that the batch asks for.
     ///
     /// # Errors
@@ -113,9 +135,9 @@ impl<L: DecoderLayer> CausalLm<L> {
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
-        let rope = self.rope.tables(&batch.positions)?;
+        let rope = self.rope.step_tables(batch)?;
         let local_rope =
-            self.local_rope.as_ref().map(|r| r.tables(&batch.positions)).transpose()?;
+            self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
         let local_rope = local_rope.as_ref().unwrap_or(&rope);
         let mut step = Step { batch, rope: &rope, local_rope, kv };
         for layer in &self.layers {

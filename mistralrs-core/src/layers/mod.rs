@@ -4,14 +4,18 @@
 mod attention;
 mod decoder;
 pub mod encoder;
+mod latent;
 mod mlp;
+mod moe;
 mod norm;
 mod rope;
 
 pub use attention::{Attention, AttentionBiases, Rotation};
-pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer};
+pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, Sublayer};
+pub use latent::{LatentAttention, LatentShape};
 pub use mlp::{Activation, GatedMlp};
-pub use norm::RmsNorm;
+pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
+pub use norm::{Norm, RmsNorm};
 pub use rope::{RopeTables, RotaryEmbedding};
 
 use crate::forward::ForwardBatch;

@@ -30,6 +30,8 @@ pub struct LoadOptions {
     /// A folder, a `.gguf` file, or a hub id such as `Qwen/Qwen2.5-0.5B-Instruct`
     /// (`id@revision` picks a revision).
     pub model: String,
+    /// A GGUF file that is part of the program, to be loaded instead; `model` is then only its name.
+    pub embedded: Option<&'static [u8]>,
     /// With a folder or hub id: the GGUF file(s) in it, if the model is to come from GGUF.
     pub gguf_files: Vec<String>,
     /// Another `tokenizer.json`.
@@ -71,6 +73,7 @@ impl LoadOptions {
     pub fn new(model: impl Into<String>) -> Self {
         Self {
             model: model.into(),
+            embedded: None,
             gguf_files: Vec::new(),
             tokenizer_json: None,
             purpose: Purpose::Detect,
@@ -156,6 +159,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         max_seqs: options.max_seqs,
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
+        short_context: shape.short_context,
     };
     let engine = EngineHandle::spawn(model, kv, pool, limits)
         .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;

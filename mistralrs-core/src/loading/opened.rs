@@ -11,7 +11,7 @@ use crate::models::{ModelShape, gguf_config};
 use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::sentence;
 use crate::text::TextPipeline;
-use mistralrs_quant::gguf::GgufFile;
+use mistralrs_quant::gguf::{GgufFile, Metadata};
 use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -82,9 +82,39 @@ enum Source {
     Gguf(Arc<GgufFile>),
 }
 
+/// Weights, where the config came from, the config, the generation config.
+type Parts = (Source, PathBuf, Value, Option<Value>);
+
+fn gguf(file: GgufFile, name: PathBuf) -> Result<Parts, LoadError> {
+    let mut config = gguf_config::config_from_gguf(file.metadata())?;
+    add_what_tensors_tell(&mut config, &file)?;
+    let generation_config = generation_config(file.metadata());
+    Ok((Source::Gguf(Arc::new(file)), name, config, Some(generation_config)))
+}
+
+/// The sampling settings that a GGUF file recommends, under the names of `generation_config.json`.
+fn generation_config(metadata: &Metadata) -> Value {
+    let settings = [
+        ("temperature", "temp"),
+        ("top_p", "top_p"),
+        ("min_p", "min_p"),
+        ("repetition_penalty", "penalty_repeat"),
+    ];
+    let mut config = serde_json::Map::new();
+    for (name, key) in settings {
+        if let Some(value) = metadata.get_f32(&format!("general.sampling.{key}")) {
+            config.insert(name.to_owned(), value.into());
+        }
+    }
+    if let Some(top_k) = metadata.get_u64("general.sampling.top_k") {
+        config.insert("top_k".to_owned(), top_k.into());
+    }
+    Value::Object(config)
+}
+
 impl Opened {
     pub(super) fn open(files: &ModelFiles, purpose: &Purpose) -> Result<Self, LoadError> {
-        let (source, config_file, config, generation_config) = match files {
+        let (source, config_file, config, generation_config): Parts = match files {
             ModelFiles::HuggingFace { config, weights, generation_config, .. } => (
                 Source::HuggingFace(open_safetensors(weights)?),
                 config.clone(),
@@ -92,15 +122,10 @@ impl Opened {
                 generation_config.as_deref().map(read_json).transpose()?,
             ),
             ModelFiles::Gguf { files } => {
-                let file = GgufFile::open(files)?;
-                let mut config = gguf_config::config_from_gguf(file.metadata())?;
-                add_what_tensors_tell(&mut config, &file)?;
-                (
-                    Source::Gguf(Arc::new(file)),
-                    files.first().cloned().unwrap_or_default(),
-                    config,
-                    None,
-                )
+                gguf(GgufFile::open(files)?, files.first().cloned().unwrap_or_default())?
+            }
+            ModelFiles::Embedded { name, bytes } => {
+                gguf(GgufFile::embedded(name, bytes)?, name.clone())?
             }
         };
         let is_sentence_model = config_file.parent().is_some_and(sentence::is_sentence_model);

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 /// No dimension of a model is larger; products of two stay far from overflow.
-const LARGEST_DIMENSION: usize = 1 << 28;
+pub(super) const LARGEST_DIMENSION: usize = 1 << 28;
 
 /// The keys of a text model, defaults filled in, ranges checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,6 +2,7 @@
 //! read one format. Knows no tensors; what only tensors tell (a tied head, llama3's rope factors)
 //! the loader adds. Source: the key list of the GGUF specification (docs/gguf.md of ggml).
 
+mod experts;
 mod families;
 
 use crate::error::LoadError;
@@ -28,6 +29,17 @@ const ARCHITECTURES: &[Row] = &[
     row("llama", "LlamaForCausalLM", families::llama),
     row("qwen2", "Qwen2ForCausalLM", families::plain),
     row("qwen3", "Qwen3ForCausalLM", families::plain),
+    row("gemma2", "Gemma2ForCausalLM", families::gemma2),
+    row("gemma3", "Gemma3ForCausalLM", families::gemma3),
+    row("phi3", "Phi3ForCausalLM", families::phi3),
+    row("smollm3", "SmolLM3ForCausalLM", families::plain),
+    row("granite", "GraniteForCausalLM", families::granite),
+    row("olmo2", "Olmo2ForCausalLM", families::plain),
+    row("glm4", "Glm4ForCausalLM", families::plain),
+    row("starcoder2", "Starcoder2ForCausalLM", families::starcoder2),
+    row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
+    row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
+    row("deepseek2", "DeepseekV2ForCausalLM", families::plain),
 ];
 
 /// What files that name no context were made for: the length of the models of their time.
@@ -49,10 +61,9 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     };
     let Row { prefix, name, family } = row;
     let keys = Keys { metadata, prefix };
-    if keys.number("expert_count")?.is_some_and(|experts| experts > 0) {
-        return Err(bad(format!("`{prefix}.expert_count`: mixtures of experts are not supported")));
-    }
+    let name = experts::name(&keys)?.unwrap_or(name);
     let mut config = Map::new();
+    let latent = experts::latent_widths(&keys, &mut config)?;
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
     set("architectures", json!([name]));
     set("model_type", json!(prefix));
@@ -63,7 +74,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     if let Some(heads) = keys.number("attention.head_count_kv")? {
         set("num_key_value_heads", json!(heads));
     }
-    let head_dim = keys.head_dim()?;
+    let head_dim = latent.map_or_else(|| keys.head_dim(), Ok)?;
     set("head_dim", json!(head_dim));
     set("rms_norm_eps", json!(keys.epsilon()?));
     let context = keys.number("context_length")?.unwrap_or(DEFAULT_CONTEXT_TOKENS);
@@ -76,6 +87,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     set("eos_token_id", json!(eos_token_ids(metadata)));
     keys.windows(&mut config)?;
     family(&keys, &mut config)?;
+    experts::add(&keys, &mut config)?;
     Ok(Value::Object(config))
 }
 
@@ -215,6 +227,7 @@ impl Keys<'_> {
         if let Some(tokens) = self.number("rope.scaling.original_context_length")? {
             rope.insert("original_max_position_embeddings".into(), json!(tokens));
         }
+        experts::yarn_sharpness(self, &mut rope);
         if let Some(rotated) = self.number("rope.dimension_count")? {
             let share = rotated as f64 / head_dim as f64;
             rope.insert("partial_rotary_factor".into(), json!(share));

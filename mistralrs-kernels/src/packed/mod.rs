@@ -1,13 +1,16 @@
-//! Products of activations with packed weights, in integers.
+//! Products of activations with packed weights, in integers or 16-bit floats.
 //!
 //! A weight in blocks is packed once into tiles of 16 rows (see `layout`), activations are rounded to
 //! bytes once per call (see `activations`). 32 columns are multiplied in integers, exactly; then the
-//! scales are multiplied in. The sum over blocks goes from the first column to the last for every
+//! scales are multiplied in. Weights of 16-bit floats are multiplied as such (see `floats`). The sum goes from the first column to the last for every
 //! pair of rows, so a product has the same bits in any batch, tile and thread.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
+mod floats;
 mod layout;
 mod reference;
 
@@ -16,11 +19,11 @@ use crate::dispatch;
 use crate::matmul::WeightRows;
 use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
-use activations::{Block, Strips};
+use activations::{Block, Rounded, Strips};
+use floats::Pairs;
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
 use rayon::prelude::*;
-use std::cell::Cell;
 use std::ops::Range;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
@@ -50,18 +53,27 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 /// The kernels of an instruction set that multiplies packed weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedKernels {
-    pub(crate) quantize: unsafe fn(&[f32], usize, &mut [Block]),
-    pub(crate) multiply: unsafe fn(&Job<'_>, Range<usize>),
+    pub(crate) integers: TileKernels<Block>,
+    pub(crate) floats: Option<TileKernels<Pairs>>,
     /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
 }
 
-/// A weight matrix `[rows, cols]` in tiles made for integer instructions; it holds exactly the
-/// numbers that were stored.
+/// The kernels for tiles of integers or of floats.
+#[derive(Clone, Copy)]
+pub(crate) struct TileKernels<X: 'static> {
+    /// Rounds the rows of a strip.
+    pub(crate) round: unsafe fn(&[f32], usize, &mut [X]),
+    pub(crate) multiply: unsafe fn(&Job<'_, X>, Range<usize>),
+}
+
+/// A weight matrix `[rows, cols]` in tiles made for wide instructions, or a stack of such
+/// matrices of one shape; it holds exactly the numbers that were stored.
 #[derive(Debug)]
 pub struct PackedWeight {
     ty: QuantType,
     layout: Layout,
+    /// Of one matrix; each begins with a tile of its own.
     rows: usize,
     cols: usize,
     tile_bytes: usize,
@@ -75,30 +87,47 @@ impl PackedWeight {
     /// # Panics
     /// If the bytes do not fit the shape.
     pub fn new(w: &WeightRows<'_>) -> Option<Self> {
-        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, w))
+        Self::stack(std::slice::from_ref(w))
     }
 
-    fn pack(kernels: PackedKernels, w: &WeightRows<'_>) -> Option<Self> {
-        let layout = with_format!(w.ty, Format, <Format as Packing>::LAYOUT)?;
+    /// Packs stored matrices of one type and shape one after the other, as [`Self::new`] packs one:
+    /// in one piece of memory, however many they are. [`Self::part`] names them again.
+    ///
+    /// # Panics
+    /// If their types or shapes differ, or bytes do not fit the shape.
+    pub fn stack(parts: &[WeightRows<'_>]) -> Option<Self> {
+        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, parts))
+    }
+
+    fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>]) -> Option<Self> {
+        let w = parts.first()?;
+        let layout = Layout::of(w.ty).filter(|of| !of.floats || kernels.floats.is_some())?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
         if w.rows == 0 || w.cols == 0 || !w.cols.is_multiple_of(chunk_cols) {
             return None;
         }
         let stored = row_bytes.checked_mul(w.rows);
-        assert_eq!(stored, Some(w.bytes.len()), "bytes of {w:?}", w = (w.ty, w.rows, w.cols));
+        for part in parts {
+            let shape = (part.ty, part.rows, part.cols);
+            assert_eq!(shape, (w.ty, w.rows, w.cols), "a stack is of one type and shape");
+            assert_eq!(stored, Some(part.bytes.len()), "bytes of {shape:?}");
+        }
         let tile_bytes = (w.cols / chunk_cols).checked_mul(layout.chunk_bytes())?;
-        let bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
+        let part_bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
+        let bytes = part_bytes.checked_mul(parts.len())?;
         let mut memory = MmapMut::map_anon(bytes).ok()?;
         #[cfg(target_os = "linux")]
         {
             // Fewer pages to look up; a system without huge pages works as well.
             let _ = memory.advise(memmap2::Advice::HugePage);
         }
-        let tiles = memory.par_chunks_exact_mut(tile_bytes);
-        tiles.zip(w.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
-            // SAFETY: the kernels' instruction set is present.
-            unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
+        memory.par_chunks_exact_mut(part_bytes).zip(parts).for_each(|(packed, part)| {
+            let tiles = packed.par_chunks_exact_mut(tile_bytes);
+            tiles.zip(part.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
+                // SAFETY: the kernels' instruction set is present.
+                unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
+            });
         });
         Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
     }
@@ -121,6 +150,17 @@ impl PackedWeight {
     /// Its size in bytes.
     pub fn size(&self) -> usize {
         self.memory.len()
+    }
+
+    /// One matrix of a stack; the only one of any other weight is number 0.
+    ///
+    /// # Panics
+    /// If there is no such matrix.
+    pub fn part(&self, at: usize) -> PackedPart<'_> {
+        let first_tile = at * self.tiles();
+        let parts = self.memory.len() / (self.tile_bytes * self.tiles());
+        assert!(at < parts, "matrix {at} of a stack of {parts}");
+        PackedPart { w: self, first_tile }
     }
 
     /// Turns a row into numbers: the same bits as the stored row gives.
@@ -146,6 +186,13 @@ impl PackedWeight {
     }
 }
 
+/// One matrix of a [`PackedWeight`].
+#[derive(Debug, Clone, Copy)]
+pub struct PackedPart<'a> {
+    w: &'a PackedWeight,
+    first_tile: usize,
+}
+
 /// Packs up to 16 stored rows; rows that are missing stay zero.
 #[inline(always)]
 fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
@@ -165,18 +212,27 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
 }
 
 /// One product, checked.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, X> {
     w: &'a PackedWeight,
-    x: &'a [Block],
+    first_tile: usize,
+    x: &'a [X],
     strips: Strips,
     y: SharedSlice<'a>,
+}
+
+impl<X> Job<'_, X> {
+    /// Tile `at` of the job's matrix.
+    #[inline(always)]
+    fn tile(&self, at: usize) -> &[u8] {
+        self.w.tile(self.first_tile + at)
+    }
 }
 
 /// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
 ///
 /// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
-/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors) and
-/// of `f32`; if a number of the row is not finite, neither is the result.
+/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors; with
+/// 16-bit floats to those, by at most a 256th of itself) and of `f32`; if a number of the row is not finite, neither is the result.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shape of `w`.
@@ -193,8 +249,12 @@ pub fn matmul_packed_many(weights: &[&PackedWeight], x: &[f32], ys: &mut [&mut [
     multiply_on(dispatch::kernels().packed, weights, x, ys);
 }
 
-thread_local! {
-    static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
+/// [`matmul_packed_many`] with single matrices of stacks.
+///
+/// # Panics
+/// If the sizes of the slices do not fit the shapes of the matrices.
+pub fn matmul_packed_parts(parts: &[PackedPart<'_>], x: &[f32], ys: &mut [&mut [f32]]) {
+    multiply_parts_on(dispatch::kernels().packed, parts, x, ys);
 }
 
 /// As [`matmul_packed_many`]; without kernels, by the slow twin.
@@ -204,47 +264,78 @@ fn multiply_on(
     x: &[f32],
     ys: &mut [&mut [f32]],
 ) {
+    let parts: Vec<_> = weights.iter().map(|w| w.part(0)).collect();
+    multiply_parts_on(kernels, &parts, x, ys);
+}
+
+fn multiply_parts_on(
+    kernels: Option<PackedKernels>,
+    parts: &[PackedPart<'_>],
+    x: &[f32],
+    ys: &mut [&mut [f32]],
+) {
     let kernels = kernels.unwrap_or(reference::KERNELS);
-    assert_eq!(weights.len(), ys.len(), "a result for each weight");
-    let Some(cols) = weights.first().map(|w| w.cols) else {
+    assert_eq!(parts.len(), ys.len(), "a result for each weight");
+    let Some(cols) = parts.first().map(|part| part.w.cols) else {
         return;
     };
     let m = x.len() / cols;
     assert_eq!(x.len(), m * cols, "x is not [m, {cols}]");
-    for (w, y) in weights.iter().zip(ys.iter()) {
+    for (PackedPart { w, .. }, y) in parts.iter().zip(ys.iter()) {
         assert_eq!(w.cols, cols, "all weights have the same columns");
         assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [{m}, {}]", w.rows);
     }
     if m == 0 {
         return;
     }
+    let (mut integers, mut floats) = (Vec::new(), Vec::new());
+    for (part, y) in parts.iter().zip(ys) {
+        let kind = if part.w.layout.floats { &mut floats } else { &mut integers };
+        kind.push((*part, SharedSlice::new(y)));
+    }
+    multiply_with(kernels.integers, &integers, x, m);
+    multiply_with(kernels.floats.unwrap_or(floats::KERNELS), &floats, x, m);
+}
+
+/// The products with parts of one kind: `x` is rounded once for all of them.
+fn multiply_with<X: Rounded>(
+    kernels: TileKernels<X>,
+    parts: &[(PackedPart<'_>, SharedSlice<'_>)],
+    x: &[f32],
+    m: usize,
+) {
+    if parts.is_empty() {
+        return;
+    }
     let strips = Strips::new(m);
-    let mut blocks = BLOCKS.take();
-    activations::resize(&mut blocks, x.len() / BLOCK_COLS);
-    let rounded = &mut blocks[..x.len() / BLOCK_COLS];
-    quantize(kernels, x, cols, strips, rounded);
-    let jobs: Vec<Job<'_>> = weights
+    let mut memory = X::memory().take();
+    let len = x.len() / BLOCK_COLS;
+    if memory.len() < len {
+        memory.resize(len, X::default());
+    }
+    let rounded = &mut memory[..len];
+    round(kernels, x, x.len() / m, strips, rounded);
+    let jobs: Vec<Job<'_, X>> = parts
         .iter()
-        .zip(ys)
-        .map(|(w, y)| Job { w, x: rounded, strips, y: SharedSlice::new(y) })
+        .map(|&(PackedPart { w, first_tile }, y)| Job { w, first_tile, x: rounded, strips, y })
         .collect();
     run(kernels, &jobs, m);
     drop(jobs);
-    BLOCKS.set(blocks);
+    X::memory().set(memory);
 }
 
 /// Rounds all rows of `x`, strip by strip.
-fn quantize(
-    kernels: PackedKernels,
+fn round<X: Rounded>(
+    kernels: TileKernels<X>,
     x: &[f32],
     cols: usize,
     strips: Strips,
-    mut rest: &mut [Block],
+    mut rest: &mut [X],
 ) {
-    let strip = |at: usize, out: &mut [Block]| {
+    let strip = |at: usize, out: &mut [X]| {
         let rows = strips.rows(at);
         // SAFETY: the kernels' instruction set is present.
-        unsafe { (kernels.quantize)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
+        unsafe { (kernels.round)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
     };
     let mut parts = Vec::with_capacity(strips.count());
     for at in 0..strips.count() {
@@ -260,10 +351,10 @@ fn quantize(
 }
 
 /// Computes all jobs, in runs of tiles that follow each other in memory.
-fn run(kernels: PackedKernels, jobs: &[Job<'_>], m: usize) {
+fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     let threads = rayon::current_num_threads();
     let tiles: usize = jobs.iter().map(|job| job.w.tiles()).sum();
-    let multiply = |job: &Job<'_>, tiles: Range<usize>| {
+    let multiply = |job: &Job<'_, X>, tiles: Range<usize>| {
         // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
         // task writes the columns of `y` that belong to its own tiles.
         unsafe { (kernels.multiply)(job, tiles) }

@@ -20,7 +20,7 @@ enum Source {
     /// Words, so that the first byte is aligned for every number type.
     Owned {
         words: Arc<Vec<u64>>,
-        len: usize,
+        range: Range<usize>,
     },
 }
 
@@ -36,7 +36,7 @@ impl TensorBytes {
         if let Some(bytes) = bytemuck::cast_slice_mut(&mut words).get_mut(..len) {
             fill(bytes);
         }
-        Self(Source::Owned { words: Arc::new(words), len })
+        Self(Source::Owned { words: Arc::new(words), range: 0..len })
     }
 
     /// These bytes where numbers of `ty` may be read as numbers: themselves if they already lie at
@@ -48,6 +48,23 @@ impl TensorBytes {
             _ => align_of::<u16>(),
         };
         if self.as_ptr().addr().is_multiple_of(alignment) { self } else { Self::from(&*self) }
+    }
+
+    /// Some of these bytes, shared; none if they are not all there.
+    pub fn part(&self, part: Range<usize>) -> Self {
+        let inside = |whole: &Range<usize>| {
+            let start = whole.start.saturating_add(part.start);
+            let end = whole.start.saturating_add(part.end);
+            if start <= end && end <= whole.end { start..end } else { whole.start..whole.start }
+        };
+        Self(match &self.0 {
+            Source::Mapped { map, range } => {
+                Source::Mapped { map: Arc::clone(map), range: inside(range) }
+            }
+            Source::Owned { words, range } => {
+                Source::Owned { words: Arc::clone(words), range: inside(range) }
+            }
+        })
     }
 
     /// Says that mapped bytes will not be read again soon: they stop costing memory.
@@ -75,7 +92,7 @@ impl Deref for TensorBytes {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Source::Mapped { map, range } => map.bytes().get(range.clone()),
-            Source::Owned { words, len } => bytemuck::cast_slice(words).get(..*len),
+            Source::Owned { words, range } => bytemuck::cast_slice(words).get(range.clone()),
         }
         .unwrap_or_default()
     }
@@ -101,5 +118,14 @@ mod tests {
             assert_eq!(bytes.as_ptr().addr() % 8, 0);
         }
         assert!(TensorBytes::from(&[][..]).is_empty());
+    }
+
+    #[test]
+    fn parts_of_parts_and_nothing_beyond() {
+        let bytes = TensorBytes::from(&(0..23).collect::<Vec<u8>>()[..]);
+        let part = bytes.part(5..20);
+        assert_eq!(&*part, &(5..20).collect::<Vec<u8>>()[..]);
+        assert_eq!(&*part.part(3..4), &[8]);
+        assert!(part.part(10..16).is_empty() && part.part(usize::MAX..3).is_empty());
     }
 }

@@ -264,13 +264,22 @@ mod tests {
     #[test]
     fn the_files_behind_an_encoder_come_along() {
         let names = hf(&[
-            "modules.json", "config_sentence_transformers.json", "1_Pooling/config.json",
-            "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin", "onnx/model.safetensors",
-            "1_Pooling/deeper/config.json", "README.md",
+            "modules.json",
+            "config_sentence_transformers.json",
+            "1_Pooling/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "onnx/model.safetensors",
+            "1_Pooling/deeper/config.json",
+            "README.md",
         ]);
         let wanted = [
-            CONFIG, TOKENIZER, "modules.json", "config_sentence_transformers.json",
-            "1_Pooling/config.json", "2_Dense/model.safetensors",
+            CONFIG,
+            TOKENIZER,
+            "modules.json",
+            "config_sentence_transformers.json",
+            "1_Pooling/config.json",
+            "2_Dense/model.safetensors",
         ];
         assert_eq!(companions(&names), wanted);
     }

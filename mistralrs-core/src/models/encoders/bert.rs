@@ -116,6 +116,7 @@ impl BertConfig {
                 kv: KvSpec { layers: Vec::new() },
                 vocab_size: self.vocab_size,
                 context: self.max_position_embeddings.saturating_sub(first_position).max(1),
+                short_context: None,
                 // The residual and a layer's output; then q, k, v and the attended, or the MLP's one.
                 activations_per_token: 3 * hidden + (4 * hidden).max(self.intermediate_size),
             },

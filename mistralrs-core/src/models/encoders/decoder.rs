@@ -29,7 +29,7 @@ impl<L: DecoderLayer> DecoderEncoder<L> {
     /// When there is no memory.
     pub fn new(config: &TextConfig, lm: CausalLm<L>) -> Result<Self> {
         let (num_kv_heads, head_dim) = (config.num_key_value_heads, config.head_dim);
-        let layer = LayerKvSpec { num_kv_heads, head_dim };
+        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false };
         let kv = KvCache::for_one_pass(layer, lm.layers.len(), 0, &Device::Cpu)?;
         Ok(Self { lm, layer, kv, room: 0 })
     }

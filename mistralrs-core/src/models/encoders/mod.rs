@@ -3,6 +3,7 @@
 
 mod bert;
 mod decoder;
+mod embedding_gemma;
 mod modernbert;
 mod qwen3_embedding;
 
@@ -115,6 +116,7 @@ pub const ENCODERS: &[EncoderRow] = &[
         "modernbert",
         Some(modernbert::head),
     ),
+    row::<embedding_gemma::EmbeddingGemma>("Gemma3TextModel", "gemma3_text", None),
     row::<qwen3_embedding::Qwen3Embedding>("Qwen3ForCausalLM", "qwen3", None),
 ];
 

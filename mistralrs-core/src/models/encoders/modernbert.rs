@@ -222,6 +222,7 @@ impl EncoderArchitecture for ModernBert {
                 kv: KvSpec { layers: Vec::new() },
                 vocab_size: config.vocab_size,
                 context: config.max_position_embeddings,
+                short_context: None,
                 // The residual, its norm and a layer's output; then q|k|v, its parts and the
                 // attended, or the MLP's two and theirs.
                 activations_per_token: 3 * hidden + (7 * hidden).max(5 * config.intermediate_size),

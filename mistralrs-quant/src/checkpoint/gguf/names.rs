@@ -20,6 +20,10 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture::new("olmo2", SANDWICH_LAYER),
     Architecture::new("glm4", GLM4_LAYER),
     Architecture::new("starcoder2", STARCODER2_LAYER),
+    Architecture::new("qwen2moe", DECODER_LAYER),
+    Architecture::new("qwen3moe", DECODER_LAYER),
+    // Neighbors turn together in both formats; the model knows.
+    Architecture::new("deepseek2", LATENT_LAYER),
 ];
 
 /// Names outside the layers, whole.
@@ -49,7 +53,49 @@ const DECODER_LAYER: &[(&str, &str)] = &[
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
+    // A mixture of experts; each of these but the router holds the matrices of all experts.
+    ("ffn_gate_inp", "mlp.gate"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_inp_shexp", "mlp.shared_expert_gate"),
+    ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
 ];
+
+/// Names inside a layer with latent attention; shared experts are several.
+const LATENT_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_q_a", "self_attn.q_a_proj"),
+    ("attn_q_a_norm", "self_attn.q_a_layernorm"),
+    ("attn_q_b", "self_attn.q_b_proj"),
+    ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
+    ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
+    ("attn_kv_b", "self_attn.kv_b_proj"),
+    ("attn_k_b", "self_attn.k_b_proj"),
+    ("attn_v_b", "self_attn.v_b_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "mlp.gate"),
+    ("exp_probs_b", "mlp.gate.e_score_correction"),
+    ("ffn_gate_exps", "mlp.experts.gate_proj"),
+    ("ffn_up_exps", "mlp.experts.up_proj"),
+    ("ffn_down_exps", "mlp.experts.down_proj"),
+    ("ffn_gate_up_exps", "mlp.experts.gate_up_proj"),
+    ("ffn_gate_shexp", "mlp.shared_experts.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_experts.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_experts.down_proj"),
+];
+
+/// The matrices of one expert in files of the first mixtures: `blk.N.ffn_gate.EXPERT.weight`.
+const EXPERT: &[(&str, &str)] =
+    &[("ffn_gate", "gate_proj"), ("ffn_up", "up_proj"), ("ffn_down", "down_proj")];
 
 /// Norms before and behind attention and MLP (Gemma), or behind alone (OLMo 2).
 const SANDWICH_LAYER: &[(&str, &str)] = &[
@@ -178,6 +224,10 @@ impl Architecture {
         let Some((layer, part, parameter)) = layer_part(name) else {
             return Ok(Translated { name: name.to_owned(), change: None });
         };
+        if let Some((expert, theirs)) = expert_part(part) {
+            let name = format!("model.layers.{layer}.mlp.experts.{expert}.{theirs}.{parameter}");
+            return Ok(Translated { name, change: None });
+        }
         let Some((_, theirs)) = self.layer.iter().find(|(ours, _)| *ours == part) else {
             return Ok(Translated { name: name.to_owned(), change: None });
         };
@@ -216,6 +266,13 @@ fn layer_part(name: &str) -> Option<(u32, &str, &str)> {
     let (part, parameter) = rest.rsplit_once('.')?;
     matches!(parameter, "weight" | "bias").then_some(())?;
     Some((layer.parse().ok()?, part, parameter))
+}
+
+/// `ffn_gate.3` → (3, `gate_proj`).
+fn expert_part(part: &str) -> Option<(u32, &'static str)> {
+    let (part, expert) = part.split_once('.')?;
+    let (_, theirs) = EXPERT.iter().find(|(ours, _)| *ours == part)?;
+    Some((expert.parse().ok()?, theirs))
 }
 
 fn bad_key(file: &Path, key: &str, reason: &str) -> Error {

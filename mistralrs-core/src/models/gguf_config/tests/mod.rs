@@ -1,5 +1,7 @@
 //! Metadata against the `config.json` of the same model.
 
+mod experts;
+
 use super::*;
 use crate::models::config::{RopeScaling, TextConfig, check_keys};
 use mistralrs_quant::gguf::{self, Strings};

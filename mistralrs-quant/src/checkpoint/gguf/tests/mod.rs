@@ -70,6 +70,35 @@ fn every_metadata_type_survives() {
     }
 }
 
+/// Stacks of today, one tensor per expert of the first files, and what only some families have.
+#[test]
+fn names_of_mixtures() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = |architecture: &str, name: &str| {
+        let file = format!("{architecture}-{name}.gguf");
+        let writer = GgufWriter::new(architecture).f32s(name, &[2], &counting(2));
+        let gguf = GgufFile::open(&[writer.write(folder.path(), &file)]).unwrap();
+        gguf.names().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (architecture, theirs, ours) in [
+        ("llama", "ffn_gate_exps.weight", "mlp.experts.gate_proj.weight"),
+        ("llama", "ffn_down.11.weight", "mlp.experts.11.down_proj.weight"),
+        ("qwen2moe", "ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight"),
+        ("qwen2moe", "ffn_up_shexp.weight", "mlp.shared_expert.up_proj.weight"),
+        ("qwen3moe", "ffn_gate_up_exps.weight", "mlp.experts.gate_up_proj.weight"),
+        ("deepseek2", "ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight"),
+        ("deepseek2", "exp_probs_b.bias", "mlp.gate.e_score_correction.bias"),
+        ("deepseek2", "attn_k_b.weight", "self_attn.k_b_proj.weight"),
+    ] {
+        let wanted = [format!("model.layers.3.{ours}")];
+        assert_eq!(names(architecture, &format!("blk.3.{theirs}")), wanted);
+    }
+    // No expert has this number, no part of an expert this name.
+    for name in ["blk.0.ffn_gate.x.weight", "blk.0.ffn_norm.1.weight"] {
+        assert_eq!(names("llama", name), [name]);
+    }
+}
+
 #[test]
 fn tensors_have_our_names_shapes_and_bytes() {
     let folder = tempfile::tempdir().unwrap();

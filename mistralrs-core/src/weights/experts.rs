@@ -1,0 +1,161 @@
+//! The cursor's way to a mixture of experts, however a checkpoint names and stacks it: a tensor per
+//! expert and matrix (Hugging Face hubs), gate and up of all experts in one (transformers 5), or a
+//! stack per matrix (GGUF).
+
+use super::Weights;
+use mistralrs_quant::{
+    Error, ExpertWeights, HeadLinear, Linear, Result, StoredExpert, StoredMatrix, WeightOptions,
+};
+use std::sync::{Arc, PoisonError};
+
+/// Gate, up and down as most families name them, and as Mixtral does.
+const NAMES: [[&str; 3]; 2] = [["gate_proj", "up_proj", "down_proj"], ["w1", "w3", "w2"]];
+
+impl Weights {
+    /// The `count` experts of this module, each with its matrices quantized like linear layers.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn experts(
+        &self,
+        count: usize,
+        hidden: usize,
+        intermediate: usize,
+    ) -> Result<Arc<dyn ExpertWeights>> {
+        let (narrow, wide) = ((intermediate, hidden), (hidden, intermediate));
+        // The names of stacks, without and with `.weight`: transformers' and GGUF's.
+        let stacked = ["", ".weight"].into_iter().find_map(|end| {
+            let is = |name: &str| self.contains(&format!("{name}{end}"));
+            (is("gate_up_proj") || is("gate_proj")).then_some((end, is("gate_up_proj")))
+        });
+        let triples = match stacked {
+            Some((end, true)) => {
+                // Of each expert all gates, then all ups.
+                let both = self.stack(&format!("gate_up_proj{end}"), 2 * count, narrow)?;
+                let (gates, ups) = both.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+                let parts = |all: Vec<(usize, StoredMatrix)>| all.into_iter().map(|(_, m)| m);
+                let downs = self.stack(&format!("down_proj{end}"), count, wide)?;
+                zip3(parts(gates), parts(ups), downs.into_iter())
+            }
+            Some((end, false)) => {
+                let stack = |name, shape| self.stack(&format!("{name}{end}"), count, shape);
+                let (gates, ups) = (stack("gate_proj", narrow)?, stack("up_proj", narrow)?);
+                let downs = stack("down_proj", wide)?;
+                zip3(gates.into_iter(), ups.into_iter(), downs.into_iter())
+            }
+            None => {
+                let first = self.pp(0);
+                let known = |[gate, ..]: &[&str; 3]| first.contains(&format!("{gate}.weight"));
+                let [gate, up, down] =
+                    NAMES.into_iter().find(known).unwrap_or(["gate_proj", "up_proj", "down_proj"]);
+                let matrix = |expert, name, shape| self.pp(expert).pp(name).stored(shape);
+                (0..count)
+                    .map(|expert| {
+                        Ok(StoredExpert {
+                            gate: matrix(expert, gate, narrow)?,
+                            up: matrix(expert, up, narrow)?,
+                            down: matrix(expert, down, wide)?,
+                        })
+                    })
+                    .collect::<Result<_>>()?
+            }
+        };
+        mistralrs_quant::experts(triples, self.shared.options)
+    }
+
+    /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
+    /// values `[value, kv_rank]`. Hugging Face has one `kv_b_proj`, of a head's keys first, then of its
+    /// values; GGUF files the same, or both apart.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn latent_heads(
+        &self,
+        heads: usize,
+        kv_rank: usize,
+        nope: usize,
+        value: usize,
+    ) -> Result<(HeadLinear, HeadLinear)> {
+        let options = self.shared.options;
+        if self.contains("k_b_proj.weight") {
+            let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
+            let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
+            return Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?));
+        }
+        let whole = self.pp("kv_b_proj").stored((heads * (nope + value), kv_rank))?;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for head in StoredMatrix::cut(&whole.info, &whole.bytes, (nope + value, kv_rank))? {
+            keys.push(head.rows(0, nope).transposed()?);
+            values.push(head.rows(nope, value));
+        }
+        Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?))
+    }
+
+    /// The module's `weight` `[out, in]`, kept as it is stored: routers and other small matrices that
+    /// decide much. A file may hold a single row as a vector.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn plain(&self, out: usize, input: usize) -> Result<Linear> {
+        let name = self.full_name("weight");
+        let is_vector = self.shared.checkpoint.info(&name).is_some_and(|i| i.shape == [input]);
+        let shape = if out == 1 && is_vector { vec![input] } else { vec![out, input] };
+        let mut info = self.find(&name, &shape)?.clone();
+        info.shape = vec![out, input];
+        let options = WeightOptions { isq: None, ..self.shared.options };
+        let bytes = self.shared.checkpoint.read(&name)?;
+        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
+    }
+
+    /// The numbers of a vector that is there under one of several names.
+    ///
+    /// # Errors
+    /// When it is missing (the last name is told) or has not `len` numbers.
+    pub fn first_of(&self, names: &[&str], len: usize) -> Result<Vec<f32>> {
+        let name = names.iter().find(|name| self.contains(name)).or(names.last());
+        let name = name.copied().unwrap_or_default();
+        self.tensor(name, &[len])?.to_vec1::<f32>().map_err(|source| Error::Tensor {
+            tensor: self.full_name(name),
+            file: self.first_file(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Says that nobody needs the tensors of this module.
+    pub fn ignore(&self) {
+        let prefix = format!("{}.", self.prefix);
+        let names = self.shared.checkpoint.names().into_iter();
+        // The set is valid at every instruction, so a poisoned lock can be taken over.
+        let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.extend(names.filter(|name| name.starts_with(&prefix)).map(str::to_owned));
+    }
+
+    /// A tensor of `count` matrices: `[count, rows, cols]`, or `[count / 2, 2 · rows, cols]`.
+    fn stack(
+        &self,
+        name: &str,
+        count: usize,
+        (rows, cols): (usize, usize),
+    ) -> Result<Vec<StoredMatrix>> {
+        let name = self.full_name(name);
+        let halves = if name.contains("gate_up_proj") { 2 } else { 1 };
+        let info = self.find(&name, &[count / halves, halves * rows, cols])?;
+        StoredMatrix::cut(info, &self.shared.checkpoint.read(&name)?, (rows, cols))
+    }
+
+    /// The module's `weight` as it is stored.
+    fn stored(&self, (rows, cols): (usize, usize)) -> Result<StoredMatrix> {
+        let name = self.full_name("weight");
+        let info = self.find(&name, &[rows, cols])?.clone();
+        Ok(StoredMatrix { info, bytes: self.shared.checkpoint.read(&name)? })
+    }
+}
+
+fn zip3(
+    gates: impl Iterator<Item = StoredMatrix>,
+    ups: impl Iterator<Item = StoredMatrix>,
+    downs: impl Iterator<Item = StoredMatrix>,
+) -> Vec<StoredExpert> {
+    let zipped = gates.zip(ups).zip(downs);
+    zipped.map(|((gate, up), down)| StoredExpert { gate, up, down }).collect()
+}
