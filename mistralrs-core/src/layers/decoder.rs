@@ -136,7 +136,8 @@ impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
             x = (x * scale)?;
         }
         let rope = self.rope.step_tables(batch)?;
-        let local_rope = self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
+        let local_rope =
+            self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
         let local_rope = local_rope.as_ref().unwrap_or(&rope);
         let mut step = Step { batch, rope: &rope, local_rope, kv };
         for layer in &self.layers {

@@ -10,3 +10,5 @@ mod embedding;
 mod generation;
 mod golden;
 mod loading;
+mod models_page;
+mod options;
