@@ -33,8 +33,6 @@ fn every_published_option_is_felt() {
                 ("/query_pre_attn_scalar", json!(10)),
                 ("/layer_types/0", json!("full_attention")),
                 ("/hidden_activation", json!("silu")),
-                // The scale of the embeddings is then rounded.
-                ("/dtype", json!("bfloat16")),
             ],
         ),
         (
