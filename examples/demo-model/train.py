@@ -143,10 +143,10 @@ def digest(weights: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/demo-model"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens per step")
     parser.add_argument("--early", type=int, default=600, help="steps that practise copying")
-    parser.add_argument("--rates", type=float, nargs=2, default=(0.02, 0.004), metavar=("MUON", "ADAM"))
+    parser.add_argument("--rates", type=float, nargs=2, default=(0.006, 0.002), metavar=("MUON", "ADAM"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save-every", type=int, default=200)

@@ -37,7 +37,7 @@ pub use request::{
 };
 pub use sampling::SamplingParams;
 
-/// The instruction set the kernels compute with: `avx512vnni`, `avx512`, `avx2` or `scalar`.
+/// The instruction set the kernels compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     mistralrs_kernels::instruction_set()
 }

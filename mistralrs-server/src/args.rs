@@ -126,7 +126,7 @@ struct ModelArgs {
     /// Threads that compute [default: all cores]
     #[arg(long, value_name = "N", global = true)]
     threads: Option<usize>,
-    /// Instruction set to compute with, for bug reports: avx512vnni, avx512, avx2 or scalar [default: the best]
+    /// Instruction set to compute with, for bug reports: avx512bf16, avx512vnni, avx512, avx2 or scalar [default: the best]
     #[arg(long, global = true, env = "MISTRALRS_CPU", hide_env_values = true, value_name = "NAME")]
     instruction_set: Option<String>,
     /// Where the hub's token comes from: literal:V, env:V, path:V, cache, none
