@@ -106,7 +106,8 @@ fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadE
     Ok(rotary(&rope, config.head_dim, weights))
 }
 
-fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
+/// The rotations of heads of `head_dim`.
+pub fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
     let frequencies = rope.inverse_frequencies(rope.rotary_dim(head_dim));
     RotaryEmbedding::new(frequencies, &weights.device()).scaled(rope.attention_factor() as f32)
 }

@@ -4,6 +4,7 @@
 pub mod config;
 mod decoder;
 mod deepseek;
+mod gemma3n;
 pub mod gguf_config;
 mod llama;
 mod mistral;
@@ -95,6 +96,8 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 
 /// All architectures.
 pub const ARCHITECTURES: &[ArchitectureRow] = &[
+    row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
+    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration"),
     row::<llama::Llama>("LlamaForCausalLM"),
     row::<mistral::Mistral>("MistralForCausalLM"),
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),

@@ -245,9 +245,9 @@ fn add(out: &mut [f64], weight: f64, y: &[f64]) {
 
 fn any_routing() -> impl Strategy<Value = Routing> {
     let groups = (1usize..4, 2usize..4, 1usize..4, 1usize..3);
-    let rest = (any::<bool>(), any::<bool>(), any::<bool>(), 1usize..5, 0.5f32..3.0);
-    (groups, rest).prop_map(
-        |((count, size, kept, best), (grouped, softmax, normalize, k, scale))| {
+    let flags = proptest::array::uniform4(any::<bool>());
+    (groups, flags, 1usize..5, 0.5f32..3.0).prop_map(
+        |((count, size, kept, best), [grouped, softmax, normalize, corrected], k, scale)| {
             let kept = kept.min(count);
             Routing {
                 experts: count * size,
