@@ -2,9 +2,11 @@
 # Platform and CUDA toolkit are found out here; features are named one by one, never all at once:
 # Metal does not link on Linux or Windows, CUDA not on a Mac.
 
-MODEL      ?= mistralrs-testkit/fixtures/stories260K
+# A folder, a .gguf file or a hub id; empty = the demo model inside the program.
+MODEL      ?=
 PORT       ?= 1234
 MCP_CONFIG ?= mcp.json
+PYTHON     ?= python3
 BENCH      ?=
 BASE       ?=
 
@@ -41,11 +43,12 @@ ifeq ($(PLATFORM),windows)
 endif
 
 SERVER := cargo run --release -p mistralrs-server $(FEATURES) --
+WITH_MODEL := $(if $(MODEL),-m $(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help check lint lint-fix fmt fmt-check test test-core test-server test-quant test-vision test-kernels \
         test-all test-clients build build-server build-cuda-full build-metal run-server run-tui run-with-mcp \
-        bench docs fixtures hooks ci clean check-env print-env
+        bench docs fixtures demo-model hooks ci clean check-env print-env
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,7 +79,7 @@ test-kernels: ## tests of the kernels
 test-all: test test-clients ## the test suite, then the official clients
 test-clients: ## the official openai clients (Python and npm, from their registries) against a running server
 	cargo test --workspace --no-run # the same build as `make test`, so that nothing is compiled twice
-	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server $(MODEL)
+	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server mistralrs-testkit/fixtures/stories260K
 
 build: ## release build of the workspace with this platform's features
 	cargo build --workspace --release $(FEATURES)
@@ -90,19 +93,22 @@ build-metal: ## release build of the server with Metal (untested); macOS only
 	cargo build --release -p mistralrs-server --features metal
 
 run-server: ## serve MODEL on PORT
-	$(SERVER) --port $(PORT) -m $(MODEL)
+	$(SERVER) --port $(PORT) $(WITH_MODEL)
 run-tui: ## chat with MODEL in the terminal
-	$(SERVER) -i -m $(MODEL)
+	$(SERVER) -i $(WITH_MODEL)
 run-with-mcp: ## serve MODEL on PORT with the tool servers of MCP_CONFIG
-	$(SERVER) --port $(PORT) --mcp-config $(MCP_CONFIG) -m $(MODEL)
+	$(SERVER) --port $(PORT) --mcp-config $(MCP_CONFIG) $(WITH_MODEL)
 bench: ## measure MODEL; options in BENCH, an earlier target/bench.json in BASE: fails if a tenth slower
-	$(SERVER) bench $(BENCH) -m $(MODEL) --json target/bench.json
+	$(SERVER) bench $(BENCH) $(WITH_MODEL) --json target/bench.json
 	$(if $(BASE),python3 scripts/bench_compare.py $(BASE) target/bench.json --tolerance 0.1)
 
 docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 fixtures: ## make the tiny test models anew (Python with torch, transformers, gguf)
-	python3 scripts/make_fixtures.py
+	$(PYTHON) scripts/make_fixtures.py
+demo-model: ## train the demo model anew and build it in (Python with torch, transformers, gguf; an hour)
+	cd examples/demo-model && $(PYTHON) tokenizer.py && $(PYTHON) train.py && \
+	    $(PYTHON) export.py --out ../../mistralrs-server/demo-model/demo.gguf
 hooks: ## check whitespace and format before each commit
 	git config core.hooksPath .githooks
 ci: ## what the continuous integration runs

@@ -14,7 +14,7 @@ import pathlib
 
 import torch
 
-from fixtures import dense, gemma3n, llama, moe
+from fixtures import dense, encoders, gemma3n, llama, moe
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
@@ -23,6 +23,7 @@ FAMILIES = [
     dense,
     moe,
     gemma3n,
+    encoders,
 ]
 
 

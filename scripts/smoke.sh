@@ -52,9 +52,9 @@ expect() { # text that must be in the output, name of the README's block
     fi
     echo "ok      README block $2"
 }
-expect '"role":"assistant"' chat
-expect 'data: [DONE]' stream
-expect 'there was a little girl named Lily' completion
+expect 'Oslo' chat
+expect 'Hello' stream
+expect 'demo model' completion
 
 kill "$server"
 code=0

@@ -33,6 +33,16 @@ pub enum LoadError {
         /// Comma-separated list of the names in the registry.
         supported: String,
     },
+    /// The model is of the other kind: text or encoder.
+    #[error("`{model}` is {found}; {remedy}")]
+    WrongKind {
+        /// The model.
+        model: String,
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The model and its cache do not fit in memory.
     #[error("{0}")]
     OutOfMemory(String),

@@ -26,6 +26,8 @@ pub struct ForwardBatch {
     pub spans: Vec<SequenceSpan>,
     /// `[tokens]`: where each token's key and value go, `block × block_size + offset`.
     pub slot_mapping: Vec<usize>,
+    /// The rows of sequences longer than the model's short context; empty for models without one.
+    pub long_rows: Vec<Range<usize>>,
     /// `[rows]`: the rows whose logits somebody will read, ascending.
     pub logit_rows: Vec<u32>,
 }
@@ -39,5 +41,40 @@ impl ForwardBatch {
     /// Whether there is nothing to compute.
     pub fn is_empty(&self) -> bool {
         self.token_ids.is_empty()
+    }
+}
+
+/// Whole texts for one pass of an encoder, packed: no padding, no cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncoderBatch {
+    /// `[tokens]`
+    pub token_ids: Vec<u32>,
+    /// `[tokens]`: which part of a pair of texts each token belongs to, 0 or 1.
+    pub token_types: Vec<u32>,
+    /// One per text, none empty; their rows follow one another and cover the batch.
+    pub spans: Vec<Range<usize>>,
+}
+
+/// One text, or a pair of texts, in tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncoderInput {
+    /// `[tokens]`; not empty.
+    pub token_ids: Vec<u32>,
+    /// `[tokens]`
+    pub token_types: Vec<u32>,
+}
+
+impl EncoderBatch {
+    /// Adds a text behind those that are there.
+    pub fn push(&mut self, text: &EncoderInput) {
+        let start = self.token_ids.len();
+        self.token_ids.extend_from_slice(&text.token_ids);
+        self.token_types.extend_from_slice(&text.token_types);
+        self.spans.push(start..self.token_ids.len());
+    }
+
+    /// Each token's position in its text: `[tokens]`.
+    pub fn positions(&self) -> Vec<u32> {
+        self.spans.iter().flat_map(|span| (0u32..).take(span.len())).collect()
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attention;
+pub mod embedder;
 pub mod engine;
 pub mod error;
 pub mod forward;
@@ -16,14 +17,19 @@ pub mod loading;
 pub mod models;
 pub mod request;
 pub mod sampling;
+pub mod sentence;
 mod slices;
 pub mod text;
 pub mod weights;
 
+pub use embedder::{
+    Embedder, EmbedderInfo, EmbedderKind, EmbeddingRequest, Embeddings, Pending, RerankRequest,
+    Scores,
+};
 pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use llm::{Generation, Llm, ModelInfo};
-pub use loading::LoadOptions;
+pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_quant::QuantType;
 pub use request::{
     Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, GenerateOptions,
@@ -31,7 +37,7 @@ pub use request::{
 };
 pub use sampling::SamplingParams;
 
-/// The instruction set the kernels compute with: `avx512vnni`, `avx512`, `avx2` or `scalar`.
+/// The instruction set the kernels compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     mistralrs_kernels::instruction_set()
 }

@@ -7,7 +7,7 @@ pub use generation::Generation;
 
 use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
-use crate::loading::{self, LoadOptions};
+use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
 use crate::sampling::{Sampler, SamplingParams, breaker_ids};
 use crate::text::TextPipeline;
@@ -82,12 +82,22 @@ impl Llm {
     /// # Errors
     /// [`LoadError`] says what is missing or wrong, and what to do.
     pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
-        let warm_up = options.warm_up;
-        let llm = Self { parts: Arc::new(loading::load(options)?) };
+        match loading::load_any(options)? {
+            Loaded::Llm(llm) => Ok(llm),
+            Loaded::Embedder(embedder) => Err(LoadError::WrongKind {
+                model: embedder.info().model.id.clone(),
+                found: "an encoder: it gives vectors or scores, no answers",
+                remedy: "serve it and ask /v1/embeddings or /v1/rerank, or use `Embedder`",
+            }),
+        }
+    }
+
+    pub(crate) fn new(parts: LlmParts, warm_up: bool) -> Self {
+        let llm = Self { parts: Arc::new(parts) };
         if warm_up {
             llm.warm_up();
         }
-        Ok(llm)
+        llm
     }
 
     /// One token of "hello", read until the channel closes (row A3).

@@ -16,13 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Weights {
     shared: Arc<Shared>,
     prefix: String,
+    /// What names begin with here and do not in the checkpoint.
+    absent_prefix: &'static str,
+    attention: Arc<dyn AttentionBackend>,
 }
 
 struct Shared {
     checkpoint: Arc<dyn Checkpoint>,
     num_tensors: usize,
     options: WeightOptions,
-    attention: Arc<dyn AttentionBackend>,
     /// Told how many tensors have been taken, and of how many.
     progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
     /// Names that somebody asked for. Only touched while loading.
@@ -40,14 +42,26 @@ impl Weights {
     ) -> Self {
         let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
         let num_tensors = checkpoint.names().len();
-        let shared = Shared { checkpoint, num_tensors, options, attention, progress, used };
-        Self { shared: Arc::new(shared), prefix: String::new() }
+        let shared = Arc::new(Shared { checkpoint, num_tensors, options, progress, used });
+        Self { shared, prefix: String::new(), absent_prefix: "", attention }
     }
 
     /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.
     #[must_use]
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
-        Self { shared: Arc::clone(&self.shared), prefix: self.full_name(name) }
+        Self { prefix: self.joined(name), ..self.clone() }
+    }
+
+    /// The root of a checkpoint that leaves out what the names of its layers usually begin with.
+    #[must_use]
+    pub fn without_prefix(&self, prefix: &'static str) -> Self {
+        Self { absent_prefix: prefix, ..self.clone() }
+    }
+
+    /// The same with another way to attend.
+    #[must_use]
+    pub fn with_attention(&self, attention: Arc<dyn AttentionBackend>) -> Self {
+        Self { attention, ..self.clone() }
     }
 
     /// Whether the checkpoint has a tensor of this name here.
@@ -93,7 +107,7 @@ impl Weights {
 
     /// The attention backend of this module's device.
     pub fn attention_backend(&self) -> Arc<dyn AttentionBackend> {
-        Arc::clone(&self.shared.attention)
+        Arc::clone(&self.attention)
     }
 
     /// The device of this module.
@@ -155,7 +169,13 @@ impl Weights {
         Ok(info)
     }
 
+    /// The name in the checkpoint.
     fn full_name(&self, name: impl std::fmt::Display) -> String {
+        let name = self.joined(name);
+        name.strip_prefix(self.absent_prefix).map(str::to_owned).unwrap_or(name)
+    }
+
+    fn joined(&self, name: impl std::fmt::Display) -> String {
         match self.prefix.is_empty() {
             true => name.to_string(),
             false => format!("{}.{name}", self.prefix),

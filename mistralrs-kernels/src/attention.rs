@@ -3,6 +3,7 @@
 //! The sum over keys runs in tiles of [`TILE`] positions that begin at multiples of `TILE` in the
 //! sequence, with a running maximum; within a tile and from tile to tile the order is that of the
 //! positions. So a query's result is the same bits however its sequence was cut or batched.
+//! Encoders use the same kernel with the other [`Sight`].
 //! Source: online softmax, Milakov and Gimelshein 2018 (arXiv 1805.02867).
 
 mod check;
@@ -50,13 +51,31 @@ pub struct AttentionSpan<'a> {
     pub block_table: &'a [u32],
 }
 
+/// Which way a query looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// At itself and what stands before it.
+    Back,
+    /// At what follows, too.
+    BothWays,
+}
+
 impl AttentionSpan<'_> {
     /// The positions that query row `row` sees.
     #[inline(always)]
-    fn visible(&self, row: usize, window: Option<usize>) -> Range<usize> {
+    fn visible(&self, row: usize, window: Option<usize>, sight: Sight) -> Range<usize> {
         // A row whose position would be negative sees nothing.
         let end = self.context_len.saturating_add(row + 1).saturating_sub(self.query_len);
-        window.map_or(0, |window| end.saturating_sub(window))..end
+        let first = window.map_or(0, |window| end.saturating_sub(window));
+        match (sight, window) {
+            (Sight::Back, _) => first..end,
+            (Sight::BothWays, None) => 0..self.context_len,
+            // The query's own position is `end - 1`.
+            (Sight::BothWays, Some(0)) => first..first,
+            (Sight::BothWays, Some(window)) => {
+                first..end.saturating_add(window - 1).min(self.context_len)
+            }
+        }
     }
 }
 
@@ -86,12 +105,37 @@ pub fn paged_attention(
     out: &mut [f32],
 ) {
     let cache = (k_cache, v_cache);
-    attend_on(dispatch::kernels(), shape, q, cache, spans, out);
+    attend_on(dispatch::kernels(), (shape, Sight::Back), q, cache, spans, out);
 }
 
-/// One call of [`paged_attention`], checked.
+/// As [`paged_attention`], but a query also sees the positions after its own, as many as before
+/// it: all, or with a window of `w` those less than `w` away. Each span's rows must be all of its
+/// positions (`query_len == context_len`): an encoder has no cache of earlier ones.
+///
+/// Keys and values that are packed without blocks are a cache of blocks of one position.
+///
+/// # Panics
+/// As [`paged_attention`], and if a span's rows are not all of its positions.
+pub fn bidirectional_attention(
+    shape: &AttentionShape,
+    q: &[f32],
+    k_cache: &[f32],
+    v_cache: &[f32],
+    spans: &[AttentionSpan<'_>],
+    out: &mut [f32],
+) {
+    assert!(
+        spans.iter().all(|span| span.query_len == span.context_len),
+        "a span's rows are not all of its positions"
+    );
+    let cache = (k_cache, v_cache);
+    attend_on(dispatch::kernels(), (shape, Sight::BothWays), q, cache, spans, out);
+}
+
+/// One call of [`paged_attention`] or [`bidirectional_attention`], checked.
 pub(crate) struct Job<'a> {
     shape: AttentionShape,
+    sight: Sight,
     /// Query heads per key head.
     group: usize,
     q: &'a [f32],
@@ -110,7 +154,7 @@ pub(crate) struct Task {
 
 pub(crate) fn attend_on(
     kernels: &Kernels,
-    shape: &AttentionShape,
+    (shape, sight): (&AttentionShape, Sight),
     q: &[f32],
     (k_cache, v_cache): (&[f32], &[f32]),
     spans: &[AttentionSpan<'_>],
@@ -124,6 +168,7 @@ pub(crate) fn attend_on(
     }
     let job = Job {
         shape: *shape,
+        sight,
         group: shape.heads / shape.kv_heads,
         q,
         k_cache,
@@ -146,6 +191,13 @@ pub(crate) fn attend_on(
     tasks.par_iter().with_max_len(1).for_each(run);
 }
 
+impl Job<'_> {
+    #[inline(always)]
+    fn visible(&self, span: &AttentionSpan<'_>, row: usize) -> Range<usize> {
+        span.visible(row, self.shape.window, self.sight)
+    }
+}
+
 /// The parts of a job, each with its number of multiplications.
 fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     let per_task = (TASK_ROWS / job.group).max(1);
@@ -153,8 +205,7 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
             let rows = first..span.query_len.min(first + per_task);
-            let positions: usize =
-                rows.clone().map(|row| span.visible(row, job.shape.window).len()).sum();
+            let positions: usize = rows.clone().map(|row| job.visible(span, row).len()).sum();
             let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
             for kv_head in 0..job.shape.kv_heads {
                 let task = Task { span: index, kv_head, rows: rows.clone() };
@@ -183,8 +234,7 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
     largest.fill(f32::NEG_INFINITY);
     total.fill(0.0);
     let mut running = Running { scores, values, largest, total };
-    let seen = span.visible(task.rows.start, job.shape.window).start
-        ..span.visible(task.rows.end - 1, job.shape.window).end;
+    let seen = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
     for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
         let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
         let places = Places::of(job, span, task.kv_head, tile, &keys);
@@ -211,7 +261,7 @@ pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Ta
 #[inline(always)]
 fn same_view(job: &Job<'_>, task: &Task, first: usize, tile: usize) -> (usize, Range<usize>) {
     let view = |row: usize| {
-        let seen = job.spans[task.span].visible(row, job.shape.window);
+        let seen = job.visible(&job.spans[task.span], row);
         let start = seen.start.clamp(tile, tile + TILE) - tile;
         start..(seen.end.clamp(tile, tile + TILE) - tile).max(start)
     };

@@ -22,13 +22,17 @@ pub(crate) enum Isa {
     Avx512,
     /// The same with VNNI: products of packed weights in integers.
     Avx512Vnni,
+    /// The same with BF16: products of packed 16-bit floats, too.
+    Avx512Bf16,
 }
 
 /// Why an instruction set cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InstructionSetError {
     /// No kernels of this name exist.
-    #[error("there is no instruction set {name:?}: use avx512vnni, avx512, avx2 or scalar")]
+    #[error(
+        "there is no instruction set {name:?}: use avx512bf16, avx512vnni, avx512, avx2 or scalar"
+    )]
     Unknown {
         /// What was asked for.
         name: String,
@@ -52,7 +56,8 @@ pub enum InstructionSetError {
 }
 
 impl Isa {
-    const ALL: [Self; 4] = [Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Scalar];
+    const ALL: [Self; 5] =
+        [Self::Avx512Bf16, Self::Avx512Vnni, Self::Avx512, Self::Avx2, Self::Scalar];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -60,6 +65,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -80,6 +86,9 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vl")
             }
             Self::Avx512Vnni => Self::Avx512.is_present() && is_x86_feature_detected!("avx512vnni"),
+            Self::Avx512Bf16 => {
+                Self::Avx512Vnni.is_present() && is_x86_feature_detected!("avx512bf16")
+            }
         }
     }
 
@@ -101,7 +110,7 @@ pub(crate) fn chosen() -> Isa {
     *CHOSEN.get_or_init(|| Isa::available().next().unwrap_or(Isa::Scalar))
 }
 
-/// The name of the instruction set that kernels use: `avx512vnni`, `avx512`, `avx2` or `scalar`.
+/// The name of the instruction set that kernels use: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     chosen().name()
 }
@@ -144,7 +153,7 @@ impl<F: Copy> Clones<F> {
     pub(crate) fn get(&self, isa: Isa) -> F {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Vnni => self.avx512,
+            Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => self.avx512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => self.avx2,
             _ => self.scalar,
@@ -159,6 +168,8 @@ pub(crate) struct Kernels {
     pub(crate) multiply: unsafe fn(&matmul::Job<'_>, Range<usize>),
     pub(crate) attend: unsafe fn(&attention::Job<'_>, &attention::Task),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: unsafe fn(&[f32], (&[f32], Option<&[f32]>), f32, &mut [f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -179,8 +190,10 @@ static KERNELS: Clones<&Kernels> = Clones {
 /// The kernels of `isa`; to call them, it must be present.
 fn kernels_of(isa: Isa) -> &'static Kernels {
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512Vnni {
-        return &AVX512_VNNI;
+    match isa {
+        Isa::Avx512Vnni => return &AVX512_VNNI,
+        Isa::Avx512Bf16 => return &AVX512_BF16,
+        _ => {}
     }
     KERNELS.get(isa)
 }
@@ -188,6 +201,10 @@ fn kernels_of(isa: Isa) -> &'static Kernels {
 #[cfg(target_arch = "x86_64")]
 static AVX512_VNNI: Kernels =
     Kernels { isa: Isa::Avx512Vnni, packed: Some(packed::avx512_vnni::KERNELS), ..avx512::KERNELS };
+
+#[cfg(target_arch = "x86_64")]
+static AVX512_BF16: Kernels =
+    Kernels { isa: Isa::Avx512Bf16, packed: Some(packed::avx512_bf16::KERNELS), ..avx512::KERNELS };
 
 /// The kernels of this process.
 pub(crate) fn kernels() -> &'static Kernels {
@@ -229,6 +246,8 @@ macro_rules! compile_kernels {
                 multiply,
                 attend,
                 rms_norm,
+                layer_norm,
+                gelu,
                 rope,
                 silu_mul,
                 gelu_tanh_mul,
@@ -243,6 +262,10 @@ macro_rules! compile_kernels {
                 = unsafe attention::attend::<simd::$simd, $wide>);
             compile!($features rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
                 = body::rms_norm);
+            compile!($features layer_norm(
+                x: &[f32], affine: (&[f32], Option<&[f32]>), eps: f32, out: &mut [f32]
+            ) = body::layer_norm);
+            compile!($features gelu(x: &mut [f32]) = body::gelu);
             compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])
                 = body::rope);
             compile!($features silu_mul(gate: &[f32], up: &[f32], out: &mut [f32])

@@ -51,6 +51,31 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     });
 }
 
+/// Writes `(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias` for each row of `weight.len()`
+/// numbers; without a bias nothing is added.
+///
+/// # Panics
+/// If `x` is not whole rows, or `out` or the bias are not of their size.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    let cols = weight.len().max(1);
+    assert!(x.len().is_multiple_of(cols), "x is not [rows, {cols}]");
+    assert_eq!(x.len(), out.len(), "out is not of x's size");
+    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "bias is not [{cols}]");
+    let norm = dispatch::kernels().layer_norm;
+    let task = (TASK / cols).max(1) * cols;
+    in_tasks(out, task, |first, out| {
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { norm(&x[first..first + out.len()], (weight, bias), eps, out) }
+    });
+}
+
+/// Turns each number into `x / 2 * (1 + erf(x / sqrt(2)))`: GELU, its exact form.
+pub fn gelu(x: &mut [f32]) {
+    let gelu = dispatch::kernels().gelu;
+    // SAFETY: the kernels' instruction set is present.
+    in_tasks(x, TASK, |_, x| unsafe { gelu(x) });
+}
+
 /// Rotates the pairs of every head in `x` `[tokens, heads, head_dim]` by its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
 ///
 /// # Panics
@@ -129,6 +154,7 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
 /// The bodies, compiled per instruction set.
 pub(crate) mod body {
     use super::{LANES, RopePairs, RopeShape, exp};
+    use crate::math::normal_tail;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
     #[inline(always)]
@@ -188,6 +214,38 @@ pub(crate) mod body {
             for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
                 *out = x * inverse * weight;
             }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn layer_norm(
+        x: &[f32],
+        (weight, bias): (&[f32], Option<&[f32]>),
+        eps: f32,
+        out: &mut [f32],
+    ) {
+        let cols = weight.len().max(1);
+        for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+            let mean = sum(x) / cols as f32;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x - mean;
+            }
+            let inverse = 1.0 / (sum_of_squares(out) / cols as f32 + eps).sqrt();
+            for (out, weight) in out.iter_mut().zip(weight) {
+                *out *= inverse * weight;
+            }
+            if let Some(bias) = bias {
+                for (out, bias) in out.iter_mut().zip(bias) {
+                    *out += bias;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn gelu(x: &mut [f32]) {
+        for x in x {
+            *x *= normal_tail(-*x);
         }
     }
 

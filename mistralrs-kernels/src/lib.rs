@@ -19,10 +19,11 @@ mod shared;
 mod simd;
 mod tile;
 
-pub use attention::{AttentionShape, AttentionSpan, paged_attention};
+pub use attention::{AttentionShape, AttentionSpan, bidirectional_attention, paged_attention};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
 pub use elementwise::{
-    RopePairs, RopeShape, argmax, gelu_tanh_mul, rms_norm, rope, silu_mul, softmax,
+    RopePairs, RopeShape, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm, rope, silu_mul,
+    softmax,
 };
 pub use matmul::{WeightRows, matmul};
 pub use packed::{

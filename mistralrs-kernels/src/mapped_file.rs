@@ -1,15 +1,20 @@
-//! A file mapped into memory for reading: the one place where the project maps files.
+//! A file mapped into memory for reading, or one that is part of the program: the one place where the
+//! project maps files.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-/// A read-only memory map of a whole file.
+/// A whole file as read-only memory.
 #[derive(Debug)]
-pub struct MappedFile {
-    /// `None` for an empty file, which cannot be mapped everywhere.
-    map: Option<memmap2::Mmap>,
+pub struct MappedFile(Content);
+
+#[derive(Debug)]
+enum Content {
+    Mapped(memmap2::Mmap),
+    /// Part of the program; also an empty file, which cannot be mapped everywhere.
+    Static(&'static [u8]),
 }
 
 impl MappedFile {
@@ -21,24 +26,32 @@ impl MappedFile {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
-            return Ok(Self { map: None });
+            return Ok(Self(Content::Static(&[])));
         }
         // SAFETY: the map is read-only. That nobody changes the file meanwhile cannot be ensured
         // by a program; weights are plain numbers, so changed bytes give wrong numbers, no worse.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Self { map: Some(map) })
+        Ok(Self(Content::Mapped(map)))
+    }
+
+    /// A file that was compiled into the program (`include_bytes!`).
+    pub fn embedded(bytes: &'static [u8]) -> Self {
+        Self(Content::Static(bytes))
     }
 
     /// The file's content.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or(&[])
+        match &self.0 {
+            Content::Mapped(map) => map,
+            Content::Static(bytes) => bytes,
+        }
     }
 
     /// Tells the system that this range of bytes will not be needed soon, so that its pages stop
     /// counting as the process's own. What is read again comes back from the file.
     pub fn release(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
-        if let (Some(map), Some(within)) = (&self.map, whole_pages(self.bytes(), range)) {
+        if let (Content::Mapped(map), Some(within)) = (&self.0, whole_pages(self.bytes(), range)) {
             // SAFETY: the map is read-only and of a file, so dropped pages are read anew, the same.
             let _ = unsafe {
                 map.unchecked_advise_range(

@@ -32,6 +32,38 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
+/// `(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias` for each row.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    let cols = weight.len();
+    for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+        let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / cols as f64;
+        let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / cols as f64;
+        for (i, out) in out.iter_mut().enumerate() {
+            let normed = (f64::from(x[i]) - mean) / (variance + f64::from(eps)).sqrt();
+            let bias = bias.map_or(0.0, |bias| f64::from(bias[i]));
+            *out = (normed * f64::from(weight[i]) + bias) as f32;
+        }
+    }
+}
+
+/// GELU, with the normal distribution by Simpson's rule.
+pub fn gelu(x: &mut [f32]) {
+    for x in x {
+        let wide = f64::from(*x);
+        let (steps, end) = (2000, wide.clamp(-12.0, 12.0));
+        let width = end / f64::from(steps);
+        let area: f64 = (0..=steps)
+            .map(|i| {
+                let t = f64::from(i) * width;
+                let factor = if i == 0 || i == steps { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+                factor * (-t * t / 2.0).exp()
+            })
+            .sum();
+        let below = 0.5 + area * width / 3.0 / (2.0 * std::f64::consts::PI).sqrt();
+        *x = (wide * below) as f32;
+    }
+}
+
 /// Rotates the pairs of each head by its token's angles.
 pub fn rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32]) {
     let half = shape.rotary_dim / 2;
@@ -99,12 +131,41 @@ pub fn paged_attention(
     spans: &[AttentionSpan<'_>],
     out: &mut [f32],
 ) {
+    let window = shape.window.unwrap_or(usize::MAX);
+    // Rows whose position would be negative see nothing.
+    let sees = |span: &AttentionSpan<'_>, row: usize, p: usize| {
+        let end = (span.context_len + row + 1).saturating_sub(span.query_len);
+        p < end && end - 1 - p < window
+    };
+    attention_where(shape, (q, k_cache, v_cache), spans, sees, out);
+}
+
+/// Attention of every query row over all of its text, or what is less than the window away; see
+/// [`crate::bidirectional_attention`].
+pub fn bidirectional_attention(
+    shape: &AttentionShape,
+    q: &[f32],
+    k_cache: &[f32],
+    v_cache: &[f32],
+    spans: &[AttentionSpan<'_>],
+    out: &mut [f32],
+) {
+    let window = shape.window.unwrap_or(usize::MAX);
+    let sees = |_: &AttentionSpan<'_>, row: usize, p: usize| row.abs_diff(p) < window;
+    attention_where(shape, (q, k_cache, v_cache), spans, sees, out);
+}
+
+fn attention_where(
+    shape: &AttentionShape,
+    (q, k_cache, v_cache): (&[f32], &[f32], &[f32]),
+    spans: &[AttentionSpan<'_>],
+    sees: impl Fn(&AttentionSpan<'_>, usize, usize) -> bool,
+    out: &mut [f32],
+) {
     let dim = shape.head_dim;
     for span in spans {
         for row in 0..span.query_len {
-            // Rows whose position would be negative see nothing.
-            let end = (span.context_len + row + 1).saturating_sub(span.query_len);
-            let start = shape.window.map_or(0, |window| end.saturating_sub(window));
+            let seen: Vec<usize> = (0..span.context_len).filter(|p| sees(span, row, *p)).collect();
             for head in 0..shape.heads {
                 let kv_head = head / (shape.heads / shape.kv_heads);
                 let at = |position: usize| {
@@ -114,8 +175,9 @@ pub fn paged_attention(
                 };
                 let first = ((span.query_start + row) * shape.heads + head) * dim;
                 let q = &q[first..first + dim];
-                let scores: Vec<f64> = (start..end)
-                    .map(|p| {
+                let scores: Vec<f64> = seen
+                    .iter()
+                    .map(|&p| {
                         let score = dot(q, &k_cache[at(p)..at(p) + dim]) * f64::from(shape.scale);
                         shape
                             .softcap
@@ -125,9 +187,10 @@ pub fn paged_attention(
                 let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
                 let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
                 for d in 0..dim {
-                    let weighted: f64 = (start..end)
+                    let weighted: f64 = seen
+                        .iter()
                         .zip(&scores)
-                        .map(|(p, s)| (s - max).exp() * f64::from(v_cache[at(p) + d]))
+                        .map(|(&p, s)| (s - max).exp() * f64::from(v_cache[at(p) + d]))
                         .sum();
                     out[first + d] = if sum > 0.0 { (weighted / sum) as f32 } else { 0.0 };
                 }

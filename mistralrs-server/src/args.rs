@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
+  mistralrs-server                                            serve the small built-in demo model on http://127.0.0.1:1234
   mistralrs-server -m Qwen/Qwen2.5-0.5B-Instruct              serve a model of the hub on http://127.0.0.1:1234
   mistralrs-server -m ./models/qwen2.5-0.5b-instruct-q4.gguf  serve one GGUF file
   mistralrs-server gguf -m ./models -f qwen2.5-0.5b-q4.gguf   the same, in the older spelling
@@ -92,6 +93,7 @@ enum Command {
 #[command(next_help_heading = "Model")]
 struct ModelArgs {
     /// A folder, a .gguf file, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct (ID@REVISION picks a revision)
+    /// [default: a small model inside the program, for demonstration]
     #[arg(
         short = 'm',
         long = "model",
@@ -124,7 +126,7 @@ struct ModelArgs {
     /// Threads that compute [default: all cores]
     #[arg(long, value_name = "N", global = true)]
     threads: Option<usize>,
-    /// Instruction set to compute with, for bug reports: avx512vnni, avx512, avx2 or scalar [default: the best]
+    /// Instruction set to compute with, for bug reports: avx512bf16, avx512vnni, avx512, avx2 or scalar [default: the best]
     #[arg(long, global = true, env = "MISTRALRS_CPU", hide_env_values = true, value_name = "NAME")]
     instruction_set: Option<String>,
     /// Where the hub's token comes from: literal:V, env:V, path:V, cache, none

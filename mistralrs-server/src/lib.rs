@@ -8,6 +8,7 @@ pub mod args;
 pub mod auth;
 pub mod bench;
 pub mod chat;
+pub mod demo;
 pub mod error;
 pub mod extract;
 pub mod metrics;
@@ -54,6 +55,9 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
     }
     let load = plan.load;
+    if load.embedded.is_some() {
+        tracing::info!("{}", demo::NOTICE);
+    }
     match plan.mode {
         Mode::Bench(args) => {
             bench::run(&args, load, started, |load| Ok(mistralrs_core::Llm::load(load)?))

@@ -7,6 +7,8 @@
 #![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+pub mod encoders;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,14 @@ pub const HF_MODELS: &[&str] = &[
     "qwen2-untied",
     "mistral",
     "qwen3",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "smollm3",
+    "granite",
+    "olmo2",
+    "glm4",
+    "starcoder2",
     "mixtral",
     "mixtral-window",
     "qwen2-moe",
@@ -45,6 +55,14 @@ pub const GGUF_MODELS: &[&str] = &[
     "qwen2-tied-q8_0.gguf",
     "mistral-f32.gguf",
     "qwen3-f32.gguf",
+    "gemma2-f32.gguf",
+    "gemma3-f32.gguf",
+    "phi3-f32.gguf",
+    "smollm3-f32.gguf",
+    "granite-f32.gguf",
+    "olmo2-f32.gguf",
+    "glm4-f32.gguf",
+    "starcoder2-f32.gguf",
     "mixtral-f32.gguf",
     "qwen2-moe-plain-f32.gguf",
     "qwen3-moe-plain-f32.gguf",
@@ -236,13 +254,24 @@ pub fn with_old_config(name: &str) -> tempfile::TempDir {
 pub fn copy_of(name: &str) -> tempfile::TempDir {
     let copy = || -> std::io::Result<tempfile::TempDir> {
         let folder = tempfile::tempdir()?;
-        for entry in std::fs::read_dir(fixture(name))? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
-        }
+        copy_files(&fixture(name), folder.path())?;
         Ok(folder)
     };
     copy().unwrap_or_else(|error| panic!("cannot copy fixture `{name}`: {error}"))
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A path inside the data folder `../shared` beside the project, or `None` with a message:
@@ -339,6 +368,6 @@ mod tests {
                 }
             }
         }
-        assert!(total < 6_000_000, "{total} bytes of fixtures");
+        assert!(total < 8_000_000, "{total} bytes of fixtures");
     }
 }

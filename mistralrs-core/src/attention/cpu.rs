@@ -23,12 +23,28 @@ impl AttentionBackend for CpuAttention {
         batch: &ForwardBatch,
         params: &AttentionParams,
     ) -> Result<Tensor> {
-        let op = PagedAttention { batch, params, block_size: kv.k.dim(1)? };
-        q.contiguous()?.apply_op3_no_bwd(&kv.k, &kv.v, &op)
+        attend_with(paged_attention, q, kv, batch, params)
     }
 }
 
+/// A kernel over the paged cache.
+pub(super) type Kernel =
+    fn(&AttentionShape, &[f32], &[f32], &[f32], &[AttentionSpan<'_>], &mut [f32]);
+
+/// Runs `kernel`, once its arguments have been checked.
+pub(super) fn attend_with(
+    kernel: Kernel,
+    q: &Tensor,
+    kv: &LayerKv,
+    batch: &ForwardBatch,
+    params: &AttentionParams,
+) -> Result<Tensor> {
+    let op = PagedAttention { kernel, batch, params, block_size: kv.k.dim(1)? };
+    q.contiguous()?.apply_op3_no_bwd(&kv.k, &kv.v, &op)
+}
+
 struct PagedAttention<'a> {
+    kernel: Kernel,
     batch: &'a ForwardBatch,
     params: &'a AttentionParams,
     block_size: usize,
@@ -99,7 +115,7 @@ impl CustomOp3 for PagedAttention<'_> {
             })
             .collect();
         let mut out = vec![0f32; q.len()];
-        paged_attention(&shape, q, k, v, &spans, &mut out);
+        (self.kernel)(&shape, q, k, v, &spans, &mut out);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

@@ -1,9 +1,11 @@
 //! Attention over the paged cache, behind one trait. Causal order and raggedness come from the
 //! batch's spans: no mask tensor exists outside [`NaiveAttention`].
 
+mod bidirectional;
 mod cpu;
 mod naive;
 
+pub use bidirectional::{BidirectionalAttention, attend_both_ways};
 pub use cpu::CpuAttention;
 pub use naive::NaiveAttention;
 

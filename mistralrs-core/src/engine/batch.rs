@@ -39,6 +39,9 @@ pub fn build(
         } else if span.count == sequence.remaining() {
             batch.logit_rows.push(rows.end as u32 - 1);
         }
+        if sequence.is_long() {
+            batch.long_rows.push(rows.clone());
+        }
         batch.spans.push(SequenceSpan {
             query: rows,
             context_len: end,

@@ -3,6 +3,7 @@
 
 mod batch;
 mod commit;
+pub mod encoding;
 mod scheduler;
 mod sequence;
 mod stats;
@@ -35,6 +36,9 @@ pub struct EngineLimits {
     pub max_queue: usize,
     /// Most prompt tokens computed in one step.
     pub prefill_chunk: usize,
+    /// Sequences that grow beyond this many tokens are computed anew, their keys rotated otherwise:
+    /// see [`crate::models::ModelShape::short_context`].
+    pub short_context: Option<usize>,
 }
 
 /// What the engine is asked for. Validated: after this nothing about it can be wrong.

@@ -96,6 +96,14 @@ impl Scheduler {
     fn cover_running(&mut self, pool: &mut BlockPool) -> usize {
         let (mut index, mut preempted) = (0, 0);
         while let Some(sequence) = self.running.get_mut(index) {
+            if sequence.has_outgrown_its_blocks() {
+                sequence.release(pool);
+                if !sequence.admit(pool) {
+                    self.waiting.push_front(self.running.remove(index));
+                    preempted += 1;
+                    continue;
+                }
+            }
             if sequence.cover(pool) {
                 index += 1;
             } else if let Some(mut victim) = self.running.pop() {

@@ -19,6 +19,10 @@ pub struct Sequence {
     /// Leading blocks that are findable, and the chain hash at their end.
     sealed: usize,
     chain: ChainHash,
+    /// More tokens than this have their keys rotated otherwise.
+    short_context: usize,
+    /// Whether the keys in `blocks` are those of a long sequence.
+    long: bool,
     /// Tokens found in the prefix cache when first admitted.
     cached_tokens: usize,
     /// Whether it was ever admitted: only then it has left the queue.
@@ -34,7 +38,8 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(submission: Submission) -> Self {
+    /// `short_context`: see [`super::EngineLimits`].
+    pub(super) fn new(submission: Submission, short_context: Option<usize>) -> Self {
         let Submission { mut request, events, submitted } = submission;
         let tokens = std::mem::take(&mut request.prompt);
         Self {
@@ -44,6 +49,8 @@ impl Sequence {
             blocks: Vec::new(),
             sealed: 0,
             chain: ChainHash::default(),
+            short_context: short_context.unwrap_or(usize::MAX),
+            long: false,
             cached_tokens: 0,
             admitted: false,
             prompt_announced: false,
@@ -91,9 +98,19 @@ impl Sequence {
         self.request.prompt_logprobs.is_some() && !self.prompt_announced
     }
 
+    /// Whether it has more tokens than the model's short context, if the model has one.
+    pub fn is_long(&self) -> bool {
+        self.tokens.len() > self.short_context
+    }
+
+    /// Whether it has become long and what is in its blocks must be computed again.
+    pub fn has_outgrown_its_blocks(&self) -> bool {
+        self.is_long() && !self.long
+    }
+
     /// Whether it is about to compute full blocks that `other` could share when they are done.
     pub fn is_computing_prefix_of(&self, other: &Self, pool: &BlockPool) -> bool {
-        if self.remaining() <= 1 || other.scores_prompt() {
+        if self.remaining() <= 1 || other.scores_prompt() || self.is_long() != other.is_long() {
             return false;
         }
         let usable = other.tokens.len() - 1;
@@ -104,14 +121,17 @@ impl Sequence {
 
     /// Takes blocks for all its tokens, shared ones where possible; false if there are not enough.
     pub fn admit(&mut self, pool: &mut BlockPool) -> bool {
-        let share = !self.scores_prompt();
+        let long = self.is_long();
+        let root = if long { ChainHash::LONG } else { ChainHash::default() };
+        let share = (!self.scores_prompt()).then_some(root);
         let Some(Reservation { blocks, cached_tokens, chain }) = pool.reserve(&self.tokens, share)
         else {
             return false;
         };
+        self.long = long;
         self.sealed = cached_tokens / pool.block_size();
         self.blocks = blocks;
-        self.chain = chain;
+        self.chain = if cached_tokens == 0 { root } else { chain };
         self.computed = cached_tokens;
         true
     }

@@ -68,6 +68,11 @@ impl StatsCells {
         self.blocks_cached.store(pool.cached(), Relaxed);
     }
 
+    /// Publishes how many requests are being computed, where there is no cache.
+    pub(super) fn publish_running(&self, running: usize) {
+        self.running.store(running, Relaxed);
+    }
+
     /// A snapshot.
     pub fn snapshot(&self) -> EngineStats {
         EngineStats {

@@ -59,7 +59,9 @@ impl Worker {
             };
             match command {
                 Ok(Command::Submit(submission)) => {
-                    self.scheduler.waiting.push_back(Sequence::new(*submission));
+                    self.scheduler
+                        .waiting
+                        .push_back(Sequence::new(*submission, self.limits.short_context));
                 }
                 Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
@@ -171,7 +173,7 @@ impl Worker {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
 }

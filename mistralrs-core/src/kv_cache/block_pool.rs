@@ -11,6 +11,12 @@ use std::hash::{BuildHasher, RandomState};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ChainHash(u64);
 
+impl ChainHash {
+    /// Where the chains of sequences begin whose keys are rotated as in long ones: the same tokens
+    /// have other keys there.
+    pub const LONG: Self = Self(1);
+}
+
 #[derive(Debug, Default)]
 struct Block {
     holders: u32,
@@ -99,12 +105,14 @@ impl BlockPool {
         self.sharing
     }
 
-    /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches (if `share`).
-    /// At least the last token is left to compute, so that there are logits. `None`, and nothing
-    /// taken, if there are not enough free blocks.
-    pub fn reserve(&mut self, tokens: &[u32], share: bool) -> Option<Reservation> {
-        let (mut blocks, chain) =
-            if share && self.sharing { self.find_chain(tokens) } else { Default::default() };
+    /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches that begins at
+    /// `root` (`None`: do not share). At least the last token is left to compute, so that there are
+    /// logits. `None`, and nothing taken, if there are not enough free blocks.
+    pub fn reserve(&mut self, tokens: &[u32], root: Option<ChainHash>) -> Option<Reservation> {
+        let (mut blocks, chain) = match root.filter(|_| self.sharing) {
+            Some(root) => self.find_chain(tokens, root),
+            None => Default::default(),
+        };
         let wanted = tokens.len().div_ceil(self.block_size);
         let idle_hits = blocks.iter().filter(|&&b| self.holders(b) == 0).count();
         if wanted - blocks.len() > self.free() - idle_hits {
@@ -172,9 +180,9 @@ impl BlockPool {
     }
 
     /// The longest sealed chain that `tokens` begin with, short of the last token.
-    fn find_chain(&self, tokens: &[u32]) -> (Vec<u32>, ChainHash) {
+    fn find_chain(&self, tokens: &[u32], root: ChainHash) -> (Vec<u32>, ChainHash) {
         let usable = tokens.len().saturating_sub(1);
-        let (mut found, mut parent) = (Vec::new(), ChainHash::default());
+        let (mut found, mut parent) = (Vec::new(), root);
         for chunk in tokens.get(..usable).unwrap_or_default().chunks_exact(self.block_size) {
             let hash = ChainHash(self.hasher.hash_one((parent, chunk)));
             let Some(&block) = self.by_hash.get(&hash) else { break };
@@ -261,6 +269,8 @@ impl BlockPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROOT: Option<ChainHash> = Some(ChainHash(0));
     use proptest::prelude::*;
 
     /// Seals all full blocks of a table, as the engine does after a step.
@@ -275,16 +285,16 @@ mod tests {
     fn a_prefix_is_found_while_held_and_after_release() {
         let mut pool = BlockPool::new(8, 4, true);
         let tokens: Vec<u32> = (0..10).collect();
-        let first = pool.reserve(&tokens, true).unwrap();
+        let first = pool.reserve(&tokens, ROOT).unwrap();
         assert_eq!((first.blocks.len(), first.cached_tokens), (3, 0));
         seal_all(&mut pool, &first.blocks, &tokens);
-        let second = pool.reserve(&tokens, true).unwrap();
+        let second = pool.reserve(&tokens, ROOT).unwrap();
         assert_eq!(second.cached_tokens, 8);
         assert_eq!(second.blocks[..2], first.blocks[..2]);
         pool.release(&first.blocks);
         pool.release(&second.blocks);
         assert_eq!((pool.used(), pool.cached()), (0, 2));
-        let third = pool.reserve(&tokens[..8], true).unwrap();
+        let third = pool.reserve(&tokens[..8], ROOT).unwrap();
         assert_eq!(third.cached_tokens, 4, "the last token is left to compute");
         pool.check_invariants([&third.blocks[..]].into_iter()).unwrap();
     }
@@ -292,8 +302,8 @@ mod tests {
     #[test]
     fn exhaustion_takes_nothing() {
         let mut pool = BlockPool::new(2, 4, true);
-        let mut held = pool.reserve(&[1; 5], true).unwrap().blocks;
-        assert!(pool.reserve(&[2; 1], true).is_none());
+        let mut held = pool.reserve(&[1; 5], ROOT).unwrap().blocks;
+        assert!(pool.reserve(&[2; 1], ROOT).is_none());
         assert!(!pool.grow(&mut held, 9));
         assert_eq!(held.len(), 2);
         pool.release(&held);
@@ -303,11 +313,11 @@ mod tests {
     #[test]
     fn without_sharing_nothing_is_found() {
         let mut pool = BlockPool::new(4, 2, false);
-        let table = pool.reserve(&[1, 2, 3], true).unwrap().blocks;
+        let table = pool.reserve(&[1, 2, 3], ROOT).unwrap().blocks;
         seal_all(&mut pool, &table, &[1, 2, 3]);
         pool.release(&table);
         assert_eq!(pool.cached(), 0);
-        assert_eq!(pool.reserve(&[1, 2, 3], true).unwrap().cached_tokens, 0);
+        assert_eq!(pool.reserve(&[1, 2, 3], ROOT).unwrap().cached_tokens, 0);
     }
 
     #[derive(Debug, Clone)]
@@ -340,7 +350,7 @@ mod tests {
                 let index = |i: usize| (!live.is_empty()).then(|| i % live.len());
                 match operation {
                     Operation::Reserve(tokens) => {
-                        if let Some(r) = pool.reserve(&tokens, true) {
+                        if let Some(r) = pool.reserve(&tokens, ROOT) {
                             prop_assert_eq!(r.blocks.len(), tokens.len().div_ceil(size));
                             prop_assert!(r.cached_tokens < tokens.len());
                             live.push((tokens, r.blocks));

@@ -83,6 +83,24 @@ impl KvCache {
         Ok(Self { layers, block_size })
     }
 
+    /// Room for `tokens` tokens of one pass through `num_layers` layers of one shape: a layer
+    /// overwrites what the one before it has read. For encoders, which keep nothing.
+    ///
+    /// # Errors
+    /// When the device has not enough memory.
+    pub fn for_one_pass(
+        layer: LayerKvSpec,
+        num_layers: usize,
+        tokens: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let shape = (tokens, 1, layer.num_kv_heads, layer.head_dim);
+        let k = Tensor::zeros(shape, KV_DTYPE, device)?;
+        let v = Tensor::zeros(shape, KV_DTYPE, device)?;
+        let layers = (0..num_layers).map(|_| LayerKv { k: k.clone(), v: v.clone() }).collect();
+        Ok(Self { layers, block_size: 1 })
+    }
+
     /// Tokens per block.
     pub fn block_size(&self) -> usize {
         self.block_size

@@ -1,7 +1,7 @@
 //! The frame of a decoder-only language model: embedding → layers → norm → head, and the
 //! pre-norm layer that most families use.
 
-use super::{Attention, GatedMlp, RmsNorm, RotaryEmbedding, Step};
+use super::{Attention, GatedMlp, Norm, RmsNorm, RotaryEmbedding, Step};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use candle_core::{Result, Tensor};
@@ -91,7 +91,7 @@ pub enum Logits {
 /// A causal language model over layers of one kind.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
-pub struct CausalLm<L> {
+pub struct CausalLm<L, N = RmsNorm> {
     pub embed_tokens: Arc<dyn QuantMethod>,
     /// Multiplies the embeddings.
     pub embedding_scale: Option<f64>,
@@ -99,37 +99,50 @@ pub struct CausalLm<L> {
     /// Of the layers with a window, where it differs.
     pub local_rope: Option<RotaryEmbedding>,
     pub layers: Vec<L>,
-    pub norm: RmsNorm,
+    pub norm: N,
     pub lm_head: Linear,
     pub logits: Logits,
 }
 
-impl<L: DecoderLayer> CausalLm<L> {
+impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
     /// One step: logits `[rows, vocab]` of the rows that the batch asks for.
     ///
     /// # Errors
     /// When a token id is outside the vocabulary, shapes disagree or the device fails.
     pub fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
-        let device = self.rope.device();
-        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
-        let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
-        if let Some(scale) = self.embedding_scale {
-            x = (x * scale)?;
-        }
-        let rope = self.rope.tables(&batch.positions)?;
-        let local_rope =
-            self.local_rope.as_ref().map(|r| r.tables(&batch.positions)).transpose()?;
-        let local_rope = local_rope.as_ref().unwrap_or(&rope);
-        let mut step = Step { batch, rope: &rope, local_rope, kv };
-        for layer in &self.layers {
-            x = layer.forward(&x, &mut step)?;
-        }
-        let rows = Tensor::new(batch.logit_rows.as_slice(), device)?;
+        let x = self.through_layers(batch, kv)?;
+        let rows = Tensor::new(batch.logit_rows.as_slice(), self.rope.device())?;
         let logits = self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)?;
         match self.logits {
             Logits::Plain => Ok(logits),
             Logits::Capped(cap) => (logits / cap)?.tanh()? * cap,
             Logits::Scaled(factor) => logits * factor,
         }
+    }
+
+    /// One step: the hidden states `[tokens, hidden]` of all rows, after the last norm.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    pub fn hidden(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        self.norm.forward(&self.through_layers(batch, kv)?)
+    }
+
+    fn through_layers(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
+        let device = self.rope.device();
+        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
+        let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
+        if let Some(scale) = self.embedding_scale {
+            x = (x * scale)?;
+        }
+        let rope = self.rope.step_tables(batch)?;
+        let local_rope =
+            self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
+        let local_rope = local_rope.as_ref().unwrap_or(&rope);
+        let mut step = Step { batch, rope: &rope, local_rope, kv };
+        for layer in &self.layers {
+            x = layer.forward(&x, &mut step)?;
+        }
+        Ok(x)
     }
 }

@@ -4,6 +4,7 @@
 mod altup;
 mod attention;
 mod decoder;
+pub mod encoder;
 mod latent;
 mod mlp;
 mod moe;
@@ -17,7 +18,7 @@ pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, S
 pub use latent::{LatentAttention, LatentShape};
 pub use mlp::{Activation, GatedMlp, gated};
 pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
-pub use norm::RmsNorm;
+pub use norm::{Norm, RmsNorm};
 pub use rope::{RopeTables, RotaryEmbedding};
 pub use shared_kv::{KvPlace, SharedKvAttention};
 

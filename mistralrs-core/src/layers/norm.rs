@@ -1,5 +1,6 @@
 //! RMSNorm. Source: Zhang and Sennrich, arXiv 1910.07467.
 
+use super::encoder::LayerNorm;
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
@@ -22,6 +23,27 @@ impl RmsNorm {
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.contiguous()?.apply_op2_no_bwd(&self.weight, &RmsNormOp { eps: self.eps })
+    }
+}
+
+/// A norm of one row at a time.
+pub trait Norm: Send {
+    /// `[tokens, hidden]` → the same.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+impl Norm for RmsNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Self::forward(self, x)
+    }
+}
+
+impl Norm for LayerNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Self::forward(self, x)
     }
 }
 

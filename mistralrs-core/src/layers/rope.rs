@@ -1,6 +1,7 @@
 //! Rotary position embedding: by halves as in most Hugging Face checkpoints, or by neighbors.
 //! Source: Su et al., arXiv 2104.09864.
 
+use crate::forward::ForwardBatch;
 use crate::slices::{f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use mistralrs_kernels::{RopePairs, RopeShape};
@@ -11,6 +12,8 @@ use mistralrs_kernels::{RopePairs, RopeShape};
 pub struct RotaryEmbedding {
     /// `[rotary_dim / 2]`, radians per position.
     inv_freq: Vec<f32>,
+    /// The same for sequences longer than the short context.
+    long_inv_freq: Option<Vec<f32>>,
     /// Multiplies cosines and sines.
     scale: f32,
     pairs: RopePairs,
@@ -28,7 +31,14 @@ pub struct RopeTables {
 impl RotaryEmbedding {
     /// `inv_freq` is `[rotary_dim / 2]`, radians per position.
     pub fn new(inv_freq: Vec<f32>, device: &Device) -> Self {
-        Self { inv_freq, scale: 1.0, pairs: RopePairs::Halves, device: device.clone() }
+        let (long_inv_freq, scale, pairs) = (None, 1.0, RopePairs::Halves);
+        Self { inv_freq, long_inv_freq, scale, pairs, device: device.clone() }
+    }
+
+    /// With other frequencies `[rotary_dim / 2]` in sequences longer than the short context.
+    #[must_use]
+    pub fn with_long(self, long_inv_freq: Vec<f32>) -> Self {
+        Self { long_inv_freq: Some(long_inv_freq), ..self }
     }
 
     /// Multiplies what it rotates, as YaRN and LongRoPE do.
@@ -48,16 +58,37 @@ impl RotaryEmbedding {
         &self.device
     }
 
-    /// The rotations of `positions` `[tokens]`.
+    /// The rotations of a step's tokens.
+    ///
+    /// # Errors
+    /// When the device refuses the tensors.
+    pub fn step_tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
+        let is_long = |row| batch.long_rows.iter().any(|rows| rows.contains(&row));
+        self.tables_where(&batch.positions, is_long)
+    }
+
+    /// The rotations of `positions` `[tokens]` in sequences within the short context.
     ///
     /// # Errors
     /// When the device refuses the tensors.
     pub fn tables(&self, positions: &[u32]) -> Result<RopeTables> {
-        let angles =
-            || positions.iter().flat_map(|&p| self.inv_freq.iter().map(move |f| p as f32 * f));
+        self.tables_where(positions, |_| false)
+    }
+
+    fn tables_where(
+        &self,
+        positions: &[u32],
+        is_long: impl Fn(usize) -> bool,
+    ) -> Result<RopeTables> {
+        let mut angles = Vec::with_capacity(positions.len() * self.inv_freq.len());
+        for (row, &position) in positions.iter().enumerate() {
+            let long = self.long_inv_freq.as_ref().filter(|_| is_long(row));
+            let frequencies = long.unwrap_or(&self.inv_freq);
+            angles.extend(frequencies.iter().map(|frequency| position as f32 * frequency));
+        }
         let shape = (positions.len(), self.inv_freq.len());
-        let cos: Vec<f32> = angles().map(|angle| angle.cos() * self.scale).collect();
-        let sin: Vec<f32> = angles().map(|angle| angle.sin() * self.scale).collect();
+        let cos: Vec<f32> = angles.iter().map(|angle| angle.cos() * self.scale).collect();
+        let sin: Vec<f32> = angles.iter().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {
             cos: Tensor::from_vec(cos, shape, &self.device)?,
             sin: Tensor::from_vec(sin, shape, &self.device)?,

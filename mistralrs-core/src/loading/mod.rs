@@ -1,16 +1,18 @@
 //! From an id or a path to a running [`crate::Llm`]: the load walk, one screen, top to bottom.
 
+mod embedder;
 pub mod memory;
 mod opened;
 pub mod progress;
 pub mod source;
 
 use crate::attention;
+use crate::embedder::Embedder;
 use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
-use crate::llm::LlmParts;
+use crate::llm::{Llm, LlmParts};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
@@ -18,6 +20,7 @@ use memory::{MemoryPlan, MemoryRequest};
 use mistralrs_quant::WeightOptions;
 use opened::Opened;
 use progress::Progress;
+use source::ModelFiles;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 
@@ -27,10 +30,14 @@ pub struct LoadOptions {
     /// A folder, a `.gguf` file, or a hub id such as `Qwen/Qwen2.5-0.5B-Instruct`
     /// (`id@revision` picks a revision).
     pub model: String,
+    /// A GGUF file that is part of the program, to be loaded instead; `model` is then only its name.
+    pub embedded: Option<&'static [u8]>,
     /// With a folder or hub id: the GGUF file(s) in it, if the model is to come from GGUF.
     pub gguf_files: Vec<String>,
     /// Another `tokenizer.json`.
     pub tokenizer_json: Option<PathBuf>,
+    /// What the model is to be used for.
+    pub purpose: Purpose,
     /// Used when the model brings no chat template: a `.jinja` or `.json` file.
     pub chat_template: Option<PathBuf>,
     /// Overrides the model's chat template.
@@ -66,8 +73,10 @@ impl LoadOptions {
     pub fn new(model: impl Into<String>) -> Self {
         Self {
             model: model.into(),
+            embedded: None,
             gguf_files: Vec::new(),
             tokenizer_json: None,
+            purpose: Purpose::Detect,
             chat_template: None,
             jinja_explicit: None,
             isq: None,
@@ -86,19 +95,54 @@ impl LoadOptions {
     }
 }
 
+/// What a model is to be used for. The files of Qwen3 and of Qwen3-Embedding name the same
+/// architecture, so that alone does not tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Whatever its files say (row D1): the files of sentence-transformers beside `config.json`, or
+    /// an architecture that only encodes, mean an encoder.
+    #[default]
+    Detect,
+    /// Encoding, as the architecture of this name if there is one, else as `config.json` says.
+    Encode(Option<String>),
+}
+
+/// A model of either kind.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// It answers.
+    Llm(Llm),
+    /// It gives vectors or scores.
+    Embedder(Embedder),
+}
+
+/// Loads a model of whatever kind; blocks until it can answer.
+///
+/// # Errors
+/// [`LoadError`] says what is missing or wrong, and what to do.
+pub fn load_any(options: LoadOptions) -> Result<Loaded, LoadError> {
+    let files = source::resolve(&options)?;
+    let opened = Opened::open(&files, &options.purpose)?;
+    match opened.encoder {
+        Some(row) => embedder::load(options, &files, &opened, row).map(Loaded::Embedder),
+        None => {
+            let warm_up = options.warm_up;
+            Ok(Loaded::Llm(Llm::new(load(options, &files, &opened)?, warm_up)))
+        }
+    }
+}
+
 /// The load walk.
 ///
 /// # Errors
 /// [`LoadError`] in a sentence.
-pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
-    let files = source::resolve(&options)?;
-    let opened = Opened::open(&files)?;
+fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<LlmParts, LoadError> {
     let row = models::find(&opened.architecture)?;
     let shape = (row.shape)(&opened.config_file, &opened.config)?;
-    let plan = MemoryPlan::compute(&memory_request(&options, &shape, &opened))?;
+    let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened))?;
     log_plan(&plan);
 
-    let text = opened.text(&files, &options)?;
+    let text = opened.text(files, &options)?;
     let attention = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
@@ -115,6 +159,7 @@ pub(crate) fn load(options: LoadOptions) -> Result<LlmParts, LoadError> {
         max_seqs: options.max_seqs,
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
+        short_context: shape.short_context,
     };
     let engine = EngineHandle::spawn(model, kv, pool, limits)
         .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;

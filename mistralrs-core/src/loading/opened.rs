@@ -1,15 +1,17 @@
 //! A model's files, opened: headers and JSON read, weights still on disk. What Hugging Face folders
 //! and GGUF files do differently ends here.
 
-use super::LoadOptions;
 use super::memory::MemoryPlan;
 use super::source::ModelFiles;
+use super::{LoadOptions, Purpose};
 use crate::error::LoadError;
 use crate::llm::ModelInfo;
+use crate::models::encoders::{self, EncoderRow};
 use crate::models::{ModelShape, gguf_config};
 use crate::sampling::{GenerationDefaults, SamplingParams};
+use crate::sentence;
 use crate::text::TextPipeline;
-use mistralrs_quant::gguf::GgufFile;
+use mistralrs_quant::gguf::{GgufFile, Metadata};
 use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,6 +28,53 @@ pub(super) struct Opened {
     generation_config: Option<Value>,
     /// The first of `architectures`.
     pub architecture: String,
+    /// How it encodes, if that is what it is for.
+    pub encoder: Option<&'static EncoderRow>,
+}
+
+/// Text or encoder: decided once (row D1).
+struct Kind<'a> {
+    is_sentence_model: bool,
+    purpose: &'a Purpose,
+}
+
+impl Kind<'_> {
+    /// The name of the architecture, and its row if it is to encode.
+    fn decide(
+        &self,
+        config: &Value,
+        file: &Path,
+    ) -> Result<(String, Option<&'static EncoderRow>), LoadError> {
+        let list = config.get("architectures").and_then(Value::as_array);
+        let names: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+        let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        let asked = match self.purpose {
+            Purpose::Encode(name) => Some(name.as_deref()),
+            Purpose::Detect => None,
+        };
+        if self.is_sentence_model || asked.is_some() {
+            let named = names.iter().find_map(|name| encoders::find(name));
+            let row = match asked.flatten() {
+                Some(name) => encoders::find(name),
+                None => named.or_else(|| encoders::find_by_model_type(model_type)),
+            };
+            let found =
+                asked.flatten().unwrap_or_else(|| names.first().copied().unwrap_or(model_type));
+            return match row {
+                Some(row) => Ok((row.name.to_owned(), Some(row))),
+                None => Err(encoders::unknown(found)),
+            };
+        }
+        match names.as_slice() {
+            [name] => {
+                Ok(((*name).to_owned(), encoders::find(name).filter(|row| row.only_encodes())))
+            }
+            _ => {
+                let reason = "`architectures` must name exactly one architecture".to_owned();
+                Err(LoadError::BadFile { file: file.to_owned(), reason })
+            }
+        }
+    }
 }
 
 enum Source {
@@ -33,9 +82,39 @@ enum Source {
     Gguf(Arc<GgufFile>),
 }
 
+/// Weights, where the config came from, the config, the generation config.
+type Parts = (Source, PathBuf, Value, Option<Value>);
+
+fn gguf(file: GgufFile, name: PathBuf) -> Result<Parts, LoadError> {
+    let mut config = gguf_config::config_from_gguf(file.metadata())?;
+    add_what_tensors_tell(&mut config, &file)?;
+    let generation_config = generation_config(file.metadata());
+    Ok((Source::Gguf(Arc::new(file)), name, config, Some(generation_config)))
+}
+
+/// The sampling settings that a GGUF file recommends, under the names of `generation_config.json`.
+fn generation_config(metadata: &Metadata) -> Value {
+    let settings = [
+        ("temperature", "temp"),
+        ("top_p", "top_p"),
+        ("min_p", "min_p"),
+        ("repetition_penalty", "penalty_repeat"),
+    ];
+    let mut config = serde_json::Map::new();
+    for (name, key) in settings {
+        if let Some(value) = metadata.get_f32(&format!("general.sampling.{key}")) {
+            config.insert(name.to_owned(), value.into());
+        }
+    }
+    if let Some(top_k) = metadata.get_u64("general.sampling.top_k") {
+        config.insert("top_k".to_owned(), top_k.into());
+    }
+    Value::Object(config)
+}
+
 impl Opened {
-    pub(super) fn open(files: &ModelFiles) -> Result<Self, LoadError> {
-        let (source, config_file, config, generation_config) = match files {
+    pub(super) fn open(files: &ModelFiles, purpose: &Purpose) -> Result<Self, LoadError> {
+        let (source, config_file, config, generation_config): Parts = match files {
             ModelFiles::HuggingFace { config, weights, generation_config, .. } => (
                 Source::HuggingFace(open_safetensors(weights)?),
                 config.clone(),
@@ -43,26 +122,16 @@ impl Opened {
                 generation_config.as_deref().map(read_json).transpose()?,
             ),
             ModelFiles::Gguf { files } => {
-                let file = GgufFile::open(files)?;
-                let mut config = gguf_config::config_from_gguf(file.metadata())?;
-                add_what_tensors_tell(&mut config, &file)?;
-                (
-                    Source::Gguf(Arc::new(file)),
-                    files.first().cloned().unwrap_or_default(),
-                    config,
-                    None,
-                )
+                gguf(GgufFile::open(files)?, files.first().cloned().unwrap_or_default())?
+            }
+            ModelFiles::Embedded { name, bytes } => {
+                gguf(GgufFile::embedded(name, bytes)?, name.clone())?
             }
         };
-        let architecture = match config.get("architectures").and_then(Value::as_array) {
-            Some(names) if names.len() == 1 => names.first().and_then(Value::as_str),
-            _ => None,
-        };
-        let Some(architecture) = architecture.map(str::to_owned) else {
-            let reason = "`architectures` must name exactly one architecture".to_owned();
-            return Err(LoadError::BadFile { file: config_file, reason });
-        };
-        Ok(Self { source, config_file, config, generation_config, architecture })
+        let is_sentence_model = config_file.parent().is_some_and(sentence::is_sentence_model);
+        let kind = Kind { is_sentence_model, purpose };
+        let (architecture, encoder) = kind.decide(&config, &config_file)?;
+        Ok(Self { source, config_file, config, generation_config, architecture, encoder })
     }
 
     pub(super) fn checkpoint(&self) -> Arc<dyn Checkpoint> {
@@ -92,8 +161,9 @@ impl Opened {
     /// Bytes of all weights as they will lie in memory.
     pub(super) fn weight_bytes(&self, isq: Option<QuantType>) -> u64 {
         let bytes = |info: &TensorInfo| {
-            // Only matrices are quantised; embeddings are counted as if they were too, which is near enough.
-            let ty = isq.filter(|_| info.shape.len() == 2).unwrap_or(info.ty);
+            // Only matrices, and stacks of them, are quantised; embeddings are counted as if they were too,
+            // which is near enough.
+            let ty = isq.filter(|_| info.shape.len() >= 2).unwrap_or(info.ty);
             stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
         };
         self.tensors().iter().map(bytes).sum()
@@ -178,4 +248,40 @@ fn read_json(file: &Path) -> Result<Value, LoadError> {
         std::fs::read(file).map_err(|source| LoadError::Io { file: file.to_owned(), source })?;
     serde_json::from_slice(&bytes)
         .map_err(|e| LoadError::BadFile { file: file.to_owned(), reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn decide(names: Value, marker: bool, purpose: &Purpose) -> Result<(String, bool), String> {
+        let config = json!({"architectures": names, "model_type": "bert"});
+        let kind = Kind { is_sentence_model: marker, purpose };
+        kind.decide(&config, Path::new("config.json"))
+            .map(|(name, row)| (name, row.is_some()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn text_or_encoder() {
+        let found = |names, marker| decide(names, marker, &Purpose::Detect);
+        let named = |name: &str, encodes| Ok((name.to_owned(), encodes));
+        assert_eq!(found(json!(["LlamaForCausalLM"]), false), named("LlamaForCausalLM", false));
+        assert_eq!(found(json!(["BertModel"]), false), named("BertModel", true));
+        assert_eq!(found(json!(["BertModel"]), true), named("BertModel", true));
+        assert_eq!(found(json!([]), true), named("BertModel", true));
+        assert_eq!(found(json!(null), true), named("BertModel", true));
+        assert_eq!(found(json!(["Unheard", "RobertaModel"]), true), named("RobertaModel", true));
+        for wrong in [json!(["A", "B"]), json!([]), json!(null), json!("BertModel")] {
+            assert!(found(wrong, false).unwrap_err().contains("exactly one"));
+        }
+        let asked = |name: Option<&str>| {
+            let purpose = Purpose::Encode(name.map(str::to_owned));
+            decide(json!(["BertModel"]), false, &purpose)
+        };
+        assert_eq!(asked(None), named("BertModel", true));
+        assert_eq!(asked(Some("ModernBertModel")), named("ModernBertModel", true));
+        assert!(asked(Some("GloVe")).unwrap_err().contains("BertModel"));
+    }
 }

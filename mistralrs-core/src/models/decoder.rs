@@ -27,6 +27,7 @@ pub fn shape(config: &TextConfig) -> ModelShape {
         kv: KvSpec::uniform(config.num_hidden_layers, kv_heads, config.head_dim),
         vocab_size: config.vocab_size,
         context: config.max_position_embeddings,
+        short_context: config.rope.short_context(),
         activations_per_token: 4 * config.hidden_size + widest,
     }
 }
@@ -67,12 +68,12 @@ pub fn load<L>(
 ///
 /// # Errors
 /// When a tensor is missing or misshapen.
-pub fn load_around<L>(
+pub fn load_around<L, N>(
     config: &TextConfig,
     weights: &Weights,
-    norm: RmsNorm,
+    norm: N,
     layer: impl Fn(usize, &Weights) -> Result<L, LoadError>,
-) -> Result<CausalLm<L>, LoadError> {
+) -> Result<CausalLm<L, N>, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let model = weights.pp("model");
     let embed_tokens = model.pp("embed_tokens").embedding(vocab, hidden)?;
@@ -108,8 +109,13 @@ fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadE
 
 /// The rotations of heads of `head_dim`.
 pub fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
-    let frequencies = rope.inverse_frequencies(rope.rotary_dim(head_dim));
-    RotaryEmbedding::new(frequencies, &weights.device()).scaled(rope.attention_factor() as f32)
+    let dim = rope.rotary_dim(head_dim);
+    let rotary = RotaryEmbedding::new(rope.inverse_frequencies(dim), &weights.device());
+    let rotary = rotary.scaled(rope.attention_factor() as f32);
+    match rope.long_inverse_frequencies(dim) {
+        Some(long) => rotary.with_long(long),
+        None => rotary,
+    }
 }
 
 /// The usual pre-norm layer with a gated MLP.

@@ -111,8 +111,8 @@ impl Model for Gemma3n {
             streams.push(resized(&projection.forward(&x)?, &x)?);
         }
         let mut streams = Tensor::stack(&streams, 0)?; // [streams, tokens, hidden]
-        let (rope, local_rope) = (self.rope.tables(&batch.positions)?, &self.local_rope);
-        let local_rope = local_rope.tables(&batch.positions)?;
+        let (rope, local_rope) =
+            (self.rope.step_tables(batch)?, self.local_rope.step_tables(batch)?);
         let mut step = Step { batch, rope: &rope, local_rope: &local_rope, kv };
         for (number, layer) in self.layers.iter().enumerate() {
             let mine = self.per_layer.of_layer(&per_layer, number)?;

@@ -29,6 +29,14 @@ const ARCHITECTURES: &[Row] = &[
     row("llama", "LlamaForCausalLM", families::llama),
     row("qwen2", "Qwen2ForCausalLM", families::plain),
     row("qwen3", "Qwen3ForCausalLM", families::plain),
+    row("gemma2", "Gemma2ForCausalLM", families::gemma2),
+    row("gemma3", "Gemma3ForCausalLM", families::gemma3),
+    row("phi3", "Phi3ForCausalLM", families::phi3),
+    row("smollm3", "SmolLM3ForCausalLM", families::plain),
+    row("granite", "GraniteForCausalLM", families::granite),
+    row("olmo2", "Olmo2ForCausalLM", families::plain),
+    row("glm4", "Glm4ForCausalLM", families::plain),
+    row("starcoder2", "Starcoder2ForCausalLM", families::starcoder2),
     row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
     row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
     row("deepseek2", "DeepseekV2ForCausalLM", families::plain),
@@ -54,7 +62,6 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     };
     let Row { prefix, name, family } = row;
     let keys = Keys { metadata, prefix };
-    let name = experts::name(&keys)?.unwrap_or(name);
     let mut config = Map::new();
     let latent = experts::latent_widths(&keys, &mut config)?;
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);

@@ -4,16 +4,26 @@
 pub mod config;
 mod decoder;
 mod deepseek;
+pub mod encoders;
+mod gemma;
+mod gemma2;
+mod gemma3;
 mod gemma3n;
 pub mod gguf_config;
+mod glm4;
+mod granite;
 mod llama;
 mod mistral;
 mod mixtral;
 mod moe;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+mod smollm3;
+mod starcoder2;
 
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -41,6 +51,8 @@ pub struct ModelShape {
     pub vocab_size: usize,
     /// Context it was made for, in tokens.
     pub context: usize,
+    /// Sequences of more tokens than this have their keys rotated otherwise, all of them (LongRoPE).
+    pub short_context: Option<usize>,
     /// Most numbers alive per token at one moment of a step, the logits not counted.
     pub activations_per_token: usize,
 }
@@ -96,12 +108,20 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 
 /// All architectures.
 pub const ARCHITECTURES: &[ArchitectureRow] = &[
+    row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
+    row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
     row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
     row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration"),
+    row::<glm4::Glm4>("Glm4ForCausalLM"),
+    row::<granite::Granite>("GraniteForCausalLM"),
     row::<llama::Llama>("LlamaForCausalLM"),
     row::<mistral::Mistral>("MistralForCausalLM"),
+    row::<olmo2::Olmo2>("Olmo2ForCausalLM"),
+    row::<phi3::Phi3>("Phi3ForCausalLM"),
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
     row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
+    row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
+    row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),
     row::<mixtral::Mixtral>("MixtralForCausalLM"),
     row::<qwen2_moe::Qwen2Moe>("Qwen2MoeForCausalLM"),
     row::<qwen3_moe::Qwen3Moe>("Qwen3MoeForCausalLM"),

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// A loaded Qwen3.
 #[derive(Debug)]
-pub struct Qwen3(CausalLm<PreNormLayer>);
+pub struct Qwen3(pub(super) CausalLm<PreNormLayer>);
 
 impl Architecture for Qwen3 {
     type Config = TextConfig;

@@ -16,7 +16,7 @@ pub use chat_template::ChatTemplate;
 pub use detokenizer::{Detokenizer, Piece};
 pub use jinja::Clock;
 pub use template_source::TemplateSource;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, WholeText};
 
 use crate::error::{LoadError, RequestError};
 use crate::loading::LoadOptions;

@@ -5,6 +5,7 @@
 use super::token_table::{DecodeRule, TokenTable};
 use crate::error::{LoadError, RequestError};
 use std::path::Path;
+use tokenizers::{Encoding, PostProcessor, TruncationParams, TruncationStrategy};
 
 /// A loaded tokenizer. Immutable; share it in an `Arc`.
 pub struct Tokenizer {
@@ -65,6 +66,52 @@ impl Tokenizer {
             .map_err(|e| RequestError::invalid("prompt", format!("cannot be tokenized: {e}")))
     }
 
+    /// A text, or a pair of texts, as an encoder reads it: with the special tokens around it, and
+    /// for each token which text of the pair it is of. With a `limit`, the longer text is cut at its
+    /// end until all of it fits.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when the tokenizer has no way to write the text, or the limit
+    /// leaves no room beside the special tokens.
+    pub fn encode_whole(
+        &self,
+        text: &str,
+        second: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<WholeText, RequestError> {
+        let refuse =
+            |e: String| RequestError::invalid("input", format!("cannot be tokenized: {e}"));
+        let added = || {
+            let post = self.model.get_post_processor();
+            post.map_or(0, |post| post.added_tokens(second.is_some()))
+        };
+        let encode = || {
+            let first = self.model.encode_fast(text, false)?;
+            let second = second.map(|second| self.model.encode_fast(second, false)).transpose()?;
+            let before = first.len() + second.as_ref().map_or(0, Encoding::len);
+            let (first, second) = match limit {
+                None => (first, second),
+                Some(limit) => {
+                    let max_length = limit.saturating_sub(added());
+                    let strategy = TruncationStrategy::LongestFirst;
+                    let params = TruncationParams { max_length, strategy, ..Default::default() };
+                    tokenizers::truncate_encodings(first, second, &params)?
+                }
+            };
+            let after = first.len() + second.as_ref().map_or(0, Encoding::len);
+            Ok((self.model.post_process(first, second, true)?, before - after))
+        };
+        if limit.is_some_and(|limit| limit <= added()) {
+            return Err(refuse(format!("{} special tokens leave it no room", added())));
+        }
+        let (encoding, cut_tokens) = guarded(encode).map_err(refuse)?;
+        Ok(WholeText {
+            token_ids: encoding.get_ids().to_vec(),
+            token_types: encoding.get_type_ids().to_vec(),
+            cut_tokens,
+        })
+    }
+
     /// Ids to text. Bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
@@ -122,6 +169,17 @@ impl Tokenizer {
     pub(super) fn table(&self) -> &TokenTable {
         &self.table
     }
+}
+
+/// A text as an encoder reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeText {
+    /// `[tokens]`
+    pub token_ids: Vec<u32>,
+    /// `[tokens]`: 0 or 1, which text of a pair each token is of.
+    pub token_types: Vec<u32>,
+    /// How many tokens were cut.
+    pub cut_tokens: usize,
 }
 
 /// Runs a call of the crate. Odd tokenizer files lead it into panics (an empty token before a

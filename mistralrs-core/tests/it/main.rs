@@ -6,6 +6,7 @@ mod answers;
 mod batching;
 mod broken;
 mod distance;
+mod embedding;
 mod generation;
 mod golden;
 mod loading;

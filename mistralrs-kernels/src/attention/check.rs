@@ -1,7 +1,7 @@
 //! Whether an attention call's numbers fit its slices: everything that the kernels rely on.
 //! Block tables come from elsewhere, so each entry in use is looked at.
 
-use super::{AttentionShape, AttentionSpan};
+use super::{AttentionShape, AttentionSpan, Sight};
 
 /// Panics unless the spans' rows, positions and blocks lie within `q` and the caches and no two
 /// spans share rows.
@@ -50,7 +50,8 @@ fn check_span(shape: &AttentionShape, tokens: usize, blocks: usize, span: &Atten
     if query_len == 0 {
         return;
     }
-    let first = span.visible(0, shape.window).start / shape.block_size;
+    // Which way a query looks does not change where the first one begins to see.
+    let first = span.visible(0, shape.window, Sight::Back).start / shape.block_size;
     let end = context_len.div_ceil(shape.block_size);
     for block in block_table.get(first..end).unwrap_or(&[]) {
         assert!((*block as usize) < blocks, "block {block} of {blocks}");

@@ -5,15 +5,18 @@
 //! Rows are cut into strips of up to eight that depend on their number alone; a strip lies block
 //! after block, its rows side by side, as a kernel reads it.
 
+use super::floats::Pairs;
 use super::layout::BLOCK_COLS;
+use std::cell::Cell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 /// Rows of a strip at most.
 pub(crate) const STRIP: usize = 8;
 
 /// 32 numbers of a row of activations: one cache line.
 #[repr(C, align(64))]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Block {
     /// The numbers, divided by `scale` and rounded.
     pub(crate) codes: [i8; BLOCK_COLS],
@@ -30,15 +33,6 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    const ZERO: Self = Self {
-        codes: [0; BLOCK_COLS],
-        scale: 0.0,
-        negated_sum: 0,
-        negated_halves: [0; 2],
-        sum: 0.0,
-        half_sums: [0.0; 2],
-    };
-
     /// Rounds 32 numbers. If one of them is not finite, so is the scale.
     #[inline(always)]
     fn quantize(&mut self, x: &[f32; BLOCK_COLS]) {
@@ -102,9 +96,25 @@ impl Strips {
     }
 }
 
-/// Memory for the blocks of `len` rows of 32.
-pub(crate) fn resize(blocks: &mut Vec<Block>, len: usize) {
-    if blocks.len() < len {
-        blocks.resize(len, Block::ZERO);
+/// Activations rounded for some kind of weight, 32 numbers of a row each.
+pub(crate) trait Rounded: Copy + Default + Send + Sync {
+    /// The calling thread's memory for them.
+    fn memory() -> &'static LocalKey<Cell<Vec<Self>>>;
+}
+
+thread_local! {
+    static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
+    static PAIRS: Cell<Vec<Pairs>> = const { Cell::new(Vec::new()) };
+}
+
+impl Rounded for Block {
+    fn memory() -> &'static LocalKey<Cell<Vec<Self>>> {
+        &BLOCKS
+    }
+}
+
+impl Rounded for Pairs {
+    fn memory() -> &'static LocalKey<Cell<Vec<Self>>> {
+        &PAIRS
     }
 }

@@ -5,7 +5,7 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{Job, PackedKernels, QuantType, pack_tile, with_format};
+use super::{Job, PackedKernels, QuantType, TileKernels, pack_tile, with_format};
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
@@ -17,7 +17,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 /// To be called only where the features below are present.
-pub(crate) const KERNELS: PackedKernels = PackedKernels { quantize, multiply, pack };
+pub(crate) const KERNELS: PackedKernels =
+    PackedKernels { integers: TileKernels { round, multiply }, floats: None, pack };
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 4096;
@@ -36,7 +37,7 @@ macro_rules! vnni {
 }
 
 vnni! {
-    unsafe fn quantize(x: &[f32], rows: usize, out: &mut [Block]) {
+    unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
         quantize_strip(x, rows, out);
     }
 
@@ -46,12 +47,12 @@ vnni! {
 
     /// # Safety
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
-    unsafe fn multiply(job: &Job<'_>, tiles: Range<usize>) {
+    unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
         // SAFETY: as the caller vouches.
         let _ = with_format!(job.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
     }
 
-    unsafe fn multiply_as<P: Packing>(job: &Job<'_>, tiles: Range<usize>) {
+    unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
         let strips = job.strips.count();
         let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).max(1);
@@ -65,7 +66,7 @@ vnni! {
         }
     }
 
-    unsafe fn multiply_strip<P: Packing>(job: &Job<'_>, tile: usize, rows: Range<usize>) {
+    unsafe fn multiply_strip<P: Packing>(job: &Job<'_, Block>, tile: usize, rows: Range<usize>) {
         // SAFETY: as many rows as the strip has.
         unsafe {
             match rows.len() {
@@ -82,7 +83,7 @@ vnni! {
     }
 
     /// A tile of weights with the `M` rows of activations from row `first`.
-    unsafe fn multiply_tile<P: Packing, const M: usize>(job: &Job<'_>, tile: usize, first: usize) {
+    unsafe fn multiply_tile<P: Packing, const M: usize>(job: &Job<'_, Block>, tile: usize, first: usize) {
         const { assert!(size_of::<Block>() == VECTOR) };
         let layout = const { &P::LAYOUT };
         let w = job.w;

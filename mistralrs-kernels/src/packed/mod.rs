@@ -1,13 +1,16 @@
-//! Products of activations with packed weights, in integers.
+//! Products of activations with packed weights, in integers or 16-bit floats.
 //!
 //! A weight in blocks is packed once into tiles of 16 rows (see `layout`), activations are rounded to
 //! bytes once per call (see `activations`). 32 columns are multiplied in integers, exactly; then the
-//! scales are multiplied in. The sum over blocks goes from the first column to the last for every
+//! scales are multiplied in. Weights of 16-bit floats are multiplied as such (see `floats`). The sum goes from the first column to the last for every
 //! pair of rows, so a product has the same bits in any batch, tile and thread.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
+mod floats;
 mod layout;
 mod reference;
 
@@ -16,11 +19,11 @@ use crate::dispatch;
 use crate::matmul::WeightRows;
 use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
-use activations::{Block, Strips};
+use activations::{Block, Rounded, Strips};
+use floats::Pairs;
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
 use rayon::prelude::*;
-use std::cell::Cell;
 use std::ops::Range;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
@@ -50,13 +53,21 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 /// The kernels of an instruction set that multiplies packed weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedKernels {
-    pub(crate) quantize: unsafe fn(&[f32], usize, &mut [Block]),
-    pub(crate) multiply: unsafe fn(&Job<'_>, Range<usize>),
+    pub(crate) integers: TileKernels<Block>,
+    pub(crate) floats: Option<TileKernels<Pairs>>,
     /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
 }
 
-/// A weight matrix `[rows, cols]` in tiles made for integer instructions, or a stack of such
+/// The kernels for tiles of integers or of floats.
+#[derive(Clone, Copy)]
+pub(crate) struct TileKernels<X: 'static> {
+    /// Rounds the rows of a strip.
+    pub(crate) round: unsafe fn(&[f32], usize, &mut [X]),
+    pub(crate) multiply: unsafe fn(&Job<'_, X>, Range<usize>),
+}
+
+/// A weight matrix `[rows, cols]` in tiles made for wide instructions, or a stack of such
 /// matrices of one shape; it holds exactly the numbers that were stored.
 #[derive(Debug)]
 pub struct PackedWeight {
@@ -90,7 +101,7 @@ impl PackedWeight {
 
     fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>]) -> Option<Self> {
         let w = parts.first()?;
-        let layout = with_format!(w.ty, Format, <Format as Packing>::LAYOUT)?;
+        let layout = Layout::of(w.ty).filter(|of| !of.floats || kernels.floats.is_some())?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
         if w.rows == 0 || w.cols == 0 || !w.cols.is_multiple_of(chunk_cols) {
@@ -201,15 +212,15 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
 }
 
 /// One product, checked.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, X> {
     w: &'a PackedWeight,
     first_tile: usize,
-    x: &'a [Block],
+    x: &'a [X],
     strips: Strips,
     y: SharedSlice<'a>,
 }
 
-impl Job<'_> {
+impl<X> Job<'_, X> {
     /// Tile `at` of the job's matrix.
     #[inline(always)]
     fn tile(&self, at: usize) -> &[u8] {
@@ -220,8 +231,8 @@ impl Job<'_> {
 /// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
 ///
 /// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
-/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors) and
-/// of `f32`; if a number of the row is not finite, neither is the result.
+/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors; with
+/// 16-bit floats to those, by at most a 256th of itself) and of `f32`; if a number of the row is not finite, neither is the result.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shape of `w`.
@@ -244,10 +255,6 @@ pub fn matmul_packed_many(weights: &[&PackedWeight], x: &[f32], ys: &mut [&mut [
 /// If the sizes of the slices do not fit the shapes of the matrices.
 pub fn matmul_packed_parts(parts: &[PackedPart<'_>], x: &[f32], ys: &mut [&mut [f32]]) {
     multiply_parts_on(dispatch::kernels().packed, parts, x, ys);
-}
-
-thread_local! {
-    static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
 }
 
 /// As [`matmul_packed_many`]; without kernels, by the slow twin.
@@ -281,39 +288,54 @@ fn multiply_parts_on(
     if m == 0 {
         return;
     }
+    let (mut integers, mut floats) = (Vec::new(), Vec::new());
+    for (part, y) in parts.iter().zip(ys) {
+        let kind = if part.w.layout.floats { &mut floats } else { &mut integers };
+        kind.push((*part, SharedSlice::new(y)));
+    }
+    multiply_with(kernels.integers, &integers, x, m);
+    multiply_with(kernels.floats.unwrap_or(floats::KERNELS), &floats, x, m);
+}
+
+/// The products with parts of one kind: `x` is rounded once for all of them.
+fn multiply_with<X: Rounded>(
+    kernels: TileKernels<X>,
+    parts: &[(PackedPart<'_>, SharedSlice<'_>)],
+    x: &[f32],
+    m: usize,
+) {
+    if parts.is_empty() {
+        return;
+    }
     let strips = Strips::new(m);
-    let mut blocks = BLOCKS.take();
-    activations::resize(&mut blocks, x.len() / BLOCK_COLS);
-    let rounded = &mut blocks[..x.len() / BLOCK_COLS];
-    quantize(kernels, x, cols, strips, rounded);
-    let jobs: Vec<Job<'_>> = parts
+    let mut memory = X::memory().take();
+    let len = x.len() / BLOCK_COLS;
+    if memory.len() < len {
+        memory.resize(len, X::default());
+    }
+    let rounded = &mut memory[..len];
+    round(kernels, x, x.len() / m, strips, rounded);
+    let jobs: Vec<Job<'_, X>> = parts
         .iter()
-        .zip(ys)
-        .map(|(&PackedPart { w, first_tile }, y)| Job {
-            w,
-            first_tile,
-            x: rounded,
-            strips,
-            y: SharedSlice::new(y),
-        })
+        .map(|&(PackedPart { w, first_tile }, y)| Job { w, first_tile, x: rounded, strips, y })
         .collect();
     run(kernels, &jobs, m);
     drop(jobs);
-    BLOCKS.set(blocks);
+    X::memory().set(memory);
 }
 
 /// Rounds all rows of `x`, strip by strip.
-fn quantize(
-    kernels: PackedKernels,
+fn round<X: Rounded>(
+    kernels: TileKernels<X>,
     x: &[f32],
     cols: usize,
     strips: Strips,
-    mut rest: &mut [Block],
+    mut rest: &mut [X],
 ) {
-    let strip = |at: usize, out: &mut [Block]| {
+    let strip = |at: usize, out: &mut [X]| {
         let rows = strips.rows(at);
         // SAFETY: the kernels' instruction set is present.
-        unsafe { (kernels.quantize)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
+        unsafe { (kernels.round)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
     };
     let mut parts = Vec::with_capacity(strips.count());
     for at in 0..strips.count() {
@@ -329,10 +351,10 @@ fn quantize(
 }
 
 /// Computes all jobs, in runs of tiles that follow each other in memory.
-fn run(kernels: PackedKernels, jobs: &[Job<'_>], m: usize) {
+fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     let threads = rayon::current_num_threads();
     let tiles: usize = jobs.iter().map(|job| job.w.tiles()).sum();
-    let multiply = |job: &Job<'_>, tiles: Range<usize>| {
+    let multiply = |job: &Job<'_, X>, tiles: Range<usize>| {
         // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
         // task writes the columns of `y` that belong to its own tiles.
         unsafe { (kernels.multiply)(job, tiles) }

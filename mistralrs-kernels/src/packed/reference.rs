@@ -3,25 +3,32 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::TILE_ROWS;
-use super::{Job, PackedKernels, QuantType, pack_tile, with_format};
+use super::{Job, PackedKernels, QuantType, TileKernels, floats, pack_tile, with_format};
 use std::ops::Range;
 
 /// Plain loops for every processor.
-pub(super) const KERNELS: PackedKernels = PackedKernels { quantize, multiply, pack };
+pub(super) const KERNELS: PackedKernels = PackedKernels {
+    integers: TileKernels { round, multiply },
+    floats: Some(floats::KERNELS),
+    pack,
+};
 
 /// Always safe; `unsafe` only to fit the table.
-unsafe fn quantize(x: &[f32], rows: usize, out: &mut [Block]) {
+unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
     quantize_strip(x, rows, out);
 }
 
 /// Always safe.
 unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+    if ty == QuantType::BF16 {
+        floats::pack_tile(rows, row_bytes, tile);
+    }
     with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
 }
 
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
-unsafe fn multiply(job: &Job<'_>, tiles: Range<usize>) {
+unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
     let w = job.w;
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
         for strip in 0..job.strips.count() {
@@ -38,7 +45,7 @@ unsafe fn multiply(job: &Job<'_>, tiles: Range<usize>) {
 }
 
 /// One weight row with one row of activations.
-fn dot<'a>(job: &Job<'_>, row: usize, x: impl Iterator<Item = &'a Block>) -> f32 {
+fn dot<'a>(job: &Job<'_, Block>, row: usize, x: impl Iterator<Item = &'a Block>) -> f32 {
     let layout = &job.w.layout;
     let tile = job.tile(row / TILE_ROWS);
     let row = row % TILE_ROWS;

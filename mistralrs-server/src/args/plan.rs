@@ -5,6 +5,7 @@ use crate::app::{Origins, ServerConfig};
 use crate::auth::ApiKeys;
 use crate::bench::BenchArgs;
 use crate::chat::{self, ChatOptions};
+use crate::demo;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const NO_MODEL: &str = "no model was named. Give one with -m:
+const NO_MODEL: &str = "this needs a model, and none was named. Give one with -m:
   mistralrs-server -m Qwen/Qwen2.5-0.5B-Instruct     a model of the hub
   mistralrs-server -m ./folder                       a folder with config.json and safetensors
   mistralrs-server -m ./model.gguf                   one GGUF file";
@@ -89,7 +90,7 @@ impl TryFrom<Cli> for Plan {
             .unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
         let mode = match bench {
             Some(bench) => Mode::Bench(bench),
-            None if chats => Mode::Chat(chat_options(&cli)),
+            None if chats => Mode::Chat(chat_options(&cli, &load)),
             None => Mode::Serve(server_plan(&cli, &load, &mut notes)?),
         };
         Ok(Self { load, mode, threads, instruction_set, log_filter, notes })
@@ -161,26 +162,7 @@ fn apply_toml(
 }
 
 fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Refusal> {
-    let model = cli
-        .model
-        .model
-        .clone()
-        .filter(|model| !model.trim().is_empty())
-        .ok_or_else(|| told(NO_MODEL))?;
-    let is_file = model.to_ascii_lowercase().ends_with(".gguf");
-    match selector {
-        Some(Selector::Gguf) if !is_file && cli.model.file.is_empty() => {
-            return Err(told(format!(
-                "the selector `gguf` needs a file: gguf -m {model} -f FILE, or -m {model}/FILE.gguf"
-            )));
-        }
-        Some(Selector::Plain) if is_file || !cli.model.file.is_empty() => {
-            return Err(told(
-                "the selector `plain` reads safetensors; for a GGUF file leave it out or say `gguf`",
-            ));
-        }
-        _ => {}
-    }
+    let source = model(cli, selector)?;
     let positive = [
         ("--max-seqs", Some(cli.cache.max_seqs)),
         ("--max-queue", Some(cli.cache.max_queue)),
@@ -220,8 +202,27 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         seed: cli.model.seed,
         hub: hub_options(&cli.model)?,
         progress: if cli.model.silent { Progress::silent() } else { Progress::terminal() },
-        ..LoadOptions::new(model)
+        ..source
     })
+}
+
+/// The model that is named, or the one inside the program.
+fn model(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Refusal> {
+    let named = cli.model.model.as_ref().filter(|model| !model.trim().is_empty());
+    let Some(model) = named else {
+        let any = matches!(selector, None | Some(Selector::Run)) && cli.model.file.is_empty();
+        return if any { Ok(demo::load_options()) } else { Err(told(NO_MODEL)) };
+    };
+    let is_file = model.to_ascii_lowercase().ends_with(".gguf");
+    match selector {
+        Some(Selector::Gguf) if !is_file && cli.model.file.is_empty() => Err(told(format!(
+            "the selector `gguf` needs a file: gguf -m {model} -f FILE, or -m {model}/FILE.gguf"
+        ))),
+        Some(Selector::Plain) if is_file || !cli.model.file.is_empty() => Err(told(
+            "the selector `plain` reads safetensors; for a GGUF file leave it out or say `gguf`",
+        )),
+        _ => Ok(LoadOptions::new(model)),
+    }
 }
 
 fn existing(option: &str, path: &Path) -> Result<PathBuf, Refusal> {
@@ -288,13 +289,14 @@ fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {
     })
 }
 
-fn chat_options(cli: &Cli) -> ChatOptions {
+fn chat_options(cli: &Cli, load: &LoadOptions) -> ChatOptions {
     let mut template_kwargs = serde_json::Map::new();
     if cli.template.enable_thinking {
         template_kwargs.insert("enable_thinking".to_owned(), true.into());
     }
     ChatOptions {
         prompt: cli.chat.prompt.clone(),
+        opening: load.embedded.map(|_| demo::OPENING),
         system: cli.chat.system.clone(),
         sampling: SamplingParams {
             temperature: cli.chat.temperature,

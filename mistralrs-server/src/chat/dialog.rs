@@ -15,6 +15,8 @@ pub struct ModelFacts {
     pub context_tokens: usize,
     /// Without a template the text is only continued.
     pub has_template: bool,
+    /// What else the user is told at the start.
+    pub opening: Option<&'static str>,
 }
 
 /// What an input leads to.
@@ -109,6 +111,10 @@ impl Dialog {
             "{} · context {} tokens · /help lists the commands",
             self.model.name, self.model.context_tokens
         );
+        if let Some(opening) = self.model.opening {
+            text.push('\n');
+            text.push_str(opening);
+        }
         if !self.model.has_template {
             text.push_str(
                 "\nThis model has no chat template: it continues your text instead of answering it. \
@@ -385,7 +391,12 @@ mod tests {
     use mistralrs_core::SamplingParams;
 
     fn dialog() -> Dialog {
-        let model = ModelFacts { name: "tiny".into(), context_tokens: 20, has_template: true };
+        let model = ModelFacts {
+            name: "tiny".into(),
+            context_tokens: 20,
+            has_template: true,
+            opening: None,
+        };
         Dialog::new(model, Session::new(true, None, SamplingParams::default()))
     }
 

@@ -239,7 +239,12 @@ mod tests {
     }
 
     fn dialog() -> Dialog {
-        let model = ModelFacts { name: "shouter".into(), context_tokens: 100, has_template: true };
+        let model = ModelFacts {
+            name: "shouter".into(),
+            context_tokens: 100,
+            has_template: true,
+            opening: None,
+        };
         Dialog::new(model, Session::new(true, None, SamplingParams::default()))
     }
 

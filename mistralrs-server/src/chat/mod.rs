@@ -35,6 +35,8 @@ use std::time::Instant;
 pub struct ChatOptions {
     /// Answer this once (only the answer on standard output) and return.
     pub prompt: Option<String>,
+    /// What the user is told below the first line.
+    pub opening: Option<&'static str>,
     /// The system text the conversation starts with.
     pub system: Option<String>,
     /// Sampling asked for on the command line; fields set here win over the model's and the chat's own.
@@ -65,6 +67,7 @@ pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
             .to_owned(),
         context_tokens: info.max_sequence_length,
         has_template: info.has_chat_template,
+        opening: options.opening,
     };
     let sampling = session::start_sampling(&options.sampling, llm.sampling_defaults());
     let session = Session::new(model.has_template, options.system, sampling)
@@ -168,7 +171,8 @@ mod tests {
         pieces: Vec<Result<&'static str, RequestError>>,
         safe: bool,
     ) -> anyhow::Result<String> {
-        let model = ModelFacts { name: "x".into(), context_tokens: 9, has_template: true };
+        let model =
+            ModelFacts { name: "x".into(), context_tokens: 9, has_template: true, opening: None };
         let mut dialog = Dialog::new(model, Session::new(true, None, SamplingParams::default()));
         let mut out = Vec::new();
         once(&mut dialog, &Fixed(pieces), "/help is only text here", safe, &mut out)?;

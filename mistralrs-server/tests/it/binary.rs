@@ -29,9 +29,9 @@ fn exit_codes() {
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&help.stdout).contains("Examples:"));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
-    let nothing = run(&[]);
+    let nothing = run(&["plain"]);
     assert_eq!(nothing.status.code(), Some(2));
-    assert!(told(&nothing).contains("no model was named"), "{}", told(&nothing));
+    assert!(told(&nothing).contains("needs a model"), "{}", told(&nothing));
     for words in [
         &["-m", "x", "--mcp-port", "5"][..],
         &["x-lora", "-m", "x", "-x", "y"],

@@ -4,6 +4,7 @@
 mod binary;
 mod chat;
 mod completions;
+mod demo;
 mod hostile;
 mod lifecycle;
 mod load;

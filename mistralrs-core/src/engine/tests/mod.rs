@@ -35,7 +35,7 @@ impl Model for Counter {
 }
 
 fn limits() -> EngineLimits {
-    EngineLimits { max_seqs: 4, max_queue: 64, prefill_chunk: 8 }
+    EngineLimits { max_seqs: 4, max_queue: 64, prefill_chunk: 8, short_context: None }
 }
 
 fn engine(blocks: usize) -> (EngineHandle, Arc<AtomicUsize>) {
@@ -139,7 +139,7 @@ fn dropping_the_handle_ends_the_thread() {
 fn sequence(prompt_len: usize) -> (Sequence, UnboundedReceiver<TokenEvent>) {
     let (events, receiver) = unbounded_channel();
     let request = request(&vec![1; prompt_len], 100);
-    (Sequence::new(Submission { request, events, submitted: Instant::now() }), receiver)
+    (Sequence::new(Submission { request, events, submitted: Instant::now() }, None), receiver)
 }
 
 /// Advances a plan as if it had been computed, drawing token 2 where a sequence is complete.

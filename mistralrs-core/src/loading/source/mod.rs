@@ -33,7 +33,7 @@ pub struct HubOptions {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// The files of a model, all on disk.
+/// The files of a model, none of them on the network any more.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelFiles {
     /// A Hugging Face folder.
@@ -56,6 +56,13 @@ pub enum ModelFiles {
         /// The files.
         files: Vec<PathBuf>,
     },
+    /// A GGUF file inside the program.
+    Embedded {
+        /// Stands for its path in messages.
+        name: PathBuf,
+        /// The file.
+        bytes: &'static [u8],
+    },
 }
 
 /// Finds the files of `options.model`, downloading what is missing.
@@ -68,6 +75,9 @@ pub enum ModelFiles {
 pub fn resolve(options: &LoadOptions) -> Result<ModelFiles, LoadError> {
     let not_found = |reason: String| LoadError::NotFound { model: options.model.clone(), reason };
     let path = Path::new(&options.model);
+    if let Some(bytes) = options.embedded {
+        return Ok(ModelFiles::Embedded { name: path.to_owned(), bytes });
+    }
     let wanted = Wanted::of(options);
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => local::folder(path, &wanted).map_err(not_found),

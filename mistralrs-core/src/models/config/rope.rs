@@ -73,7 +73,7 @@ pub enum RopeScaling {
 impl RopeConfig {
     /// How many of a head's dimensions are rotated; even.
     pub fn rotary_dim(&self, head_dim: usize) -> usize {
-        (head_dim as f64 * self.partial) as usize / 2 * 2
+        (head_dim as f64 * self.partial + 1e-6) as usize / 2 * 2
     }
 
     /// One frequency per pair of the rotated dimensions, in radians per token:
@@ -82,13 +82,18 @@ impl RopeConfig {
         self.frequencies(rotary_dim, |pair, plain| self.apply(pair, plain, rotary_dim))
     }
 
-    /// The same in longer sequences, and what is longer, where that makes a difference.
-    pub fn long_inverse_frequencies(&self, rotary_dim: usize) -> Option<(usize, Vec<f32>)> {
-        let RopeScaling::LongRope { long, original_context, .. } = &self.scaling else {
-            return None;
-        };
-        let divided = |pair, plain| divide(plain, long, pair);
-        Some((*original_context, self.frequencies(rotary_dim, divided)))
+    /// The same in longer sequences, where that makes a difference.
+    pub fn long_inverse_frequencies(&self, rotary_dim: usize) -> Option<Vec<f32>> {
+        let RopeScaling::LongRope { long, .. } = &self.scaling else { return None };
+        Some(self.frequencies(rotary_dim, |pair, plain| divide(plain, long, pair)))
+    }
+
+    /// Sequences of more tokens than this have the other frequencies.
+    pub fn short_context(&self) -> Option<usize> {
+        match self.scaling {
+            RopeScaling::LongRope { original_context, .. } => Some(original_context),
+            _ => None,
+        }
     }
 
     /// Multiplies what is rotated.

@@ -83,7 +83,15 @@ impl Case {
 
     fn run(&self, kernels: &Kernels, spans: &[AttentionSpan<'_>]) -> Vec<f32> {
         let mut out = vec![0.25; self.q.len()];
-        attend_on(kernels, &self.shape, &self.q, (&self.k, &self.v), spans, &mut out);
+        let shape = (&self.shape, Sight::Back);
+        attend_on(kernels, shape, &self.q, (&self.k, &self.v), spans, &mut out);
+        out
+    }
+
+    fn run_both_ways(&self, kernels: &Kernels, spans: &[AttentionSpan<'_>]) -> Vec<f32> {
+        let mut out = vec![0.25; self.q.len()];
+        let shape = (&self.shape, Sight::BothWays);
+        attend_on(kernels, shape, &self.q, (&self.k, &self.v), spans, &mut out);
         out
     }
 }
@@ -137,6 +145,27 @@ fn check_case(case: &Case, chunk: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn check_both_ways(case: &Case) -> Result<(), TestCaseError> {
+    let spans = case.spans();
+    let mut wanted = vec![0.25; case.q.len()];
+    scalar::bidirectional_attention(&case.shape, &case.q, &case.k, &case.v, &spans, &mut wanted);
+    for kernels in all_kernels() {
+        let name = kernels.isa.name();
+        let out = case.run_both_ways(kernels, &spans);
+        for (i, (found, wanted)) in out.iter().zip(&wanted).enumerate() {
+            let miss = (found - wanted).abs();
+            prop_assert!(miss <= 2e-5, "{name}: [{i}] is {found}, not {wanted}");
+        }
+        let width = case.shape.heads * case.shape.head_dim;
+        for span in &spans {
+            let alone = case.run_both_ways(kernels, std::slice::from_ref(span));
+            let rows = span.query_start * width..(span.query_start + span.query_len) * width;
+            prop_assert_eq!(bits(&alone[rows.clone()]), bits(&out[rows]), "{}: alone", name);
+        }
+    }
+    Ok(())
+}
+
 fn any_case() -> impl Strategy<Value = (AttentionShape, Vec<(usize, usize)>, u32)> {
     let lengths = proptest::collection::vec((1usize..12, 0usize..150), 1..4);
     let shape = (1usize..4, 1usize..7, 1usize..66, 1usize..20);
@@ -172,6 +201,35 @@ proptest! {
     ) {
         check_case(&Case::new(shape, &lengths, u64::from(seed)), chunk)?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn both_ways_matches_the_oracle_and_never_depends_on_the_batch(
+        (shape, lengths, seed) in any_case(),
+    ) {
+        // An encoder's queries are all of its positions.
+        let lengths: Vec<_> = lengths.iter().map(|&(_, len)| (len, len)).collect();
+        check_both_ways(&Case::new(shape, &lengths, u64::from(seed)))?;
+    }
+}
+
+#[test]
+fn both_ways_over_many_tiles() {
+    for window in [None, Some(1), Some(65), Some(129)] {
+        let shape = AttentionShape { window, block_size: 1, ..plain(4, 4, 32) };
+        check_both_ways(&Case::new(shape, &[(300, 300), (1, 1), (64, 64), (65, 65)], 3)).unwrap();
+    }
+}
+
+#[test]
+#[should_panic(expected = "not all of its positions")]
+fn both_ways_wants_whole_texts() {
+    let case = Case::new(plain(2, 1, 8), &[(2, 3)], 1);
+    let mut out = vec![0.0; case.q.len()];
+    bidirectional_attention(&case.shape, &case.q, &case.k, &case.v, &case.spans(), &mut out);
 }
 
 fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {

@@ -41,6 +41,44 @@ proptest! {
     }
 
     #[test]
+    fn layer_norms_match(rows in 1usize..5, cols in 2usize..66, all in numbers(7 * 66)) {
+        let (weight, rest) = all.split_at(cols);
+        let (bias, x) = rest.split_at(cols);
+        let x = &x[..rows * cols];
+        for bias in [None, Some(bias)] {
+            let mut wanted = vec![0.0; x.len()];
+            scalar::layer_norm(x, weight, bias, 1e-5, &mut wanted);
+            for kernels in all_kernels() {
+                let mut out = vec![f32::NAN; x.len()];
+                // SAFETY: these kernels' instruction set is present.
+                unsafe { (kernels.layer_norm)(x, (weight, bias), 1e-5, &mut out) };
+                for (found, wanted) in out.iter().zip(&wanted) {
+                    // Mean and number may nearly cancel.
+                    prop_assert!((found - wanted).abs() < 2e-3 + 1e-5 * wanted.abs(), "{found} {wanted}");
+                }
+                let mut last = vec![f32::NAN; cols];
+                // SAFETY: as above.
+                unsafe { (kernels.layer_norm)(&x[(rows - 1) * cols..], (weight, bias), 1e-5, &mut last) };
+                prop_assert_eq!(&last[..], &out[(rows - 1) * cols..]);
+            }
+        }
+    }
+
+    #[test]
+    fn exact_gelu_matches(x in numbers(70)) {
+        let mut wanted = x.clone();
+        scalar::gelu(&mut wanted);
+        for kernels in all_kernels() {
+            let mut out = x.clone();
+            // SAFETY: these kernels' instruction set is present.
+            unsafe { (kernels.gelu)(&mut out) };
+            for ((found, wanted), x) in out.iter().zip(&wanted).zip(&x) {
+                prop_assert!((found - wanted).abs() < 1e-6 * x.abs().max(1.0), "{x}: {found} {wanted}");
+            }
+        }
+    }
+
+    #[test]
     fn rotations_match(
         tokens in 1usize..4,
         heads in 1usize..4,

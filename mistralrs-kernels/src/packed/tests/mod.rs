@@ -6,7 +6,7 @@ use crate::dispatch::all_kernels;
 use proptest::prelude::*;
 
 fn types() -> impl Iterator<Item = QuantType> {
-    QuantType::ALL.iter().copied().filter(|ty| ty.block_len() > 1)
+    QuantType::ALL.iter().copied().filter(|ty| Layout::of(*ty).is_some())
 }
 
 fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -64,6 +64,11 @@ fn fast_kernels() -> impl Iterator<Item = PackedKernels> {
     all_kernels().filter_map(|kernels| kernels.packed)
 }
 
+/// Those that pack this type.
+fn fast_kernels_for(ty: QuantType) -> impl Iterator<Item = PackedKernels> {
+    fast_kernels().filter(move |kernels| kernels.floats.is_some() || ty != QuantType::BF16)
+}
+
 fn bits(y: &[f32]) -> Vec<u32> {
     y.iter().map(|y| y.to_bits()).collect()
 }
@@ -72,7 +77,7 @@ fn bits(y: &[f32]) -> Vec<u32> {
 fn any_case() -> impl Strategy<Value = (QuantType, (usize, usize, usize), u64)> {
     let ty = (0..types().count()).prop_map(|i| types().nth(i).unwrap());
     (ty, 1usize..71, 1usize..12, 1usize..35, any::<u32>()).prop_map(|(ty, rows, cols, m, seed)| {
-        let cols = if ty.block_len() == 32 { cols * 32 } else { cols.div_ceil(3) * ty.block_len() };
+        let cols = if ty.block_len() <= 32 { cols * 32 } else { cols.div_ceil(3) * ty.block_len() };
         (ty, (rows, cols, m), u64::from(seed))
     })
 }
@@ -83,19 +88,25 @@ fn exact(case: &Case) -> Vec<(f64, f64)> {
     let weights = case.weights();
     let mut results = Vec::new();
     for x in case.x.chunks_exact(cols) {
-        let mut blocks = Vec::new();
-        activations::resize(&mut blocks, cols / BLOCK_COLS);
-        activations::quantize_strip(x, 1, &mut blocks);
-        let rounded: Vec<f64> = blocks
-            .iter()
-            .flat_map(|block| block.codes.map(|code| f64::from(code) * f64::from(block.scale)))
-            .collect();
+        let rounded = rounded(case.packed.ty, x);
         for w in weights.chunks_exact(cols) {
             let products = w.iter().zip(&rounded).map(|(w, x)| f64::from(*w) * x);
             results.push(products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs())));
         }
     }
     results
+}
+
+/// A row of activations as the kernels for `ty` take it.
+fn rounded(ty: QuantType, x: &[f32]) -> Vec<f64> {
+    if ty == QuantType::BF16 {
+        let nearest = |x: &f32| f64::from(half::bf16::from_f32(*x).to_f32());
+        return x.iter().map(nearest).collect();
+    }
+    let mut blocks = vec![Block::default(); x.len() / BLOCK_COLS];
+    activations::quantize_strip(x, 1, &mut blocks);
+    let numbers = |block: &Block| block.codes.map(|code| f64::from(code) * f64::from(block.scale));
+    blocks.iter().flat_map(numbers).collect()
 }
 
 fn check_case(case: &Case) -> Result<(), TestCaseError> {
@@ -107,13 +118,13 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     }
     let twin = case.multiply(reference::KERNELS, &case.x);
     for (at, (found, (wanted, size))) in twin.iter().zip(exact(case)).enumerate() {
-        // A few roundings per block of the running sum. Integers and offsets cancel each other, so
+        // A few roundings per block of the running sum, with floats one per column. Integers and offsets cancel each other, so
         // the sizes that are rounded exceed those of the products; by less than 16 times here.
-        let bound = size * 16.0 * f64::from(f32::EPSILON) * (2.0 + cols as f64 / 32.0);
+        let bound = size * 16.0 * f64::from(f32::EPSILON) * (2.0 + cols as f64 / 16.0);
         let miss = (f64::from(*found) - wanted).abs();
         prop_assert!(miss <= bound, "{:?}: y[{}] is {}, not {}", ty, at, found, wanted);
     }
-    for kernels in fast_kernels() {
+    for kernels in fast_kernels_for(ty) {
         let w = WeightRows { ty, bytes: &case.stored, rows, cols };
         let packed = PackedWeight::pack(kernels, &[w]).unwrap();
         prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
@@ -151,7 +162,7 @@ fn every_strip_of_every_type() {
             [&stored[..], &vec![0; ty.row_bytes(33 * 256).unwrap() - stored.len()]].concat();
         let case = Case::of(ty, (33, 256, 5), stored, 6);
         let twin = case.multiply(reference::KERNELS, &case.x);
-        for kernels in fast_kernels() {
+        for kernels in fast_kernels_for(ty) {
             assert_eq!(bits(&case.multiply(kernels, &case.x)), bits(&twin), "{ty:?}");
         }
     }
@@ -162,16 +173,18 @@ fn every_strip_of_every_type() {
 fn neither_threads_nor_company_matter() {
     let many = Case::new(QuantType::Q4_K, (150, 1024, 700), 1);
     let few = Case::new(QuantType::Q6_K, (1000, 1024, 3), 2);
+    let float = Case::new(QuantType::BF16, (150, 1024, 3), 3);
     for kernels in fast_kernels() {
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let first = many.multiply(kernels, &many.x);
                 let second = few.multiply(kernels, &few.x);
-                let mut ys = [vec![0.0; 3 * 150], vec![0.0; 3 * 1000]];
-                let [a, b] = &mut ys;
-                let weights = [&many.packed, &few.packed];
-                multiply_on(Some(kernels), &weights, &few.x, &mut [a, b]);
+                let mut ys = [vec![0.0; 3 * 150], vec![0.0; 3 * 1000], vec![0.0; 3 * 150]];
+                let [a, b, c] = &mut ys;
+                let weights = [&many.packed, &few.packed, &float.packed];
+                multiply_on(Some(kernels), &weights, &few.x, &mut [a, b, c]);
+                assert_eq!(bits(&ys[2]), bits(&float.multiply(kernels, &few.x)));
                 assert_eq!(bits(&ys[1]), bits(&second));
                 assert_eq!(bits(&ys[0]), bits(&many.multiply(kernels, &few.x)));
                 [bits(&first), bits(&second)]
@@ -229,8 +242,10 @@ fn extreme_activations() {
 
 #[test]
 fn what_cannot_be_packed_is_left_alone() {
-    let plain = WeightRows { ty: QuantType::BF16, bytes: &[0; 64], rows: 1, cols: 32 };
-    assert!(PackedWeight::pack(reference::KERNELS, &[plain]).is_none());
+    for (ty, bytes, cols) in [(QuantType::F16, 64, 32), (QuantType::BF16, 66, 33)] {
+        let plain = WeightRows { ty, bytes: &vec![0; bytes], rows: 1, cols };
+        assert!(PackedWeight::pack(reference::KERNELS, &[plain]).is_none());
+    }
     let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
     assert!(PackedWeight::pack(reference::KERNELS, &[empty]).is_none());
     let packed =
@@ -245,7 +260,7 @@ fn what_cannot_be_packed_is_left_alone() {
 
 #[test]
 fn bits_per_weight() {
-    let wanted = [4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
+    let wanted = [16.0, 4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
     for (ty, wanted) in types().zip(wanted) {
         let case = Case::new(ty, (16, 256, 1), 1);
         assert_eq!(case.packed.size() as f64 * 8.0 / (16.0 * 256.0), wanted, "{ty:?}");
@@ -268,7 +283,7 @@ fn a_stack_is_its_matrices() {
             .iter()
             .map(|case| WeightRows { ty, bytes: &case.stored, rows, cols: 256 })
             .collect();
-        for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels()) {
+        for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels_for(ty)) {
             let stack = PackedWeight::pack(kernels, &stored).unwrap();
             let x = &cases[0].x;
             let mut ys = vec![vec![f32::NAN; 5 * rows]; 4];

@@ -47,7 +47,18 @@ impl GgufFile {
     /// supported; pieces are absent or do not belong together.
     pub fn open(files: &[PathBuf]) -> Result<Self> {
         let pieces = files.iter().map(|file| Piece::open(file)).collect::<Result<Vec<_>>>()?;
-        let mut pieces = split::in_order(pieces)?;
+        Self::from_pieces(split::in_order(pieces)?)
+    }
+
+    /// Opens a GGUF file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::from_pieces(vec![Piece::parse(name, Arc::new(MappedFile::embedded(bytes)))?])
+    }
+
+    fn from_pieces(mut pieces: Vec<Piece>) -> Result<Self> {
         // A file without tensors (a vocabulary) needs no names translated.
         let has_tensors = pieces.iter().any(|piece| !piece.header.tensors.is_empty());
         let first = pieces.first_mut().ok_or(Error::NoFiles)?;
@@ -116,7 +127,10 @@ impl Metadata {
 
 impl Piece {
     fn open(file: &Path) -> Result<Self> {
-        let map = catalog::map(file)?;
+        Self::parse(file, catalog::map(file)?)
+    }
+
+    fn parse(file: &Path, map: Arc<MappedFile>) -> Result<Self> {
         let header = header::parse(map.bytes(), file)?;
         Ok(Self { file: file.to_owned(), map, header })
     }

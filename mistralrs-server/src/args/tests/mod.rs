@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::app::Origins;
+use crate::demo;
 use clap::CommandFactory;
 use mistralrs_core::QuantType;
 use mistralrs_core::loading::source::TokenSource;
@@ -168,9 +169,22 @@ fn what_has_no_effect_is_told() {
 }
 
 #[test]
+fn without_a_model_the_built_in_one_is_loaded() {
+    for line in ["", "run", "--port 8080", "-i", "--isq q4k", "bench"] {
+        let load = plan(line).unwrap().load;
+        assert_eq!(load.model, demo::NAME, "{line}");
+        assert!(load.embedded.is_some(), "{line}");
+    }
+    assert!(plan("-m x").unwrap().load.embedded.is_none());
+    let Mode::Chat(chat) = plan("-i").unwrap().mode else { panic!() };
+    assert_eq!(chat.opening, Some(demo::OPENING));
+}
+
+#[test]
 fn impossible_command_lines() {
     let table = [
-        ("", "no model was named"),
+        ("plain", "needs a model"),
+        ("gguf -f x.gguf", "needs a model"),
         ("gguf -m dir", "needs a file"),
         ("plain -m a.gguf", "reads safetensors"),
         ("toml", "needs one file"),

@@ -201,6 +201,7 @@ fn only_weights(files: ModelFiles) -> Vec<PathBuf> {
     match files {
         ModelFiles::HuggingFace { weights, .. } => weights,
         ModelFiles::Gguf { files } => files,
+        ModelFiles::Embedded { name, .. } => vec![name],
     }
 }
 

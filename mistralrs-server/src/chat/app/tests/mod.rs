@@ -7,7 +7,8 @@ use expect_test::{Expect, expect};
 use mistralrs_core::{Delta, FinishReason, SamplingParams, Usage};
 
 fn app() -> App {
-    let model = ModelFacts { name: "tiny".into(), context_tokens: 100, has_template: true };
+    let model =
+        ModelFacts { name: "tiny".into(), context_tokens: 100, has_template: true, opening: None };
     let dialog = Dialog::new(model, Session::new(true, None, SamplingParams::default()));
     App::new(dialog, History::default(), None, 40)
 }

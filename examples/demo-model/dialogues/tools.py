@@ -1,0 +1,196 @@
+"""Conversations with functions: schemas made of nouns and verbs, requests that need one, two or none of them.
+
+A schema is put together from a verb, a noun and typed parameters, so there are hundreds of thousands; the
+nouns of the examination never occur in training.
+"""
+
+import json
+from dataclasses import dataclass
+
+from .exchange import draw, held_out, one_of
+from .facts import fact
+from .strings import add, repeat
+from .talk import refuse, small_talk
+from .words import COLORS, DAYS, LANGUAGES, MONTHS, invented, listing, person, phrase, place
+
+# verb in the name, in the description, in requests
+LOOK_UP = [("get", "Get", ["Get", "Show me", "I need", "Give me", "What is", "Tell me"]), ("find", "Find", ["Find", "Search for", "Look for", "I am looking for"]),
+           ("lookup", "Look up", ["Look up", "Check", "Please check"]), ("search", "Search for", ["Search for", "Find", "Look for"]),
+           ("check", "Check", ["Check", "Please check", "Look at"]), ("fetch", "Fetch", ["Fetch", "Get", "Load"])]
+ACTIONS = [("create", "Create", ["Create", "Make", "Please create"]), ("add", "Add", ["Add", "Please add", "Put in"]), ("book", "Book", ["Book", "Please book", "Reserve"]),
+           ("order", "Order", ["Order", "Please order", "Buy"]), ("delete", "Delete", ["Delete", "Remove", "Please delete"]), ("send", "Send", ["Send", "Please send"]),
+           ("start", "Start", ["Start", "Please start", "Begin"]), ("stop", "Stop", ["Stop", "Please stop", "End"]), ("set", "Set", ["Set", "Please set", "Change"]),
+           ("open", "Open", ["Open", "Please open"]), ("schedule", "Schedule", ["Schedule", "Plan", "Please plan"]), ("update", "Update", ["Update", "Change", "Please update"])]
+NOUNS = """weather forecast temperature flight train hotel room table taxi ticket pizza meal recipe song playlist movie book newspaper article
+email message letter reminder alarm timer meeting event appointment note task file folder report invoice payment order parcel package
+price stock currency exchange score game match team player user account profile password photo picture video map route distance address
+restaurant museum concert lesson course exam grade lamp light heater door window garage camera printer computer server backup database
+record contact phone call doctor medicine prescription vaccine garden plant tree animal dog bike car bus boat ship plane bill budget loan
+insurance contract license visa passport city country holiday trip tour guide menu drink coffee tea wine shop product discount coupon gift
+flower cake party wedding guest seat desk office employee salary project issue ticket sensor robot machine engine battery filter""".split()
+NOUNS = sorted(set(NOUNS))
+
+
+@dataclass
+class Parameter:
+    """One parameter of a schema: names it may have, its JSON schema, a value, and how a request says it."""
+
+    names: list[str]
+    schema: dict
+    value: object
+    said: list[str]
+
+
+def quoted(value) -> str:
+    return f'"{value}"'
+
+
+def make_parameter(rng, kind: str) -> Parameter:
+    text = {"type": "string"}
+    if kind == "place":
+        v = place(rng)
+        return Parameter(["city", "location", "place", "town"], {**text, "description": one_of(rng, ["The city", "Name of the place", "The location"])}, v, [f"in {v}", f"for {v}", f"near {v}"])
+    if kind == "person":
+        v = person(rng)
+        return Parameter(["name", "person", "customer", "user", "recipient"], {**text, "description": one_of(rng, ["Name of the person", "The person", "Who it is for"])}, v, [f"for {v}", f"to {v}", f"of {v}"])
+    if kind == "day":
+        v = one_of(rng, [one_of(rng, DAYS), "today", "tomorrow", f"2025-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}", f"{one_of(rng, MONTHS)} {rng.randint(1, 28)}"])
+        return Parameter(["date", "day", "when"], {**text, "description": one_of(rng, ["The date", "The day", "On which day"])}, v, [f"on {v}" if v[0] not in "t" else v])
+    if kind == "time":
+        v = f"{rng.randint(1, 23)}:{rng.choice((0, 15, 30, 45)):02}"
+        return Parameter(["time", "hour", "start"], {**text, "description": one_of(rng, ["The time", "Time of day"])}, v, [f"at {v}"])
+    if kind == "number":
+        v = rng.randint(1, 99)
+        return Parameter(["count", "amount", "quantity", "number", "limit"], {"type": "integer", "description": one_of(rng, ["How many", "The number", "The amount"])}, v, [f"with number {v}", f"{v} times", f"with {v} pieces"])
+    if kind == "text":
+        v = phrase(rng, rng.randint(1, 4))
+        return Parameter(["text", "title", "message", "content", "query"], {**text, "description": one_of(rng, ["The text", "The title", "What it says"])}, v, [f"saying {quoted(v)}", f"with the text {quoted(v)}", f"titled {quoted(v)}"])
+    if kind == "id":
+        v = one_of(rng, [f"{one_of(rng, 'ABCDEFGHKLMNPRSTXYZ')}{rng.randint(10, 9999)}", f"{invented(rng, 1)}-{rng.randint(1, 99)}"])
+        return Parameter(["id", "code", "key", "reference"], {**text, "description": one_of(rng, ["The id", "The code", "Its number"])}, v, [f"with id {v}", f"with code {v}", f"{v}"])
+    if kind == "color":
+        v = one_of(rng, COLORS)
+        return Parameter(["color"], {**text, "description": "The color"}, v, [f"in {v}", f"in color {v}"])
+    if kind == "language":
+        v = one_of(rng, LANGUAGES)
+        return Parameter(["language"], {**text, "description": "The language"}, v, [f"in {v}"])
+    choices = one_of(rng, [["celsius", "fahrenheit"], ["small", "medium", "large"], ["low", "normal", "high"], ["fast", "slow"], ["public", "private"]])
+    v = one_of(rng, choices)
+    return Parameter([one_of(rng, ["unit", "size", "level", "mode"])], {**text, "enum": choices}, v, [f"as {v}", f"with {v} mode", f"and make it {v}"])
+
+
+KINDS = ["place", "place", "person", "day", "time", "number", "text", "id", "color", "language", "choice"]
+
+
+class Function:
+    """A schema with what is needed to ask for it."""
+
+    def __init__(self, rng, noun: str):
+        looks_up = rng.random() < 0.5
+        verb, description, requests = one_of(rng, LOOK_UP if looks_up else ACTIONS)
+        style = rng.randrange(3)
+        self.name = [f"{verb}_{noun}", f"{verb}{noun.capitalize()}", f"{noun}_{verb}"][style]
+        self.description = f"{description} {one_of(rng, ['the', 'a'])} {noun}"
+        self.noun, self.requests, self.looks_up = noun, requests, looks_up
+        kinds = rng.sample(sorted(set(KINDS)), 4)
+        kinds = list(dict.fromkeys([one_of(rng, KINDS), *kinds]))[: rng.choice((1, 1, 2, 2, 3))]
+        self.kinds, self.names, self.schemas = kinds, [], {}
+        for kind in kinds:
+            parameter = make_parameter(rng, kind)
+            name = one_of(rng, [n for n in parameter.names if n not in self.schemas] or [kind])
+            self.names.append(name)
+            self.schemas[name] = parameter.schema
+        self.required = max(1, len(kinds) - rng.choice((0, 0, 1)))
+
+    def tool(self) -> dict:
+        """The function as `tools` lists it."""
+        parameters = {"type": "object", "properties": self.schemas, "required": self.names[: self.required]}
+        return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": parameters}}
+
+    def ask(self, rng) -> tuple[str, dict]:
+        """A request in words (no full stop), and the arguments it calls for."""
+        said, arguments = [], {}
+        for index, (name, kind) in enumerate(zip(self.names, self.kinds)):
+            if index >= self.required and rng.random() < 0.5:
+                continue
+            parameter = make_parameter(rng, kind)
+            while "enum" in self.schemas[name] and parameter.value not in self.schemas[name]["enum"]:
+                parameter = make_parameter(rng, kind)
+            arguments[name] = parameter.value
+            said.append(one_of(rng, parameter.said))
+        request = one_of(rng, self.requests)
+        return f"{request} {one_of(rng, ['the', 'a', 'the'])} {self.noun} {' '.join(said)}", arguments
+
+    def result(self, rng) -> tuple[str, str]:
+        """What the function gives back, and how the assistant tells it."""
+        shape = rng.randrange(5)
+        if shape == 0:
+            return json.dumps({"error": "not found"}), f"I am sorry, the {self.noun} was not found."
+        if not self.looks_up and shape < 3:
+            return one_of(rng, ['{"status": "ok"}', '{"success": true}', "done", "ok"]), f"Done. The {self.noun} request went through."
+        keys = rng.sample(["status", "name", "value", "price", "level", "total", "place", "result"], rng.choice((1, 1, 2)))
+        values = {key: one_of(rng, [rng.randint(0, 999), invented(rng, 2), place(rng), one_of(rng, COLORS)]) for key in keys}
+        if shape == 1:
+            value = one_of(rng, list(values.values()))
+            return str(value), f"The {self.noun}: {value}."
+        return json.dumps(values), f"The {self.noun}: " + listing([f"{key} {value}" for key, value in values.items()]) + "."
+
+
+def some_functions(rng, exam: bool, least=1) -> list[Function]:
+    """One to four functions about different nouns."""
+    pool = [noun for noun in NOUNS if held_out("noun " + noun) == exam]
+    return [Function(rng, noun) for noun in rng.sample(pool, max(least, rng.choice((1, 2, 2, 3, 4))))]
+
+
+def sentence(text: str, rng) -> str:
+    """A request as people end it."""
+    if text.startswith(("What",)):
+        return text + "?"
+    return one_of(rng, ["", "", "Could you help? ", "Please help me. "]) + text + one_of(rng, [".", ".", "", ", please."])
+
+
+def call(name: str, arguments: dict) -> dict:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@dataclass
+class ToolExchange:
+    """A conversation with tools; `calls` is what the first answer must call (none: it must answer in words)."""
+
+    tools: list[dict]
+    messages: list[dict]
+    calls: list[dict]
+    kind: str
+
+
+def with_tools(rng, exam: bool) -> ToolExchange:
+    """One request; now and then two at once, or one that needs no tool."""
+    pick = rng.random()
+    if pick < 0.18:
+        functions = some_functions(rng, exam)
+        other = draw(one_of(rng, [fact, fact, add, repeat, refuse] + ([] if exam else [small_talk])), rng, exam)
+        return ToolExchange([f.tool() for f in functions], other.messages(), [], "none")
+    if pick < 0.38:
+        functions = some_functions(rng, exam, least=2 if rng.random() < 0.7 else 1)
+        chosen = rng.sample(functions, 2) if len(functions) > 1 else functions * 2
+        kind = "two"
+    else:
+        functions = some_functions(rng, exam)
+        chosen, kind = [one_of(rng, functions)], "one"
+    requests, calls, results, told = [], [], [], []
+    for function in chosen:
+        request, arguments = function.ask(rng)
+        requests.append(request)
+        calls.append(call(function.name, arguments))
+        result, text = function.result(rng)
+        results.append(result)
+        told.append(text)
+    if len(requests) == 2:
+        joint = one_of(rng, [" and ", ". Also ", ", then ", " and also "])
+        user = requests[0] + joint + requests[1][0].lower() + requests[1][1:] + one_of(rng, [".", "", ", please."])
+    else:
+        user = sentence(requests[0], rng)
+    messages = [{"role": "user", "content": user}, {"role": "assistant", "content": "", "tool_calls": calls}]
+    messages += [{"role": "tool", "content": result} for result in results]
+    messages.append({"role": "assistant", "content": " ".join(told)})
+    return ToolExchange([f.tool() for f in functions], messages, calls, kind)

@@ -1,0 +1,96 @@
+//! The load walk of encoders: as that of text models, without a KV cache, with what follows the
+//! encoder.
+
+use super::memory::{self, MemoryPlan, MemoryRequest};
+use super::opened::Opened;
+use super::source::ModelFiles;
+use super::{LoadOptions, log_plan};
+use crate::attention;
+use crate::embedder::{Embedder, EmbedderInfo, EmbedderKind, EmbedderParts};
+use crate::engine::encoding::{EncodingHandle, EncodingLimits};
+use crate::error::LoadError;
+use crate::models::encoders::{self, EncoderRow, EncoderShape};
+use crate::sentence::{Chain, Head, SentenceConfig, SentenceModel};
+use crate::weights::Weights;
+use candle_core::Device;
+use mistralrs_quant::WeightOptions;
+use std::path::Path;
+
+/// Loads what `row` describes.
+pub(super) fn load(
+    options: LoadOptions,
+    files: &ModelFiles,
+    opened: &Opened,
+    row: &EncoderRow,
+) -> Result<Embedder, LoadError> {
+    let folder = opened.config_file.parent().unwrap_or(Path::new("."));
+    let sentence = SentenceConfig::read(folder)?;
+    let EncoderShape { mut model, hidden } = (row.shape)(&opened.config_file, &opened.config)?;
+    // A shorter length in the files is a default, not a limit: the operator may ask for more.
+    let trained = sentence.max_tokens.filter(|_| options.max_seq_len.is_none());
+    model.context = trained.map_or(model.context, |tokens| tokens.min(model.context));
+    let plan = MemoryPlan::compute(&memory_request(&options, opened, &model))?;
+    log_plan(&plan);
+
+    let text = opened.text(files, &options)?;
+    let backend = attention::select(&Device::Cpu)?;
+    let progress = options.progress.clone();
+    let report = move |done, of| progress.report("load weights", done as u64, of as u64);
+    let treatment = WeightOptions { isq: options.isq, stay_mapped: plan.exceeds_memory() };
+    let weights = Weights::new(opened.checkpoint(), treatment, backend, report);
+    let encoder = (row.load)(&opened.config_file, &opened.config, &weights)?;
+    let (head, kind, dimensions) = match row.head {
+        Some(head) => {
+            let head = head(&opened.config_file, &opened.config, &weights)?;
+            (Head::Score(head), EmbedderKind::CrossEncoder, 1)
+        }
+        None => {
+            let chain = Chain::load(&sentence, hidden)?;
+            let width = chain.width();
+            (Head::Vector(chain), EmbedderKind::Embedding, width)
+        }
+    };
+    weights.check_surplus(encoders::is_ignorable)?;
+    options.progress.report("load weights", 1, 1);
+
+    let limits =
+        EncodingLimits { max_queue: options.max_queue, batch_tokens: options.prefill_chunk };
+    let engine = EncodingHandle::spawn(Box::new(SentenceModel::new(encoder, head)), limits)
+        .map_err(|source| LoadError::Io { file: "the encoder's thread".into(), source })?;
+    let info = EmbedderInfo {
+        model: opened.info(&options, &model, &plan, &text),
+        kind,
+        dimensions,
+        prompts: sentence.prompts,
+        default_prompt: sentence.default_prompt,
+    };
+    let warm_up = options.warm_up;
+    let embedder =
+        Embedder::new(EmbedderParts { engine, text, info, lower_case: sentence.lower_case });
+    if warm_up {
+        embedder.warm_up();
+    }
+    Ok(embedder)
+}
+
+fn memory_request(
+    options: &LoadOptions,
+    opened: &Opened,
+    shape: &crate::models::ModelShape,
+) -> MemoryRequest {
+    // A text longer than a batch is computed alone, and whole.
+    let context = options.max_seq_len.unwrap_or(shape.context).min(shape.context);
+    let tokens = options.prefill_chunk.max(context);
+    let numbers = tokens.saturating_mul(shape.activations_per_token);
+    MemoryRequest {
+        weight_bytes: opened.weight_bytes(options.isq),
+        activation_bytes: (numbers.saturating_mul(size_of::<f32>())) as u64,
+        kv_bytes_per_token: 0,
+        free_bytes: memory::free_bytes(),
+        model_context: shape.context,
+        max_seq_len: options.max_seq_len,
+        max_seqs: 1,
+        kv_cache_tokens: None,
+        block_size: options.block_size,
+    }
+}

@@ -1,0 +1,223 @@
+//! Models that turn whole texts into hidden states, without a cache; and their registry, one line
+//! per architecture. A model file knows weights and packed texts, nothing of pooling or files.
+
+mod bert;
+mod decoder;
+mod modernbert;
+mod qwen3_embedding;
+
+use super::ModelShape;
+use crate::error::LoadError;
+use crate::forward::EncoderBatch;
+use crate::layers::encoder::ClassificationHead;
+use crate::weights::Weights;
+use candle_core::Tensor;
+use serde_json::Value;
+use std::path::Path;
+
+/// A loaded encoder. What it keeps between calls is memory to work in, never a text.
+pub trait Encoder: Send {
+    /// Hidden states of all tokens: `[tokens, hidden]`.
+    ///
+    /// # Errors
+    /// When a token id is outside the vocabulary, shapes disagree or the device fails.
+    fn encode(&mut self, batch: &EncoderBatch) -> candle_core::Result<Tensor>;
+}
+
+/// What can be known of an encoder before it is loaded, and how to load it.
+pub trait EncoderArchitecture: Encoder + Sized + 'static {
+    /// `config.json`, as far as this family reads it.
+    type Config;
+
+    /// Reads `config.json`; the path is for messages only.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    fn config(file: &Path, json: &Value) -> Result<Self::Config, LoadError>;
+
+    /// Sizes that are needed before the weights are read.
+    fn shape(config: &Self::Config) -> EncoderShape;
+
+    /// Reads its weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError>;
+}
+
+/// Sizes of an encoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncoderShape {
+    /// As of any model; nothing is kept per token.
+    pub model: ModelShape,
+    /// Width of a hidden state.
+    pub hidden: usize,
+}
+
+type LoadEncoder = fn(&Path, &Value, &Weights) -> Result<Box<dyn Encoder>, LoadError>;
+type LoadHead = fn(&Path, &Value, &Weights) -> Result<ClassificationHead, LoadError>;
+
+/// One row of the registry: an [`EncoderArchitecture`] behind function pointers.
+#[derive(Debug, Clone, Copy)]
+pub struct EncoderRow {
+    /// The name in `architectures` of `config.json`.
+    pub name: &'static str,
+    /// `model_type` of `config.json`, for files that name no architecture.
+    pub model_type: &'static str,
+    /// [`EncoderArchitecture::shape`] of a `config.json`.
+    pub shape: fn(&Path, &Value) -> Result<EncoderShape, LoadError>,
+    /// [`EncoderArchitecture::load`] of a `config.json`.
+    pub load: LoadEncoder,
+    /// The head of a cross-encoder, where this is one.
+    pub head: Option<LoadHead>,
+}
+
+impl EncoderRow {
+    /// Whether no text model has this name, too.
+    pub fn only_encodes(&self) -> bool {
+        super::find(self.name).is_err()
+    }
+}
+
+const fn row<A: EncoderArchitecture>(
+    name: &'static str,
+    model_type: &'static str,
+    head: Option<LoadHead>,
+) -> EncoderRow {
+    EncoderRow {
+        name,
+        model_type,
+        shape: |file, json| Ok(A::shape(&A::config(file, json)?)),
+        load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
+        head,
+    }
+}
+
+/// All encoders.
+pub const ENCODERS: &[EncoderRow] = &[
+    row::<bert::Bert>("BertModel", "bert", None),
+    row::<bert::Bert>("BertForMaskedLM", "bert", None),
+    row::<bert::Bert>("BertForSequenceClassification", "bert", Some(bert::bert_head)),
+    row::<bert::Roberta>("RobertaModel", "roberta", None),
+    row::<bert::Roberta>("RobertaForMaskedLM", "roberta", None),
+    row::<bert::Roberta>("RobertaForSequenceClassification", "roberta", Some(bert::roberta_head)),
+    row::<bert::Roberta>("XLMRobertaModel", "xlm-roberta", None),
+    row::<bert::Roberta>("XLMRobertaForMaskedLM", "xlm-roberta", None),
+    row::<bert::Roberta>(
+        "XLMRobertaForSequenceClassification",
+        "xlm-roberta",
+        Some(bert::roberta_head),
+    ),
+    row::<modernbert::ModernBert>("ModernBertModel", "modernbert", None),
+    row::<modernbert::ModernBert>("ModernBertForMaskedLM", "modernbert", None),
+    row::<modernbert::ModernBert>(
+        "ModernBertForSequenceClassification",
+        "modernbert",
+        Some(modernbert::head),
+    ),
+    row::<qwen3_embedding::Qwen3Embedding>("Qwen3ForCausalLM", "qwen3", None),
+];
+
+/// The row of an architecture.
+pub fn find(name: &str) -> Option<&'static EncoderRow> {
+    ENCODERS.iter().find(|row| row.name == name)
+}
+
+/// Says which encoders there are.
+pub fn unknown(found: &str) -> LoadError {
+    let names: Vec<_> = ENCODERS.iter().map(|row| row.name).collect();
+    LoadError::UnknownArchitecture {
+        found: format!("{found} (as an encoder)"),
+        supported: names.join(", "),
+    }
+}
+
+/// The row for files that name no architecture: the plain model of this `model_type`.
+pub fn find_by_model_type(model_type: &str) -> Option<&'static EncoderRow> {
+    ENCODERS.iter().find(|row| row.model_type == model_type)
+}
+
+/// Tensors that checkpoints carry and an encoder without that head does not need.
+pub fn is_ignorable(name: &str) -> bool {
+    const HEADS: [&str; 6] = ["cls.", "lm_head.", "decoder.", "head.", "pooler.", "classifier."];
+    let inner = ["bert.", "roberta.", "model."].iter().find_map(|prefix| name.strip_prefix(prefix));
+    HEADS.iter().any(|head| inner.unwrap_or(name).starts_with(head))
+        || name.ends_with("embeddings.position_ids")
+        || name.ends_with("embeddings.token_type_ids")
+        || super::is_ignorable(name)
+}
+
+/// The part of a checkpoint that the encoder itself is in: `prefix`, or the root where `probe` is
+/// there already.
+fn root(weights: &Weights, prefix: &str, probe: &str) -> Weights {
+    if weights.contains(probe) { weights.clone() } else { weights.pp(prefix) }
+}
+
+/// Checks a number of `config.json`: a model has at least one of everything, and nothing in the
+/// millions of millions.
+fn dimension(key: &str, value: usize) -> Result<usize, String> {
+    match value {
+        1..=0x1000_0000 => Ok(value),
+        _ => Err(format!("`{key}` is {value}, outside 1..=2^28")),
+    }
+}
+
+/// How many numbers a cross-encoder gives per text; only one can be ranked by.
+fn check_labels(file: &Path, json: &Value) -> Result<(), LoadError> {
+    let by_name = || json.get("id2label")?.as_object().map(serde_json::Map::len);
+    let number = || usize::try_from(json.get("num_labels")?.as_u64()?).ok();
+    match by_name().or_else(number).unwrap_or(2) {
+        1 => Ok(()),
+        labels => Err(LoadError::BadFile {
+            file: file.to_owned(),
+            reason: format!(
+                "a classifier of {labels} labels (`id2label`); only cross-encoders, with one label, are supported"
+            ),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rows_are_found_by_either_name() {
+        assert_eq!(find("XLMRobertaModel").map(|row| row.model_type), Some("xlm-roberta"));
+        assert!(find("LlamaForCausalLM").is_none());
+        for row in ENCODERS {
+            let plain = find_by_model_type(row.model_type).unwrap();
+            assert!(plain.head.is_none(), "{}", row.model_type);
+        }
+    }
+
+    #[test]
+    fn only_one_label_can_be_ranked_by() {
+        let labels = |json| check_labels(Path::new("config.json"), &json);
+        assert!(labels(json!({"id2label": {"0": "LABEL_0"}})).is_ok());
+        assert!(labels(json!({"num_labels": 1})).is_ok());
+        for wrong in
+            [json!({}), json!({"num_labels": 3}), json!({"id2label": {"0": "a", "1": "b"}})]
+        {
+            assert!(labels(wrong.clone()).unwrap_err().to_string().contains("labels"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn heads_and_tables_are_ignorable_and_layers_are_not() {
+        for name in [
+            "pooler.dense.weight",
+            "bert.pooler.dense.bias",
+            "cls.predictions.bias",
+            "embeddings.position_ids",
+            "roberta.embeddings.position_ids",
+            "head.norm.weight",
+        ] {
+            assert!(is_ignorable(name), "{name}");
+        }
+        for name in ["encoder.layer.0.output.dense.weight", "bert.embeddings.LayerNorm.weight"] {
+            assert!(!is_ignorable(name), "{name}");
+        }
+    }
+}
