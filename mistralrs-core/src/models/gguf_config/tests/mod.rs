@@ -269,3 +269,31 @@ fn multipliers_factors_and_caps_under_their_names() {
     assert_eq!(gemma3["rope_local_base_freq"], 5e3);
     assert_eq!(gemma3["final_logit_softcapping"], 30.0);
 }
+
+#[test]
+fn gemma3n_tells_its_layers_apart() {
+    let metadata = metadata("gemma3n", |metadata| {
+        for (key, number) in [
+            ("altup.active_idx", 0),
+            ("altup.num_inputs", 4),
+            ("embedding_length_per_layer_input", 16),
+            ("attention.shared_kv_layers", 2),
+        ] {
+            metadata.insert(format!("gemma3n.{key}"), gguf::Value::U32(number));
+        }
+        let widths = Array::I32(vec![172, 172, 86, 86, 86]);
+        metadata.insert("gemma3n.feed_forward_length", gguf::Value::Array(widths));
+        let gates = Array::F32(vec![1.5, f32::NEG_INFINITY]);
+        metadata.insert("gemma3n.activation_sparsity_scale", gguf::Value::Array(gates));
+    });
+    let found = config_from_gguf(&metadata).unwrap();
+    assert_eq!(found["intermediate_size"], json!([172, 172, 86, 86, 86]));
+    assert_eq!(found["activation_sparsity_scale"], json!([1.5, null]));
+    assert_eq!((&found["num_kv_shared_layers"], &found["altup_num_inputs"]), (&json!(2), &json!(4)));
+    assert_eq!(found["vocab_size_per_layer_input"], json!(512));
+    let without = metadata.iter().filter(|(key, _)| !key.contains("altup"));
+    let mut less = Metadata::default();
+    without.for_each(|(key, value)| drop(less.insert(key, value.clone())));
+    let error = config_from_gguf(&less).unwrap_err().to_string();
+    assert!(error.contains("gemma3n.altup.active_idx"), "{error}");
+}
