@@ -11,4 +11,3 @@ mod generation;
 mod golden;
 mod loading;
 mod models_page;
-mod options;
