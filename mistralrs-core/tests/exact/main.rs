@@ -1,5 +1,5 @@
-//! Models in blocks with plain arithmetic, where nothing is rounded but f32: they agree with the
-//! dequantized weights as closely as unquantized models do. A binary of its own, because the
+//! All models with plain arithmetic, where nothing is rounded but to f32: they agree with transformers,
+//! those in blocks with their dequantized weights. A binary of its own, because the
 //! instruction set is chosen once per process.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, reason = "what the other binary uses besides")]
@@ -8,11 +8,12 @@
 mod answers;
 #[path = "../it/distance.rs"]
 mod distance;
+mod options;
 
 #[test]
-fn models_in_blocks_agree_with_transformers() {
+fn every_model_agrees_with_transformers_where_nothing_is_rounded() {
     mistralrs_core::force_instruction_set("scalar").unwrap();
-    for name in mistralrs_testkit::GGUF_MODELS {
+    for name in mistralrs_testkit::HF_MODELS.iter().chain(mistralrs_testkit::GGUF_MODELS) {
         distance::check_closely(name);
     }
 }

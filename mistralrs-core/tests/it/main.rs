@@ -12,5 +12,4 @@ mod generation;
 mod golden;
 mod loading;
 mod models_page;
-mod options;
 mod tools;

@@ -19,6 +19,7 @@ fn is_other(llm: &Llm, name: &str) -> bool {
 
 #[test]
 fn every_published_option_is_felt() {
+    mistralrs_core::force_instruction_set("scalar").unwrap();
     let table: &[(&str, &[(&str, Value)])] = &[
         ("mistral", &[("/sliding_window", json!(12))]),
         (
