@@ -4,7 +4,7 @@
 
 use crate::attention;
 use crate::block::{self, Format};
-use crate::elementwise::{RopeShape, body};
+use crate::elementwise::{Affine, RopeShape, body};
 use crate::matmul;
 use crate::packed::{self, PackedKernels};
 use crate::simd;
@@ -168,7 +168,7 @@ pub(crate) struct Kernels {
     pub(crate) multiply: unsafe fn(&matmul::Job<'_>, Range<usize>),
     pub(crate) attend: unsafe fn(&attention::Job<'_>, &attention::Task),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    pub(crate) layer_norm: unsafe fn(&[f32], (&[f32], Option<&[f32]>), f32, &mut [f32]),
+    pub(crate) layer_norm: unsafe fn(&[f32], Affine<'_>, f32, &mut [f32]),
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -263,7 +263,7 @@ macro_rules! compile_kernels {
             compile!($features rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
                 = body::rms_norm);
             compile!($features layer_norm(
-                x: &[f32], affine: (&[f32], Option<&[f32]>), eps: f32, out: &mut [f32]
+                x: &[f32], affine: Affine<'_>, eps: f32, out: &mut [f32]
             ) = body::layer_norm);
             compile!($features gelu(x: &mut [f32]) = body::gelu);
             compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])

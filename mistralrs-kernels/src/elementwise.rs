@@ -28,6 +28,9 @@ pub enum RopePairs {
     Neighbors,
 }
 
+/// A norm's weight and bias.
+pub(crate) type Affine<'a> = (&'a [f32], Option<&'a [f32]>);
+
 /// From so many numbers on, work is split over threads.
 const PARALLEL: usize = 64 << 10;
 /// Numbers per task.
@@ -153,7 +156,7 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
 
 /// The bodies, compiled per instruction set.
 pub(crate) mod body {
-    use super::{LANES, RopePairs, RopeShape, exp};
+    use super::{Affine, LANES, RopePairs, RopeShape, exp};
     use crate::math::normal_tail;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
@@ -218,12 +221,7 @@ pub(crate) mod body {
     }
 
     #[inline(always)]
-    pub(crate) fn layer_norm(
-        x: &[f32],
-        (weight, bias): (&[f32], Option<&[f32]>),
-        eps: f32,
-        out: &mut [f32],
-    ) {
+    pub(crate) fn layer_norm(x: &[f32], (weight, bias): Affine<'_>, eps: f32, out: &mut [f32]) {
         let cols = weight.len().max(1);
         for (x, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
             let mean = sum(x) / cols as f32;

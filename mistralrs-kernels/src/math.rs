@@ -47,7 +47,7 @@ pub(crate) fn normal_tail(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.5 * z);
     let poly = -0.822_152_2 + t * 0.170_872_77;
-    let poly = -1.135_203_9 + t * (1.488_515_9 + t * poly);
+    let poly = -1.135_204 + t * (1.488_515_9 + t * poly);
     let poly = 0.096_784_18 + t * (-0.186_288_06 + t * (0.278_868_07 + t * poly));
     let poly = -1.265_512_2 + t * (1.000_023_7 + t * (0.374_091_97 + t * poly));
     let tail = 0.5 * t * exp(poly - z * z);

@@ -11,6 +11,7 @@
 
 mod docs;
 mod edges;
+mod encoders;
 mod field_tables;
 mod makefile;
 mod manifests;

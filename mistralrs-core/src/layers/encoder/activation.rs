@@ -83,7 +83,8 @@ mod tests {
     fn each_name_is_its_formula() {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         // gelu(1) from tables of the normal distribution: 1 · 0.8413447.
-        let table: [(&str, fn(f64) -> f64); 4] = [
+        type Formula = fn(f64) -> f64;
+        let table: [(&str, Formula); 4] = [
             ("torch.nn.modules.linear.Identity", |x| x),
             ("relu", |x| x.max(0.0)),
             ("torch.nn.modules.activation.Tanh", f64::tanh),

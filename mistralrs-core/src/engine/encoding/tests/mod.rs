@@ -66,7 +66,7 @@ fn results_come_in_the_order_of_the_texts() {
     assert_eq!(handle.submit(texts).unwrap().blocking_recv().unwrap().unwrap(), wanted);
     let stats = handle.stats();
     assert_eq!((stats.waiting_requests, stats.running_requests), (0, 0));
-    assert_eq!(stats.prompt_tokens_total, 16);
+    assert_eq!(stats.prompt_tokens_total, 17);
 }
 
 #[test]
