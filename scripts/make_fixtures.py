@@ -14,7 +14,7 @@ import pathlib
 
 import torch
 
-from fixtures import dense, encoders, llama, moe
+from fixtures import dense, encoders, gemma3n, llama, minilm, moe
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
@@ -22,7 +22,9 @@ FAMILIES = [
     llama,
     dense,
     moe,
+    gemma3n,
     encoders,
+    minilm,
 ]
 
 

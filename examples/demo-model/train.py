@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from dialogues.chatml import pieces
-from dialogues.mix import conversation, early
+from dialogues.mix import conversation, early, late
 from model import CONFIG, Qwen2
 
 IGNORED = -100
@@ -143,9 +143,10 @@ def digest(weights: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/demo-model"))
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens per step")
     parser.add_argument("--early", type=int, default=600, help="steps that practise copying")
+    parser.add_argument("--late", type=int, default=2431, help="the step from which hard skills are practised more")
     parser.add_argument("--rates", type=float, nargs=2, default=(0.006, 0.002), metavar=("MUON", "ADAM"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -166,7 +167,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {optimizer.steps}", flush=True)
     began, seen = time.monotonic(), 0
     while optimizer.steps < a.steps:
-        make = early if optimizer.steps < a.early else conversation
+        make = early if optimizer.steps < a.early else conversation if optimizer.steps < a.late else late
         for tokens, labels in batches(tokenizer, a.seed, pool, a.tokens, make):
             loss = loss_of(model, tokens, labels)
             loss.backward()

@@ -172,7 +172,7 @@ pub struct ChatRequest {
 }
 
 /// The text to be continued.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Text; the tokenizer adds its usual special tokens (such as BOS).
     Text(String),

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::model::ModelSlot;
 use crate::request_log::{self, RequestLog};
-use crate::routes::{chat, completions, health, models, tokenize};
+use crate::routes::{chat, completions, embeddings, health, models, tokenize};
 use crate::{openai, openapi};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -129,6 +129,8 @@ pub fn router(app: Arc<AppState>) -> Router {
     let model_routes = Router::new()
         .route("/v1/chat/completions", post(chat::chat_completions))
         .route("/v1/completions", post(completions::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/rerank", post(embeddings::rerank))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(tokenize::apply_template))

@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 loading or serving failed, 2 the command line cannot be fo
 #[derive(Debug, Parser)]
 #[command(name = "mistralrs-server", version, after_help = EXAMPLES, subcommand_precedence_over_arg = true)]
 pub struct Cli {
-    /// How -m is meant: `run` (or nothing) detects it, `plain` = safetensors, `gguf`, `toml` = all from a file
+    /// How -m is meant: `run` (or nothing) detects it, `plain` = safetensors, `gguf`, `embedding`, `toml` = all from a file
     #[arg(value_enum, value_name = "SELECTOR", hide_possible_values = true)]
     selector: Option<Selector>,
     #[command(flatten)]
@@ -71,6 +71,8 @@ pub enum Selector {
     Run,
     /// A folder or hub id with safetensors
     Plain,
+    /// An encoder: vectors or scores instead of text
+    Embedding,
     /// A GGUF file, or `-f FILE` in a folder or hub id
     Gguf,
     /// Options from the file given by `-f`
@@ -285,7 +287,7 @@ struct AcceptedArgs {
     /// Share of the GPU's memory for the KV cache
     #[arg(long, value_name = "F", global = true)]
     pa_gpu_mem_usage: Option<f32>,
-    /// The architecture is read from the model
+    /// With `embedding`: embeddinggemma, qwen3embedding or a class name; else it is read from the model
     #[arg(short = 'a', long, value_name = "NAME", global = true)]
     arch: Option<String>,
     /// Weights stay as stored (or become --isq); arithmetic is in f32

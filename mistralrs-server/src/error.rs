@@ -112,6 +112,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, INVALID, Some("model_not_found"), message).param("model")
     }
 
+    /// The loaded model is of another kind than this route needs.
+    pub fn wrong_kind(loaded: &str, is: &str, remedy: &str) -> Self {
+        let message = format!("the loaded model `{loaded}` is {is}; {remedy}");
+        Self::new(StatusCode::BAD_REQUEST, INVALID, Some("model_not_suitable"), message)
+            .param("model")
+    }
+
     /// No such route.
     pub fn no_route(path: &str) -> Self {
         let path: String = path.chars().take(100).collect();

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Routes that are counted by name; everything else is `other`.
-const ROUTES: [&str; 12] = [
+const ROUTES: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
     "/v1/models",
     "/v1/models/{*id}",
     "/tokenize",

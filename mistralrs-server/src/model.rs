@@ -1,9 +1,10 @@
-//! The one model of this server: being loaded, ready, or failed. Ready is read without a lock.
+//! The one model of this server, text model or encoder: being loaded, ready, or failed. Ready is
+//! read without a lock.
 
 use crate::error::ApiError;
 use crate::openai::response::unix_seconds;
-use mistralrs_core::Llm;
 use mistralrs_core::loading::progress::{ProgressEvent, Unit};
+use mistralrs_core::{Embedder, EmbedderKind, EngineStats, Llm};
 use serde::Serialize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use utoipa::ToSchema;
@@ -36,16 +37,70 @@ impl LoadedModel {
     /// # Errors
     /// [`ApiError::model_not_found`].
     pub fn check_name(&self, asked: Option<&str>) -> Result<(), ApiError> {
-        match asked {
-            None | Some("default" | "") => Ok(()),
-            Some(asked)
-                if [&self.name, &self.source, &self.llm.info().id]
-                    .into_iter()
-                    .any(|name| name == asked) =>
-            {
-                Ok(())
-            }
-            Some(asked) => Err(ApiError::model_not_found(asked, &self.name)),
+        check_name(asked, &[&self.name, &self.source, &self.llm.info().id])
+    }
+}
+
+/// An encoder that answers.
+pub struct LoadedEmbedder {
+    /// The encoder.
+    pub embedder: Embedder,
+    /// What it is called.
+    pub card: ModelCard,
+}
+
+/// What a model is called.
+pub struct ModelCard {
+    /// What requests name it by.
+    pub name: String,
+    /// What it was loaded by: requests may name it so too.
+    pub source: String,
+    /// Its own id: so too.
+    pub id: String,
+    /// When it became ready, in seconds since 1970.
+    pub created: u64,
+}
+
+impl LoadedEmbedder {
+    /// As [`LoadedModel::new`].
+    pub fn new(embedder: Embedder, source: String, name: Option<String>) -> Self {
+        let id = embedder.info().model.id.clone();
+        let name = name.unwrap_or_else(|| id.clone());
+        Self { embedder, card: ModelCard { name, source, id, created: unix_seconds() } }
+    }
+
+    /// In a sentence about it.
+    fn described(&self) -> (&'static str, &'static str) {
+        match self.embedder.info().kind {
+            EmbedderKind::Embedding => (
+                "an embedding model: it gives vectors and no text",
+                "ask /v1/embeddings or /v1/rerank, or load a text model",
+            ),
+            EmbedderKind::CrossEncoder => (
+                "a cross-encoder: it ranks documents and gives no text",
+                "ask /v1/rerank, or load a text model",
+            ),
+        }
+    }
+}
+
+impl ModelCard {
+    /// Whether a request means this model.
+    ///
+    /// # Errors
+    /// [`ApiError::model_not_found`].
+    pub fn check_name(&self, asked: Option<&str>) -> Result<(), ApiError> {
+        check_name(asked, &[&self.name, &self.source, &self.id])
+    }
+}
+
+/// The first of `names` is the one that is told.
+fn check_name(asked: Option<&str>, names: &[&str]) -> Result<(), ApiError> {
+    match asked {
+        None | Some("default" | "") => Ok(()),
+        Some(asked) if names.contains(&asked) => Ok(()),
+        Some(asked) => {
+            Err(ApiError::model_not_found(asked, names.first().copied().unwrap_or_default()))
         }
     }
 }
@@ -66,6 +121,7 @@ pub struct LoadProgress {
 /// The place of the model.
 pub struct ModelSlot {
     ready: OnceLock<LoadedModel>,
+    embedder: OnceLock<LoadedEmbedder>,
     failed: OnceLock<()>,
     /// Only read when someone asks how far it is. Any value in it is valid, also after a panic.
     progress: Mutex<LoadProgress>,
@@ -75,7 +131,12 @@ impl Default for ModelSlot {
     fn default() -> Self {
         let progress =
             LoadProgress { stage: "starting".to_owned(), done: 0, total: 0, unit: "items" };
-        Self { ready: OnceLock::new(), failed: OnceLock::new(), progress: Mutex::new(progress) }
+        Self {
+            ready: OnceLock::new(),
+            embedder: OnceLock::new(),
+            failed: OnceLock::new(),
+            progress: Mutex::new(progress),
+        }
     }
 }
 
@@ -104,6 +165,11 @@ impl ModelSlot {
         let _ = self.ready.set(model);
     }
 
+    /// The encoder answers from now on.
+    pub fn set_embedder(&self, model: LoadedEmbedder) {
+        let _ = self.embedder.set(model);
+    }
+
     /// There will be no model.
     pub fn set_failed(&self) {
         let _ = self.failed.set(());
@@ -114,26 +180,71 @@ impl ModelSlot {
         self.failed.get().is_some()
     }
 
-    /// The model, if it is ready.
+    /// Whether a model of either kind answers.
+    pub fn is_ready(&self) -> bool {
+        self.name().is_some()
+    }
+
+    /// What the model that answers is called.
+    pub fn name(&self) -> Option<&str> {
+        let embedder = || self.embedder.get().map(|model| model.card.name.as_str());
+        self.ready.get().map(|model| model.name.as_str()).or_else(embedder)
+    }
+
+    /// Counters of the model that answers.
+    pub fn stats(&self) -> Option<EngineStats> {
+        let embedder = || self.embedder.get().map(|model| model.embedder.stats());
+        self.ready.get().map(|model| model.llm.stats()).or_else(embedder)
+    }
+
+    /// The encoder, if it is one and ready.
+    pub fn loaded_embedder(&self) -> Option<&LoadedEmbedder> {
+        self.embedder.get()
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// 503 with the stage of loading, 400 if the model is a text model.
+    pub fn embedder(&self) -> Result<&LoadedEmbedder, ApiError> {
+        match (self.embedder.get(), self.ready.get()) {
+            (Some(model), _) => Ok(model),
+            (None, Some(text)) => Err(ApiError::wrong_kind(
+                &text.name,
+                "a text model: it gives no vectors",
+                "start the server with an embedding model or a cross-encoder",
+            )),
+            (None, None) => Err(self.not_ready()),
+        }
+    }
+
+    /// The model, if it is a text model and ready.
     pub fn loaded(&self) -> Option<&LoadedModel> {
         self.ready.get()
     }
 
-    /// The model.
+    /// The text model.
     ///
     /// # Errors
-    /// 503 with the stage of loading.
+    /// 503 with the stage of loading, 400 if the model is an encoder.
     pub fn get(&self) -> Result<&LoadedModel, ApiError> {
-        match self.ready.get() {
-            Some(model) => Ok(model),
-            None if self.has_failed() => Err(ApiError::load_failed()),
-            None => {
-                let LoadProgress { stage, done, total, unit } = self.progress();
-                let text =
-                    if total > 0 { format!("{stage}, {done} of {total} {unit}") } else { stage };
-                Err(ApiError::loading(&text))
+        match (self.ready.get(), self.embedder.get()) {
+            (Some(model), _) => Ok(model),
+            (None, Some(model)) => {
+                let (is, remedy) = model.described();
+                Err(ApiError::wrong_kind(&model.card.name, is, remedy))
             }
+            (None, None) => Err(self.not_ready()),
         }
+    }
+
+    fn not_ready(&self) -> ApiError {
+        if self.has_failed() {
+            return ApiError::load_failed();
+        }
+        let LoadProgress { stage, done, total, unit } = self.progress();
+        let text = if total > 0 { format!("{stage}, {done} of {total} {unit}") } else { stage };
+        ApiError::loading(&text)
     }
 }
 

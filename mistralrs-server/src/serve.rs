@@ -1,7 +1,7 @@
 //! Port, connections, loading in the background, and the way out: the life of the server.
 
 use crate::app::{self, AppState};
-use crate::model::LoadedModel;
+use crate::model::{LoadedEmbedder, LoadedModel};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::Request;
@@ -9,7 +9,7 @@ use axum::http::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mistralrs_core::{Llm, LoadOptions};
+use mistralrs_core::{EmbedderKind, LoadOptions, Loaded};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,15 +86,19 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
     load.progress = load.progress.and(report);
     let name = app.config.model_name.clone();
     let model = load.model.clone();
-    let loaded = tokio::task::spawn_blocking(move || Llm::load(load)).await;
+    let loaded = tokio::task::spawn_blocking(move || mistralrs_core::load_any(load)).await;
     let loaded = match loaded {
         Ok(loaded) => loaded.map_err(anyhow::Error::new),
         Err(panic) => Err(anyhow::Error::new(panic)),
     };
     let loaded = loaded.with_context(|| format!("cannot load `{model}`"));
     match loaded {
-        Ok(llm) => {
+        Ok(Loaded::Llm(llm)) => {
             app.model.set_ready(LoadedModel::new(llm, model, name));
+            Ok(())
+        }
+        Ok(Loaded::Embedder(embedder)) => {
+            app.model.set_embedder(LoadedEmbedder::new(embedder, model, name));
             Ok(())
         }
         Err(error) => {
@@ -105,6 +109,9 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
 }
 
 fn announce(app: &AppState, address: SocketAddr) {
+    if let Some(model) = app.model.loaded_embedder() {
+        return announce_embedder(model, address);
+    }
     let Some(model) = app.model.loaded() else {
         return;
     };
@@ -129,6 +136,31 @@ fn announce(app: &AppState, address: SocketAddr) {
     let key = if app.config.api_keys.is_empty() { "" } else { " -H 'Authorization: Bearer KEY'" };
     tracing::info!(
         "try: curl http://{address}/v1/{route} -H 'Content-Type: application/json'{key} -d '{body}'  (docs: http://{address}/docs)"
+    );
+}
+
+fn announce_embedder(model: &LoadedEmbedder, address: SocketAddr) {
+    let info = model.embedder.info();
+    let (gives, route, body) = match info.kind {
+        EmbedderKind::Embedding => (
+            format!("vectors of {} numbers", info.dimensions),
+            "embeddings",
+            r#"{"input":"Hello!"}"#,
+        ),
+        EmbedderKind::CrossEncoder => {
+            ("scores".to_owned(), "rerank", r#"{"query":"color","documents":["red","seven"]}"#)
+        }
+    };
+    tracing::info!(
+        "ready: {} ({}, {:.1} M weights as {}, texts of {} tokens → {gives})",
+        model.card.name,
+        info.model.architecture,
+        millions(info.model.num_parameters),
+        info.model.weight_types,
+        info.model.max_sequence_length
+    );
+    tracing::info!(
+        "try: curl http://{address}/v1/{route} -H 'Content-Type: application/json' -d '{body}'"
     );
 }
 
@@ -194,9 +226,9 @@ async fn connection(socket: TcpStream, router: Router, mut closing: watch::Recei
 /// No new connections; running requests may finish; then the engine ends.
 async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration) {
     let _ = close.send(true);
-    let Some(model) = app.model.loaded() else {
+    if !app.model.is_ready() {
         return;
-    };
+    }
     let gone = || async { close.closed().await };
     if close.receiver_count() > 0 {
         tracing::info!(
@@ -207,8 +239,15 @@ async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration
             tracing::warn!("running requests were ended after {} s", limit.as_secs());
         }
     }
-    let llm = model.llm.clone();
-    let _ = tokio::task::spawn_blocking(move || llm.shutdown()).await;
+    let (llm, embedder) = (
+        app.model.loaded().map(|model| model.llm.clone()),
+        app.model.loaded_embedder().map(|model| model.embedder.clone()),
+    );
+    let end = move || {
+        llm.iter().for_each(mistralrs_core::Llm::shutdown);
+        embedder.iter().for_each(mistralrs_core::Embedder::shutdown);
+    };
+    let _ = tokio::task::spawn_blocking(end).await;
     let _ = tokio::time::timeout(FLUSH, gone()).await;
 }
 

@@ -4,8 +4,14 @@ use crate::{fixture, read_json};
 use serde::Deserialize;
 
 /// Folders that give vectors, with a golden.
-pub const EMBEDDING_MODELS: [&str; 5] =
-    ["bert-cls-dense", "bert-plain", "roberta-mean", "modernbert", "qwen3-embedding"];
+pub const EMBEDDING_MODELS: [&str; 6] = [
+    "bert-cls-dense",
+    "bert-plain",
+    "roberta-mean",
+    "modernbert",
+    "qwen3-embedding",
+    "embedding-gemma",
+];
 
 /// Folders that give scores, with a golden.
 pub const CROSS_ENCODERS: [&str; 3] = ["bert-rerank", "roberta-rerank", "modernbert-rerank"];

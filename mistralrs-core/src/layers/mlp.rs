@@ -3,7 +3,7 @@
 
 use crate::slices::f32_slice;
 use crate::weights::Weights;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use mistralrs_quant::{Linear, MergedLinear};
 
 /// What the gate goes through.
@@ -32,6 +32,8 @@ pub struct GatedMlp {
     gate_up: MergedLinear,
     down: Linear,
     activation: Activation,
+    /// Of each row, only gates above its mean by so many standard deviations open.
+    sparsity: Option<f32>,
 }
 
 impl GatedMlp {
@@ -51,7 +53,7 @@ impl GatedMlp {
             linear("up_proj", intermediate, hidden)?,
         ]);
         let down = linear("down_proj", hidden, intermediate)?;
-        Ok(Self { gate_up, down, activation: Activation::Silu })
+        Ok(Self { gate_up, down, activation: Activation::Silu, sparsity: None })
     }
 
     /// Reads `gate_up_proj`, both in one, and `down_proj`, without biases.
@@ -66,13 +68,19 @@ impl GatedMlp {
         let whole = weights.pp("gate_up_proj").linear(2 * intermediate, hidden, false)?;
         let gate_up = MergedLinear::stacked(whole, vec![intermediate; 2]);
         let down = weights.pp("down_proj").linear(hidden, intermediate, false)?;
-        Ok(Self { gate_up, down, activation: Activation::Silu })
+        Ok(Self { gate_up, down, activation: Activation::Silu, sparsity: None })
     }
 
     /// With another activation than SiLU.
     #[must_use]
     pub fn with_activation(self, activation: Activation) -> Self {
         Self { activation, ..self }
+    }
+
+    /// Only gates above their row's mean by `deviations` open, by what they are above that.
+    #[must_use]
+    pub fn with_sparsity(self, deviations: f32) -> Self {
+        Self { sparsity: Some(deviations), ..self }
     }
 
     /// `[tokens, hidden]` → the same.
@@ -82,8 +90,42 @@ impl GatedMlp {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let parts = self.gate_up.forward(x)?;
         let [gate, up] = parts.as_slice() else { bail!("gate and up are two") };
-        let op = Gate(self.activation);
-        self.down.forward(&gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &op)?)
+        let gate = match self.sparsity {
+            None => gate.clone(),
+            Some(deviations) => gate.contiguous()?.apply_op1_no_bwd(&Sparsify { deviations })?,
+        };
+        self.down.forward(&gated(self.activation, &gate, up)?)
+    }
+}
+
+/// `act(gate) · up`, number by number.
+///
+/// # Errors
+/// When shapes disagree.
+pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &Gate(activation))
+}
+
+/// `max(x − (mean + deviations · σ), 0)` row by row.
+struct Sparsify {
+    deviations: f32,
+}
+
+impl CustomOp1 for Sparsify {
+    fn name(&self) -> &'static str {
+        "sparsify"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = f32_slice(x, layout, self.name())?.to_vec();
+        let width = layout.dims().last().copied().unwrap_or(0).max(1);
+        for row in out.chunks_mut(width) {
+            let mean = row.iter().sum::<f32>() / width as f32;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / width as f32;
+            let least = mean + self.deviations * variance.sqrt();
+            row.iter_mut().for_each(|x| *x = (*x - least).max(0.0));
+        }
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
 

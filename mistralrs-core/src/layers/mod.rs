@@ -1,6 +1,7 @@
 //! The blocks that models are made of. Each knows its weights and the step's batch; none knows
 //! sequences, files, quantisation or devices.
 
+mod altup;
 mod attention;
 mod decoder;
 pub mod encoder;
@@ -9,14 +10,17 @@ mod mlp;
 mod moe;
 mod norm;
 mod rope;
+mod shared_kv;
 
+pub use altup::{AltUp, add_to_rest, resized};
 pub use attention::{Attention, AttentionBiases, Rotation};
 pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, Sublayer};
 pub use latent::{LatentAttention, LatentShape};
-pub use mlp::{Activation, GatedMlp};
+pub use mlp::{Activation, GatedMlp, gated};
 pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
 pub use norm::{Norm, RmsNorm};
 pub use rope::{RopeTables, RotaryEmbedding};
+pub use shared_kv::{KvPlace, SharedKvAttention};
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;

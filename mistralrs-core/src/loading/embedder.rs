@@ -23,6 +23,9 @@ pub(super) fn load(
     opened: &Opened,
     row: &EncoderRow,
 ) -> Result<Embedder, LoadError> {
+    if options.kv_cache_tokens.is_some() {
+        tracing::warn!("an encoder keeps no KV cache: its size has no effect");
+    }
     let folder = opened.config_file.parent().unwrap_or(Path::new("."));
     let sentence = SentenceConfig::read(folder)?;
     let EncoderShape { mut model, hidden } = (row.shape)(&opened.config_file, &opened.config)?;

@@ -161,8 +161,9 @@ impl Opened {
     /// Bytes of all weights as they will lie in memory.
     pub(super) fn weight_bytes(&self, isq: Option<QuantType>) -> u64 {
         let bytes = |info: &TensorInfo| {
-            // Only matrices are quantised; embeddings are counted as if they were too, which is near enough.
-            let ty = isq.filter(|_| info.shape.len() == 2).unwrap_or(info.ty);
+            // Only matrices, and stacks of them, are quantised; embeddings are counted as if they were too,
+            // which is near enough.
+            let ty = isq.filter(|_| info.shape.len() >= 2).unwrap_or(info.ty);
             stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
         };
         self.tensors().iter().map(bytes).sum()

@@ -107,7 +107,8 @@ fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadE
     Ok(rotary(&rope, config.head_dim, weights))
 }
 
-fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
+/// The rotations of heads of `head_dim`.
+pub fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
     let dim = rope.rotary_dim(head_dim);
     let rotary = RotaryEmbedding::new(rope.inverse_frequencies(dim), &weights.device());
     let rotary = rotary.scaled(rope.attention_factor() as f32);

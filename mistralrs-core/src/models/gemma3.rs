@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// A loaded Gemma 3.
 #[derive(Debug)]
-pub struct Gemma3(CausalLm<SandwichLayer>);
+pub struct Gemma3(pub(super) CausalLm<SandwichLayer>);
 
 impl Architecture for Gemma3 {
     type Config = GemmaConfig;

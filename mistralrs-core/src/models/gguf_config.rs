@@ -40,6 +40,7 @@ const ARCHITECTURES: &[Row] = &[
     row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
     row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
     row("deepseek2", "DeepseekV2ForCausalLM", families::plain),
+    row("gemma3n", "Gemma3nForCausalLM", families::gemma3n),
 ];
 
 /// What files that name no context were made for: the length of the models of their time.
@@ -61,7 +62,6 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     };
     let Row { prefix, name, family } = row;
     let keys = Keys { metadata, prefix };
-    let name = experts::name(&keys)?.unwrap_or(name);
     let mut config = Map::new();
     let latent = experts::latent_widths(&keys, &mut config)?;
     let mut set = |key: &str, value: Value| config.insert(key.to_owned(), value);
@@ -69,7 +69,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     set("model_type", json!(prefix));
     set("num_hidden_layers", json!(keys.needed("block_count")?));
     set("hidden_size", json!(keys.needed("embedding_length")?));
-    set("intermediate_size", json!(keys.needed("feed_forward_length")?));
+    set("intermediate_size", keys.mlp_width()?);
     set("num_attention_heads", json!(keys.needed("attention.head_count")?));
     if let Some(heads) = keys.number("attention.head_count_kv")? {
         set("num_key_value_heads", json!(heads));
@@ -144,6 +144,15 @@ impl Keys<'_> {
     /// A fraction, as the decimal number that was meant: 1e-5 and not the nearest f32's digits.
     fn float(&self, name: &str) -> Option<f64> {
         self.metadata.get_f32(&self.key(name))?.to_string().parse().ok()
+    }
+
+    /// One number, or of the family whose layers differ a list.
+    fn mlp_width(&self) -> Result<Value, LoadError> {
+        let key = "feed_forward_length";
+        match self.metadata.get_i32s(&self.key(key)).filter(|_| self.prefix == "gemma3n") {
+            Some(widths) => Ok(json!(widths)),
+            None => Ok(json!(self.needed(key)?)),
+        }
     }
 
     /// Of the norms, of whichever kind they are.

@@ -8,6 +8,7 @@ pub mod encoders;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 pub mod gguf_config;
 mod glm4;
 mod granite;
@@ -109,6 +110,8 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
     row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
+    row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
+    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration"),
     row::<glm4::Glm4>("Glm4ForCausalLM"),
     row::<granite::Granite>("GraniteForCausalLM"),
     row::<llama::Llama>("LlamaForCausalLM"),

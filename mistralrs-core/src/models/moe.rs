@@ -83,6 +83,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// All of them.
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
     /// Sets a key.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) {
         if let Some(keys) = self.json.as_object_mut() {

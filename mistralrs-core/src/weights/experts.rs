@@ -3,6 +3,7 @@
 //! stack per matrix (GGUF).
 
 use super::Weights;
+use candle_core::Tensor;
 use mistralrs_quant::{
     Error, ExpertWeights, HeadLinear, Linear, Result, StoredExpert, StoredMatrix, WeightOptions,
 };
@@ -121,13 +122,41 @@ impl Weights {
         })
     }
 
-    /// Says that nobody needs the tensors of this module.
+    /// `count` matrices `[out, in]` of this module: one by one under their numbers, or GGUF's one `weight`.
+    ///
+    /// # Errors
+    /// When one is missing or misshapen.
+    pub fn stacked_linear(&self, count: usize, out: usize, input: usize) -> Result<Vec<Linear>> {
+        if !self.contains("weight") {
+            return (0..count).map(|number| self.pp(number).linear(out, input, false)).collect();
+        }
+        let linear = |StoredMatrix { info, bytes }| {
+            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.shared.options)?, None))
+        };
+        self.stack("weight", count, (out, input))?.into_iter().map(linear).collect()
+    }
+
+    /// A vector that is a parameter of its own; GGUF puts `.weight` behind its name.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Tensor> {
+        match self.contains(name) {
+            true => self.tensor(name, &[len]),
+            false => self.pp(name).tensor("weight", &[len]),
+        }
+    }
+
+    /// Says that nobody needs the tensors of this module, or the one of this name.
     pub fn ignore(&self) {
-        let prefix = format!("{}.", self.prefix);
-        let names = self.shared.checkpoint.names().into_iter();
+        let inside = |name: &&str| {
+            let rest = name.strip_prefix(self.prefix.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let names = self.shared.checkpoint.names().into_iter().filter(inside);
         // The set is valid at every instruction, so a poisoned lock can be taken over.
         let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.extend(names.filter(|name| name.starts_with(&prefix)).map(str::to_owned));
+        used.extend(names.map(str::to_owned));
     }
 
     /// A tensor of `count` matrices: `[count, rows, cols]`, or `[count / 2, 2 · rows, cols]`.

@@ -62,7 +62,14 @@ fn check(model: &str, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
 
 #[test]
 fn company_and_chunks_do_not_matter() {
-    for (seed, model) in [(3, "llama-plain"), (4, "qwen2-tied"), (5, "qwen2-tied-q8_0.gguf")] {
+    for (seed, model) in [
+        (3, "llama-plain"),
+        (4, "qwen2-tied"),
+        (5, "qwen2-tied-q8_0.gguf"),
+        // Windows and two rotations; sequences that outgrow a context.
+        (6, "gemma3"),
+        (7, "phi3"),
+    ] {
         for prefill_chunk in [1, 5, 64, 512] {
             check(model, seed, |o| {
                 o.prefill_chunk = prefill_chunk;
@@ -75,13 +82,15 @@ fn company_and_chunks_do_not_matter() {
 
 #[test]
 fn preemption_does_not_matter() {
-    let llm = check("qwen2-untied", 9, |o| {
-        o.block_size = 8;
-        o.max_seq_len = Some(176);
-        o.kv_cache_tokens = Some(176);
-        o.prefill_chunk = 16;
-    });
-    assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
+    for model in ["qwen2-untied", "phi3"] {
+        let llm = check(model, 9, |o| {
+            o.block_size = 8;
+            o.max_seq_len = Some(176);
+            o.kv_cache_tokens = Some(176);
+            o.prefill_chunk = 16;
+        });
+        assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
+    }
 }
 
 #[test]

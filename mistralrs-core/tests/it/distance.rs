@@ -77,6 +77,5 @@ pub fn check_closely(name: &str) {
         o.block_size = 16;
     });
     let worst = whole.max(check(&chunked, name));
-    println!("{name}: {worst:.1e}");
     assert!(worst < TOLERANCE, "{name}: {worst}");
 }

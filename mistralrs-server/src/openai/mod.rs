@@ -5,9 +5,11 @@
 
 pub mod chat;
 pub mod completions;
+pub mod embeddings;
 pub mod form;
 pub mod generate;
 pub mod message;
+pub mod rerank;
 pub mod response;
 pub mod tools;
 pub mod values;

@@ -2,7 +2,7 @@
 
 use crate::stream::ChoiceAnswer;
 use mistralrs_core::request::{Candidate, TokenLogprobs};
-use mistralrs_core::{FinishReason, Llm, Usage};
+use mistralrs_core::{EmbedderInfo, EmbedderKind, FinishReason, Llm, ModelInfo, Usage};
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use utoipa::ToSchema;
@@ -215,6 +215,11 @@ pub struct ModelBody {
 /// Facts about a model.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ModelMeta {
+    /// `text`, `embedding` or `reranker`.
+    pub kind: &'static str,
+    /// Numbers per vector, of an embedding model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<usize>,
     /// `Qwen2ForCausalLM` and the like.
     pub architecture: String,
     /// Number of weights.
@@ -227,8 +232,9 @@ pub struct ModelMeta {
     pub n_vocab: usize,
     /// Whether chat requests can be rendered.
     pub has_chat_template: bool,
-    /// What a chat can do.
-    pub capabilities: CapabilitiesBody,
+    /// What a chat can do, of a model that chats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<CapabilitiesBody>,
 }
 
 /// What a chat with a model can do; an extension.
@@ -247,7 +253,28 @@ pub struct CapabilitiesBody {
 impl ModelBody {
     /// From the engine's facts.
     pub fn from_core(name: &str, created: u64, llm: &Llm) -> Self {
-        let (info, capabilities) = (llm.info(), llm.capabilities());
+        let mut body = Self::of_text(name, created, llm.info());
+        let capabilities = llm.capabilities();
+        body.meta.capabilities = Some(CapabilitiesBody {
+            tool_format: capabilities.tool_format,
+            tools_in_template: capabilities.tools_in_template,
+            tool_round_trip: capabilities.tool_round_trip,
+            reasoning: capabilities.reasoning,
+        });
+        body
+    }
+
+    /// From an encoder's facts.
+    pub fn of_embedder(name: &str, created: u64, info: &EmbedderInfo) -> Self {
+        let mut body = Self::of_text(name, created, &info.model);
+        (body.meta.kind, body.meta.dimensions) = match info.kind {
+            EmbedderKind::Embedding => ("embedding", Some(info.dimensions)),
+            EmbedderKind::CrossEncoder => ("reranker", None),
+        };
+        body
+    }
+
+    fn of_text(name: &str, created: u64, info: &ModelInfo) -> Self {
         Self {
             id: name.to_owned(),
             object: "model",
@@ -255,18 +282,15 @@ impl ModelBody {
             owned_by: "local",
             max_model_len: info.max_sequence_length,
             meta: ModelMeta {
+                kind: "text",
+                dimensions: None,
                 architecture: info.architecture.clone(),
                 n_params: info.num_parameters,
                 size: info.weight_bytes,
                 weight_types: info.weight_types.clone(),
                 n_vocab: info.vocab_size,
                 has_chat_template: info.has_chat_template,
-                capabilities: CapabilitiesBody {
-                    tool_format: capabilities.tool_format,
-                    tools_in_template: capabilities.tools_in_template,
-                    tool_round_trip: capabilities.tool_round_trip,
-                    reasoning: capabilities.reasoning,
-                },
+                capabilities: None,
             },
         }
     }

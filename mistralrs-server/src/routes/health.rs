@@ -35,8 +35,8 @@ pub struct Health {
     responses((status = 200, body = Health, description = "Ready"), (status = 503, body = Health, description = "Not yet"))
 )]
 pub async fn health(State(app): State<Arc<AppState>>) -> Response {
-    if let Some(model) = app.model.loaded() {
-        let body = Health { status: "ok", model: Some(model.name.clone()), progress: None };
+    if let Some(name) = app.model.name() {
+        let body = Health { status: "ok", model: Some(name.to_owned()), progress: None };
         return Json(body).into_response();
     }
     let status = if app.model.has_failed() { "failed" } else { "loading" };
@@ -47,7 +47,7 @@ pub async fn health(State(app): State<Arc<AppState>>) -> Response {
 /// Counters for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, body = String)))]
 pub async fn metrics(State(app): State<Arc<AppState>>) -> Response {
-    let stats = app.model.loaded().map(|model| model.llm.stats());
+    let stats = app.model.stats();
     let page = app.metrics.render(stats.as_ref());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
 }

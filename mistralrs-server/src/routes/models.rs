@@ -2,15 +2,22 @@
 
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
-use crate::model::LoadedModel;
 use crate::openai::response::{ModelBody, ModelList};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use std::sync::Arc;
 
-fn card(model: &LoadedModel) -> ModelBody {
-    ModelBody::from_core(&model.name, model.created, &model.llm)
+fn card(app: &AppState) -> Result<ModelBody, ApiError> {
+    if let Some(model) = app.model.loaded_embedder() {
+        return Ok(ModelBody::of_embedder(
+            &model.card.name,
+            model.card.created,
+            model.embedder.info(),
+        ));
+    }
+    let model = app.model.get()?;
+    Ok(ModelBody::from_core(&model.name, model.created, &model.llm))
 }
 
 /// The loaded models.
@@ -19,7 +26,7 @@ fn card(model: &LoadedModel) -> ModelBody {
 /// 503 while loading.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelList)))]
 pub async fn list(State(app): State<Arc<AppState>>) -> Result<Json<ModelList>, ApiError> {
-    Ok(Json(ModelList { object: "list", data: vec![card(app.model.get()?)] }))
+    Ok(Json(ModelList { object: "list", data: vec![card(&app)?] }))
 }
 
 /// One model; its id may contain slashes.
@@ -34,10 +41,13 @@ pub async fn one(
     State(app): State<Arc<AppState>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelBody>, ApiError> {
-    let model = app.model.get()?;
+    let card = card(&app)?;
     let Ok(Path(id)) = id else {
-        return Err(ApiError::model_not_found("?", &model.name));
+        return Err(ApiError::model_not_found("?", &card.id));
     };
-    model.check_name(Some(&id))?;
-    Ok(Json(card(model)))
+    match app.model.loaded_embedder() {
+        Some(model) => model.card.check_name(Some(&id))?,
+        None => app.model.get()?.check_name(Some(&id))?,
+    }
+    Ok(Json(card))
 }

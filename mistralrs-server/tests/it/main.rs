@@ -5,6 +5,7 @@ mod binary;
 mod chat;
 mod completions;
 mod demo;
+mod embeddings;
 mod hostile;
 mod lifecycle;
 mod load;

@@ -10,8 +10,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[test]
 fn unknown_routes_and_wrong_methods() {
-    for path in
-        ["/nowhere", "/v1", "/v1/chat", "/v1/embeddings", "/%00", "//", "/v1/chat/completions/"]
+    for path in ["/nowhere", "/v1", "/v1/chat", "/v1/embed", "/%00", "//", "/v1/chat/completions/"]
     {
         assert_eq!(shared().get(path).error(404)["code"], "unknown_url", "{path}");
     }

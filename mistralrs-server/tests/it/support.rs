@@ -91,7 +91,7 @@ impl Server {
 
     pub fn wait_until_ready(&self) {
         let start = Instant::now();
-        while self.app.model.loaded().is_none() {
+        while !self.app.model.is_ready() {
             assert!(!self.app.model.has_failed(), "the model could not be loaded");
             assert!(start.elapsed() < PATIENCE, "the model is not ready");
             std::thread::sleep(Duration::from_millis(5));

@@ -27,7 +27,7 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// room of core → the rooms it may use. `error` is open to all.
-const ROOM_EDGES: [(&str, &[&str]); 13] = [
+const ROOM_EDGES: [(&str, &[&str]); 14] = [
     ("error", &[]),
     ("slices", &[]),
     ("request", &["sampling"]),
@@ -38,15 +38,16 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
     ("attention", &["slices", "forward", "kv_cache"]),
     ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),
     ("models", &["forward", "kv_cache", "attention", "layers", "weights"]),
+    ("sentence", &["slices", "forward", "attention", "layers", "models", "weights"]),
     ("sampling", &[]),
     // `loading` for plain data only: which files, which options.
     ("text", &["request", "loading"]),
     ("output", &["request"]),
-    ("engine", &["forward", "kv_cache", "models", "sampling", "request"]),
+    ("engine", &["forward", "kv_cache", "models", "sampling", "sentence", "request"]),
 ];
 
 /// Rooms that tie the others together and see everything.
-const RIM: [&str; 3] = ["lib", "llm", "loading"];
+const RIM: [&str; 4] = ["lib", "llm", "embedder", "loading"];
 
 #[test]
 fn crates_know_only_what_stands_below_them() {

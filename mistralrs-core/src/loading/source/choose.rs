@@ -10,6 +10,9 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
 pub(super) const CHAT_TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+/// What sentence-transformers keeps beside the configuration.
+const SENTENCE_FILES: [&str; 3] =
+    ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"];
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 /// Names shown in a message at most.
@@ -83,9 +86,18 @@ pub(super) fn companions(names: &BTreeSet<String>) -> Vec<String> {
     [CONFIG, TOKENIZER, TOKENIZER_CONFIG, GENERATION_CONFIG]
         .into_iter()
         .chain(CHAT_TEMPLATES)
+        .chain(SENTENCE_FILES)
         .filter(|name| names.contains(*name))
         .map(str::to_owned)
+        .chain(names.iter().filter(|name| is_module_file(name)).cloned())
         .collect()
+}
+
+/// `2_Dense/model.safetensors`: a step of sentence-transformers behind the encoder.
+fn is_module_file(name: &str) -> bool {
+    let Some((folder, file)) = name.split_once('/') else { return false };
+    let numbered = folder.split_once('_').is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+    numbered && ["config.json", "model.safetensors"].contains(&file)
 }
 
 /// The weight files an index names, sorted; the names stay inside the folder.
@@ -247,6 +259,29 @@ mod tests {
 
     fn gguf(names: &[&str]) -> Result<Choice, String> {
         Ok(Choice::Gguf { files: names.iter().map(|n| (*n).to_owned()).collect() })
+    }
+
+    #[test]
+    fn the_files_behind_an_encoder_come_along() {
+        let names = hf(&[
+            "modules.json",
+            "config_sentence_transformers.json",
+            "1_Pooling/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "onnx/model.safetensors",
+            "1_Pooling/deeper/config.json",
+            "README.md",
+        ]);
+        let wanted = [
+            CONFIG,
+            TOKENIZER,
+            "modules.json",
+            "config_sentence_transformers.json",
+            "1_Pooling/config.json",
+            "2_Dense/model.safetensors",
+        ];
+        assert_eq!(companions(&names), wanted);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod bert;
 mod decoder;
+mod embedding_gemma;
 mod modernbert;
 mod qwen3_embedding;
 
@@ -115,12 +116,29 @@ pub const ENCODERS: &[EncoderRow] = &[
         "modernbert",
         Some(modernbert::head),
     ),
+    row::<embedding_gemma::EmbeddingGemma>("Gemma3TextModel", "gemma3_text", None),
     row::<qwen3_embedding::Qwen3Embedding>("Qwen3ForCausalLM", "qwen3", None),
 ];
 
 /// The row of an architecture.
 pub fn find(name: &str) -> Option<&'static EncoderRow> {
     ENCODERS.iter().find(|row| row.name == name)
+}
+
+/// The names of the 0.6 line's command line.
+const OPTION_NAMES: [(&str, &str); 2] =
+    [("embeddinggemma", "Gemma3TextModel"), ("qwen3embedding", "Qwen3ForCausalLM")];
+
+/// The architecture that a command line names, by the older line's names or its own (row D6).
+pub fn by_option(name: &str) -> Option<&'static str> {
+    let old = OPTION_NAMES.iter().find(|(old, _)| old.eq_ignore_ascii_case(name));
+    find(old.map_or(name, |(_, class)| class)).map(|row| row.name)
+}
+
+/// What [`by_option`] knows.
+pub fn option_names() -> Vec<&'static str> {
+    let old = OPTION_NAMES.iter().filter(|(_, class)| find(class).is_some()).map(|(old, _)| *old);
+    old.chain(ENCODERS.iter().map(|row| row.name)).collect()
 }
 
 /// Says which encoders there are.
@@ -190,6 +208,17 @@ mod tests {
             let plain = find_by_model_type(row.model_type).unwrap();
             assert!(plain.head.is_none(), "{}", row.model_type);
         }
+    }
+
+    #[test]
+    fn both_lines_names_lead_to_the_class() {
+        assert_eq!(by_option("qwen3embedding"), Some("Qwen3ForCausalLM"));
+        assert_eq!(by_option("Qwen3Embedding"), Some("Qwen3ForCausalLM"));
+        for name in option_names() {
+            let class = by_option(name).unwrap();
+            assert_eq!(by_option(class), Some(class));
+        }
+        assert_eq!(by_option("word2vec"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a GGUF file says of a mixture of experts, as the keys of its Hugging Face config. What
 //! llama.cpp knows of an architecture without a key (whether weights are normalized) is said here.
-//! Files without a key for the sharpness of YaRN's rotation have it undone by that of the scores.
+//! Of YaRN's two weights files hold one; published models have them equal.
 //! Source: the key list of the GGUF specification and the names llama.cpp's converter writes.
 
 use super::Keys;
@@ -12,11 +12,10 @@ const DEEPSEEK: &str = "deepseek2";
 /// `expert_gating_func`: each score by itself.
 const SIGMOID: u64 = 2;
 
-/// The name in the registry where several architectures have one GGUF name.
-pub(super) fn name(keys: &Keys<'_>) -> Result<Option<&'static str>, LoadError> {
-    let has_experts = keys.number("expert_count")?.is_some_and(|experts| experts > 0);
+/// The name in the registry where several mixtures, or models with and without, have one GGUF name.
+fn name(keys: &Keys<'_>) -> Result<Option<&'static str>, LoadError> {
     Ok(match keys.prefix {
-        "llama" if has_experts => Some("MixtralForCausalLM"),
+        "llama" => Some("MixtralForCausalLM"),
         DEEPSEEK if keys.number("expert_gating_func")? == Some(SIGMOID) => {
             Some("DeepseekV3ForCausalLM")
         }
@@ -32,6 +31,9 @@ pub(super) fn add(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()
     let used = keys.needed("expert_used_count")?;
     let mut set = |key: &str, value: Value| drop(config.insert(key.to_owned(), value));
     set("num_experts_per_tok", json!(used));
+    if let Some(name) = name(keys)? {
+        set("architectures", json!([name]));
+    }
     match keys.prefix {
         "qwen2moe" | "qwen3moe" => {
             set("num_experts", json!(experts));

@@ -21,6 +21,24 @@ pub(super) fn llama(_: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(),
     Ok(())
 }
 
+/// Streams, inputs per layer, borrowed keys and values, sparse gates.
+pub(super) fn gemma3n(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), LoadError> {
+    for (ours, theirs) in [
+        ("altup_active_idx", "altup.active_idx"),
+        ("altup_num_inputs", "altup.num_inputs"),
+        ("hidden_size_per_layer_input", "embedding_length_per_layer_input"),
+        ("num_kv_shared_layers", "attention.shared_kv_layers"),
+    ] {
+        config.insert(ours.into(), json!(keys.needed(theirs)?));
+    }
+    // The tables are as long as the list of tokens; nothing is infinite in JSON, but null.
+    config.insert("vocab_size_per_layer_input".into(), json!(keys.vocab_size()?));
+    if let Some(scale) = keys.metadata.get_f32s(&keys.key("activation_sparsity_scale")) {
+        config.insert("activation_sparsity_scale".into(), json!(scale));
+    }
+    Ok(())
+}
+
 /// Files do not say by what Gemma 2 divides the scores: the head's width, but for the largest.
 pub(super) fn gemma2(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), LoadError> {
     gemma(keys, config, 46)

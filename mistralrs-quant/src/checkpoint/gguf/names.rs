@@ -24,6 +24,7 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture::new("qwen3moe", DECODER_LAYER),
     // Neighbors turn together in both formats; the model knows.
     Architecture::new("deepseek2", LATENT_LAYER),
+    Architecture::new("gemma3n", GEMMA3N_LAYER),
 ];
 
 /// Names outside the layers, whole.
@@ -91,6 +92,34 @@ const LATENT_LAYER: &[(&str, &str)] = &[
     ("ffn_gate_shexp", "mlp.shared_experts.gate_proj"),
     ("ffn_up_shexp", "mlp.shared_experts.up_proj"),
     ("ffn_down_shexp", "mlp.shared_experts.down_proj"),
+];
+
+/// Norms on both sides, streams, a detour, inputs per layer.
+const GEMMA3N_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", QUERY),
+    ("attn_k", KEY),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("attn_output", "self_attn.o_proj"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+    ("inp_gate", "per_layer_input_gate"),
+    ("proj", "per_layer_projection"),
+    ("post_norm", "post_per_layer_input_norm"),
+    ("altup_router", "altup.modality_router"),
+    ("altup_router_norm", "altup.router_norm"),
+    ("altup_predict_coef", "altup.prediction_coefs"),
+    ("altup_correct_coef", "altup.correction_coefs"),
+    ("altup_correct_scale", "altup.correct_output_scale"),
+    ("laurel_l", "laurel.linear_left"),
+    ("laurel_r", "laurel.linear_right"),
+    ("laurel_post_norm", "laurel.post_laurel_norm"),
 ];
 
 /// The matrices of one expert in files of the first mixtures: `blk.N.ffn_gate.EXPERT.weight`.

@@ -4,6 +4,7 @@ use super::*;
 use crate::app::Origins;
 use crate::demo;
 use clap::CommandFactory;
+use mistralrs_core::Purpose;
 use mistralrs_core::QuantType;
 use mistralrs_core::loading::source::TokenSource;
 use std::time::Duration;
@@ -137,7 +138,6 @@ fn what_is_not_built_says_so_before_loading() {
         "--port 5 multi-model -c c.json",
         "diffusion -m x -a flux",
         "speech -m x -a dia",
-        "embedding -m x -a y",
         "ggml -m x -f y -g 1",
         "lora-gguf -m x",
     ] {
@@ -278,4 +278,18 @@ fn help_teaches() {
     ] {
         assert!(help.contains(word), "{word} in {help}");
     }
+}
+
+/// Row D6.
+#[test]
+fn the_selector_embedding_takes_both_lines_names() {
+    let purpose = |line: &str| plan(line).unwrap().load.purpose;
+    assert_eq!(purpose("-m x"), Purpose::Detect);
+    assert_eq!(purpose("embedding -m x"), Purpose::Encode(None));
+    let qwen = Purpose::Encode(Some("Qwen3ForCausalLM".to_owned()));
+    assert_eq!(purpose("embedding -m x -a qwen3embedding"), qwen);
+    assert_eq!(purpose("-m x -a Qwen3ForCausalLM embedding"), qwen);
+    assert!(plan("embedding -m x -a qwen3embedding").unwrap().notes.is_empty());
+    let unknown = refused("embedding -m x -a word2vec");
+    assert!(unknown.contains("qwen3embedding") && unknown.contains("BertModel"), "{unknown}");
 }

@@ -33,6 +33,12 @@ fn llama_with_experts_is_mixtral() {
             ("num_experts_per_tok", json!(2)),
         ],
     );
+    let window = [&counts[..], &[("attention.sliding_window", number(9))]].concat();
+    let windowed = json("llama", &window).unwrap();
+    check(
+        &windowed,
+        &[("architectures", json!(["MixtralForCausalLM"])), ("sliding_window", json!(9))],
+    );
     let error = json("llama", &counts[..1]).unwrap_err();
     assert!(error.contains("`llama.expert_used_count` is missing"), "{error}");
     let none = json("llama", &[("expert_count", number(0))]).unwrap();

@@ -210,3 +210,90 @@ fn a_real_file_agrees_with_its_folder() {
         assert_eq!(found, wanted, "{name}");
     }
 }
+
+fn json_of(architecture: &str, change: impl FnOnce(&mut Metadata)) -> Value {
+    config_from_gguf(&metadata(architecture, change)).unwrap()
+}
+
+/// Gemma's files leave it to the reader: the head's width, but in the largest models the width of
+/// the stream per head.
+#[test]
+fn what_gemma_divides_scores_by() {
+    for (architecture, largest) in [("gemma2", 46), ("gemma3", 62)] {
+        let scalar = |layers: u32, scale: Option<f32>| {
+            let json = json_of(architecture, |m| {
+                m.insert(format!("{architecture}.block_count"), gguf::Value::U32(layers));
+                m.insert(format!("{architecture}.attention.key_length"), gguf::Value::U32(32));
+                if let Some(scale) = scale {
+                    let key = format!("{architecture}.attention.scale");
+                    m.insert(key, gguf::Value::F32(scale));
+                }
+            });
+            json["query_pre_attn_scalar"].as_f64().unwrap()
+        };
+        assert_eq!(scalar(26, None), 32.0);
+        assert_eq!(scalar(largest, None), 8.0);
+        assert_eq!(scalar(largest, Some(0.25)), 16.0);
+    }
+}
+
+#[test]
+fn multipliers_factors_and_caps_under_their_names() {
+    let silent = json_of("granite", |_| {});
+    assert_eq!(silent["attention_multiplier"].as_f64(), Some(8f64.sqrt().recip()));
+    assert_eq!(silent.get("logits_scaling"), None);
+    let granite = json_of("granite", |m| {
+        for (key, value) in [
+            ("attention.scale", 0.5),
+            ("embedding_scale", 12.0),
+            ("residual_scale", 0.25),
+            ("logit_scale", 8.0),
+        ] {
+            m.insert(format!("granite.{key}"), gguf::Value::F32(value));
+        }
+    });
+    let named = |key: &str| granite[key].as_f64().unwrap();
+    assert_eq!(named("attention_multiplier"), 0.5);
+    assert_eq!((named("embedding_multiplier"), named("residual_multiplier")), (12.0, 0.25));
+    assert_eq!(named("logits_scaling"), 8.0);
+    let phi3 = json_of("phi3", |m| {
+        m.insert("phi3.rope.scaling.original_context_length", gguf::Value::U32(128));
+        m.insert("phi3.rope.scaling.attn_factor", gguf::Value::F32(1.5));
+    });
+    assert_eq!(phi3["original_max_position_embeddings"], 128);
+    assert_eq!(phi3["rope_parameters"]["attention_factor"], 1.5);
+    let gemma3 = json_of("gemma3", |m| {
+        m.insert("gemma3.rope.freq_base_swa", gguf::Value::F32(5e3));
+        m.insert("gemma3.final_logit_softcapping", gguf::Value::F32(30.0));
+    });
+    assert_eq!(gemma3["rope_local_base_freq"], 5e3);
+    assert_eq!(gemma3["final_logit_softcapping"], 30.0);
+}
+
+#[test]
+fn gemma3n_tells_its_layers_apart() {
+    let metadata = metadata("gemma3n", |metadata| {
+        for (key, number) in [
+            ("altup.active_idx", 0),
+            ("altup.num_inputs", 4),
+            ("embedding_length_per_layer_input", 16),
+            ("attention.shared_kv_layers", 2),
+        ] {
+            metadata.insert(format!("gemma3n.{key}"), gguf::Value::U32(number));
+        }
+        let widths = Array::I32(vec![172, 172, 86, 86, 86]);
+        metadata.insert("gemma3n.feed_forward_length", gguf::Value::Array(widths));
+        let gates = Array::F32(vec![1.5, f32::NEG_INFINITY]);
+        metadata.insert("gemma3n.activation_sparsity_scale", gguf::Value::Array(gates));
+    });
+    let found = config_from_gguf(&metadata).unwrap();
+    assert_eq!(found["intermediate_size"], json!([172, 172, 86, 86, 86]));
+    assert_eq!(found["activation_sparsity_scale"], json!([1.5, null]));
+    assert_eq!((&found["num_kv_shared_layers"], &found["altup_num_inputs"]), (&json!(2), &json!(4)));
+    assert_eq!(found["vocab_size_per_layer_input"], json!(512));
+    let without = metadata.iter().filter(|(key, _)| !key.contains("altup"));
+    let mut less = Metadata::default();
+    without.for_each(|(key, value)| drop(less.insert(key, value.clone())));
+    let error = config_from_gguf(&less).unwrap_err().to_string();
+    assert!(error.contains("gemma3n.altup.active_idx"), "{error}");
+}

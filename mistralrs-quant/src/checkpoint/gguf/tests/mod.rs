@@ -186,6 +186,36 @@ fn llama_query_and_key_rows_return_to_half_split_order() {
     }
 }
 
+/// Gemma's norms are stored with the 1 they multiply by; nothing else is changed.
+#[test]
+fn the_one_in_norms_is_taken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = [
+        ("output_norm", "model.norm"),
+        ("blk.0.attn_k_norm", "model.layers.0.self_attn.k_norm"),
+        ("blk.0.ffn_norm", "model.layers.0.pre_feedforward_layernorm"),
+        ("blk.0.post_ffw_norm", "model.layers.0.post_feedforward_layernorm"),
+        ("blk.0.ffn_up", "model.layers.0.mlp.up_proj"),
+    ];
+    let stored = [1.0, 1.25, -0.5, 100.5];
+    for (architecture, taken) in [("gemma2", 1.0), ("gemma3", 1.0), ("olmo2", 0.0)] {
+        let add = |writer: GgufWriter, (name, _): &(&str, &str)| {
+            writer.f32s(&format!("{name}.weight"), &[4], &stored)
+        };
+        let writer = names.iter().fold(GgufWriter::new(architecture), add);
+        let gguf = GgufFile::open(&[writer.write(folder.path(), architecture)]).unwrap();
+        for (_, name) in names {
+            let taken = if name.ends_with("norm") { taken } else { 0.0 };
+            let found = numbers(&gguf.read(&format!("{name}.weight")).unwrap());
+            assert_eq!(found, stored.map(|number| number - taken), "{architecture}: {name}");
+        }
+    }
+    let half = vec![0; QuantType::F16.row_bytes(2).unwrap()];
+    let writer = GgufWriter::new("gemma2").tensor("output_norm.weight", &[2], QuantType::F16, half);
+    let error = GgufFile::open(&[writer.write(folder.path(), "half")]).unwrap_err().to_string();
+    assert!(error.contains("`model.norm.weight` is F16"), "{error}");
+}
+
 #[test]
 fn head_counts_that_do_not_fit_are_refused() {
     let llama = |heads: Option<Value>| {

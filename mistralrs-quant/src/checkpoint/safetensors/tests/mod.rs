@@ -68,6 +68,26 @@ fn reads_what_the_reference_implementation_writes() {
     assert!(error.contains("`e`") && error.contains("m.safetensors"), "{error}");
 }
 
+/// Older BERT checkpoints carry a table of positions in 64-bit integers.
+#[test]
+fn index_tables_are_passed_over_but_have_their_place() {
+    let file = reference(&[
+        ("a", Dtype::F32, &[1], &[1, 2, 3, 4]),
+        ("position_ids", Dtype::I64, &[1, 2], &[0; 16]),
+        ("z", Dtype::F32, &[1], &[5, 6, 7, 8]),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = open(folder.path(), &[("m.safetensors", &file)]).unwrap();
+    let mut names = checkpoint.names();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "z"]);
+    assert_eq!(checkpoint.read("z").unwrap().to_vec(), [5, 6, 7, 8]);
+    let line = r#"{"p": {"dtype": "I64", "shape": [2], "data_offsets": [0, 8]}}"#;
+    assert!(refused(&file_with(line, &[0; 8])).contains("`p`, I64"));
+    let ints = r#"{"w": {"dtype": "I32", "shape": [2], "data_offsets": [0, 8]}}"#;
+    assert!(refused(&file_with(ints, &[0; 8])).contains("I32"));
+}
+
 #[test]
 fn shards_are_one_checkpoint_and_no_name_is_in_two() {
     let folder = tempfile::tempdir().unwrap();

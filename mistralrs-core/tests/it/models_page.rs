@@ -1,0 +1,83 @@
+//! docs/models.md, written from the registry, the heads of the models' files and the fixtures.
+
+use crate::answers::load;
+use crate::distance::TOLERANCE;
+use mistralrs_core::models::ARCHITECTURES;
+use mistralrs_quant::gguf::Metadata;
+use mistralrs_testkit::{GGUF_MODELS, HF_MODELS, fixture, read_json, workspace};
+use std::collections::{BTreeMap, BTreeSet};
+
+const HEAD: &str = "\
+# Models
+
+Written by a test from the registry, the heads of the models' files and the fixtures; after a change:
+`UPDATE_DOCS=1 cargo test -p mistralrs-core --test it models_page`.
+
+Every architecture loads from safetensors under the names of its Hugging Face checkpoint, with a
+`config.json` in the spelling of transformers 4 or 5. The column GGUF has the names under which GGUF files
+with tested reference values know it. Each fixture is a tiny random checkpoint with the published options
+switched on; its log-probabilities (prompt and 24 greedy steps, computed whole, in chunks, on a shared prefix
+and beside other requests) are those of transformers in float32 within the bound.
+
+| architecture | what it is | GGUF | fixtures | bound |
+|---|---|---|---|---|
+";
+
+/// Name in the registry → its module, read from the registry's source.
+fn modules() -> BTreeMap<String, String> {
+    let registry = workspace().join("mistralrs-core/src/models/mod.rs");
+    let text = std::fs::read_to_string(registry).unwrap();
+    let rows = text.split("row::<").skip(1).filter_map(|row| {
+        let (ty, rest) = row.split_once(">(\"")?;
+        let name = rest.split_once('"')?.0;
+        Some((name.to_owned(), ty.split_once("::")?.0.to_owned()))
+    });
+    rows.collect()
+}
+
+/// What a model's file says of itself before it names its sources.
+fn description(module: &str) -> String {
+    let file = workspace().join(format!("mistralrs-core/src/models/{module}.rs"));
+    let text = std::fs::read_to_string(file).unwrap();
+    let head = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let words: Vec<_> = head.map(str::trim).take_while(|l| !l.starts_with("Source")).collect();
+    words.join(" ").replace('|', "\\|").trim_end_matches('.').to_owned()
+}
+
+fn page() -> String {
+    let mut fixtures: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for name in HF_MODELS {
+        let config: serde_json::Value = read_json(&fixture(name).join("config.json"));
+        let architecture = config["architectures"][0].as_str().unwrap().to_owned();
+        fixtures.entry(architecture).or_default().push(name);
+    }
+    let mut gguf: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in GGUF_MODELS {
+        let architecture = load(&fixture(name), |_| ()).info().architecture.clone();
+        let metadata = Metadata::read(&fixture(name)).unwrap();
+        let theirs = metadata.get_str("general.architecture").unwrap().to_owned();
+        gguf.entry(architecture).or_default().insert(format!("`{theirs}`"));
+    }
+    let modules = modules();
+    let mut page = HEAD.to_owned();
+    for row in ARCHITECTURES {
+        let description = description(&modules[row.name]);
+        let gguf: Vec<_> = gguf.get(row.name).into_iter().flatten().cloned().collect();
+        let gguf = if gguf.is_empty() { "–".to_owned() } else { gguf.join(", ") };
+        let fixtures = fixtures.get(row.name).map(|names| names.join(", ")).unwrap();
+        let (name, bound) = (row.name, format!("{TOLERANCE:e}"));
+        page += &format!("| `{name}` | {description} | {gguf} | {fixtures} | {bound} |\n");
+    }
+    page
+}
+
+#[test]
+fn the_models_page_is_the_registry() {
+    let file = workspace().join("docs/models.md");
+    let page = page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(found, page, "docs/models.md is not what the code says: UPDATE_DOCS=1 writes it");
+}

@@ -1,0 +1,95 @@
+//! Every published option is felt: a fixture whose config says something else no longer gives its
+//! golden. What an option's fixture proves, it proves because of this.
+
+use crate::answers::{ask, load};
+use crate::distance::{TOLERANCE, scored};
+use mistralrs_core::Llm;
+use mistralrs_testkit::{copy_of, golden};
+use serde_json::{Value, json};
+
+/// Whether an answer is clearly not the golden.
+fn is_other(llm: &Llm, name: &str) -> bool {
+    golden(name).cases.iter().any(|case| {
+        let answer = ask(llm, &case.prompt, scored(case));
+        let prompt = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
+        let mut prompt = prompt.map(|(ours, theirs)| (ours.chosen.logprob - theirs.logprob).abs());
+        answer.token_ids != case.greedy_ids() || prompt.any(|distance| distance > 10. * TOLERANCE)
+    })
+}
+
+#[test]
+fn every_published_option_is_felt() {
+    let table: &[(&str, &[(&str, Value)])] = &[
+        ("mistral", &[("/sliding_window", json!(12))]),
+        (
+            "qwen3",
+            &[("/use_sliding_window", json!(false)), ("/layer_types/1", json!("full_attention"))],
+        ),
+        (
+            "gemma2",
+            &[
+                ("/attn_logit_softcapping", json!(30.0)),
+                ("/final_logit_softcapping", json!(null)),
+                ("/query_pre_attn_scalar", json!(10)),
+                ("/layer_types/0", json!("full_attention")),
+                ("/hidden_activation", json!("silu")),
+            ],
+        ),
+        (
+            "gemma3",
+            &[
+                ("/rope_parameters/full_attention/factor", json!(1.0)),
+                ("/rope_parameters/sliding_attention/rope_theta", json!(10000.0)),
+                ("/layer_types/2", json!("sliding_attention")),
+                ("/query_pre_attn_scalar", json!(10)),
+                ("/final_logit_softcapping", json!(null)),
+            ],
+        ),
+        (
+            "phi3",
+            &[
+                ("/rope_parameters/long_factor/0", json!(1.0)),
+                ("/rope_parameters/short_factor/0", json!(2.0)),
+                ("/original_max_position_embeddings", json!(64)),
+                // The attention factor follows from the growth.
+                ("/max_position_embeddings", json!(512)),
+                ("/sliding_window", json!(null)),
+            ],
+        ),
+        ("smollm3", &[("/no_rope_layers/3", json!(1)), ("/use_sliding_window", json!(false))]),
+        (
+            "granite",
+            &[
+                ("/embedding_multiplier", json!(2.0)),
+                ("/attention_multiplier", json!(0.2)),
+                ("/residual_multiplier", json!(1.0)),
+                ("/logits_scaling", json!(1.0)),
+            ],
+        ),
+        ("olmo2", &[("/rms_norm_eps", json!(0.1)), ("/rope_parameters/rope_theta", json!(100.0))]),
+        ("glm4", &[("/rope_parameters/partial_rotary_factor", json!(1.0))]),
+        (
+            "starcoder2",
+            &[
+                ("/norm_epsilon", json!(0.1)),
+                ("/sliding_window", json!(null)),
+                ("/hidden_act", json!("relu")),
+            ],
+        ),
+    ];
+    let mut unfelt = Vec::new();
+    for (name, options) in table {
+        let copy = copy_of(name);
+        let file = copy.path().join("config.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (pointer, value) in *options {
+            let mut config: Value = serde_json::from_str(&text).unwrap();
+            *config.pointer_mut(pointer).unwrap() = value.clone();
+            std::fs::write(&file, config.to_string()).unwrap();
+            if !is_other(&load(copy.path(), |_| ()), name) {
+                unfelt.push(format!("{name}: {pointer}"));
+            }
+        }
+    }
+    assert!(unfelt.is_empty(), "changed, and nothing happened: {unfelt:?}");
+}
