@@ -103,6 +103,12 @@ impl ChatDialect {
     /// The request as the template is to see it.
     pub(crate) fn prepare(&self, mut request: ChatRequest) -> ChatRequest {
         request.tools = offered(&request).to_vec();
+        for tool in &mut request.tools {
+            // Templates add it to strings without asking.
+            if let Some(function) = tool.get_mut("function").and_then(Value::as_object_mut) {
+                function.entry("description").or_insert_with(|| "".into());
+            }
+        }
         if !self.tools_in_template {
             if !request.tools.is_empty() {
                 let told = self.instructions(&request.tools);

@@ -114,7 +114,7 @@ fn chat_cases() -> Vec<Case> {
         json!({"tools": "x"}),
         json!({"tool_choice": "required"}),
         json!({"tool_choice": {"type": "function"}}),
-        json!({"response_format": {"type": "json_object"}}),
+        json!({"response_format": {"type": "xml"}}),
         json!({"response_format": {"type": "json_schema", "json_schema": {}}}),
         json!({"response_format": 5}),
         json!({"functions": [{}]}),

@@ -17,6 +17,8 @@ pub(super) enum Progress {
     Malformed,
 }
 
+/// What a JSON object begins with.
+const OPEN: char = '{';
 /// Keys under which models write the name of a function.
 const NAME_KEYS: [&str; 2] = ["name", "tool_name"];
 /// Keys under which models write its arguments.
@@ -92,7 +94,7 @@ impl JsonCall {
             (Event::KeyEnds, _, 1) => self.field = self.classify()?,
             (Event::ValueStarts, 1, _) => {
                 self.mark = start;
-                if self.field == Field::Arguments && c == '{' {
+                if self.field == Field::Arguments && c == OPEN {
                     self.arguments = Arguments::Open;
                     self.shown = start;
                 }
@@ -138,11 +140,11 @@ impl JsonCall {
             Field::Arguments => {
                 let text = self.json.get(self.mark..).unwrap_or_default();
                 self.arguments = match text.chars().next() {
-                    Some('{') if self.started => {
+                    Some(OPEN) if self.started => {
                         out.arguments(self.json.get(self.shown..).unwrap_or_default());
                         Arguments::Shown
                     }
-                    Some('{') => Arguments::Held(self.mark..self.json.len()),
+                    Some(OPEN) => Arguments::Held(self.mark..self.json.len()),
                     // The object as a string, or nothing at all.
                     Some('"') => {
                         let inner = object_text(&self.marked().unwrap_or_default())?;
@@ -210,7 +212,7 @@ impl JsonArguments {
     pub(super) fn push(&mut self, c: char, out: &mut Fragments) -> Progress {
         let Ok(event) = self.machine.push(c) else { return Progress::Malformed };
         if event == Event::ValueStarts && !self.begun {
-            if c != '{' {
+            if c != OPEN {
                 return Progress::Malformed;
             }
             self.begun = true;

