@@ -2,7 +2,7 @@
 
 use crate::error::ErrorResponse;
 use crate::openai::chat::ChatCompletionChunk;
-use crate::routes::{chat, completions, health, models, tokenize};
+use crate::routes::{chat, completions, health, mcp, models, tokenize};
 use axum::Json;
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
@@ -13,10 +13,13 @@ use utoipa::OpenApi;
     info(title = "mistralrs-server", description = "Large language models over an OpenAI-compatible API"),
     paths(
         chat::chat_completions, completions::completions, models::list, models::one, tokenize::tokenize,
-        tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics
+        tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics,
+        mcp::servers
     ),
     components(schemas(ChatCompletionChunk, ErrorResponse)),
-    tags((name = "generation"), (name = "models"), (name = "text"), (name = "service"))
+    tags(
+        (name = "generation"), (name = "models"), (name = "text"), (name = "tools"), (name = "service")
+    )
 )]
 pub struct Document;
 

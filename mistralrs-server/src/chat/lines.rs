@@ -2,6 +2,7 @@
 //! Prints text as it comes; knows no keys and no colors.
 
 use super::answer::{self, Responder, Stopper};
+use super::consent::Reply;
 use super::dialog::{Dialog, Ending, News, Outcome, Progress};
 use super::width::harmless;
 use std::collections::VecDeque;
@@ -117,6 +118,8 @@ impl Lines<'_> {
                         write!(self.out, "{}", harmless(&text))?;
                         self.out.flush()?;
                     }
+                    Progress::Tool(line) => writeln!(self.out, "\n{}", harmless(&line))?,
+                    Progress::Question(text) => self.question(&text)?,
                     Progress::Ended(ending) => self.ended(&ending)?,
                 }
                 Ok(false)
@@ -132,8 +135,16 @@ impl Lines<'_> {
                 Ok(true)
             }
             Event::Terminate => Ok(true),
+            Event::Line(line) if self.dialog.asks() => {
+                self.reply(Reply::of(&line))?;
+                Ok(false)
+            }
             event if self.answering.is_some() => {
                 self.waiting.push_back(event);
+                if self.dialog.asks() {
+                    // Nobody is left to reply.
+                    self.reply(Reply::No)?;
+                }
                 Ok(false)
             }
             Event::EndOfInput => {
@@ -176,6 +187,31 @@ impl Lines<'_> {
         Ok(false)
     }
 
+    /// Shows a question; what was typed ahead is the reply.
+    fn question(&mut self, text: &str) -> io::Result<()> {
+        write!(self.out, "\n{} ", harmless(text))?;
+        self.out.flush()?;
+        match self.waiting.front() {
+            Some(Event::Line(line)) => {
+                let reply = Reply::of(line);
+                self.waiting.pop_front();
+                self.reply(reply)
+            }
+            Some(_) => self.reply(Reply::No),
+            None => Ok(()),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        if self.quiet_input {
+            writeln!(self.out)?;
+        }
+        match self.dialog.reply(reply) {
+            Progress::Question(text) => self.question(&text),
+            _ => Ok(()),
+        }
+    }
+
     fn ended(&mut self, ending: &Ending) -> io::Result<()> {
         self.answering = None;
         writeln!(self.out, "{}", if ending.cut_off { "…" } else { "" })?;
@@ -200,6 +236,7 @@ impl Lines<'_> {
 mod tests {
     use super::*;
     use crate::chat::answer::Answer;
+    use crate::chat::consent::Asker;
     use crate::chat::dialog::ModelFacts;
     use crate::chat::session::{Ask, Session};
     use expect_test::{Expect, expect};
@@ -210,7 +247,7 @@ mod tests {
     struct Shouter;
 
     impl Responder for Shouter {
-        fn respond(&self, ask: Ask) -> Result<Answer, RequestError> {
+        fn respond(&self, ask: Ask, _: Option<Asker>) -> Result<Answer, RequestError> {
             let Ask::Chat(request) = ask else { panic!() };
             let text = format!("{:?}", request.messages.last().unwrap().content).to_uppercase();
             if text.contains("FAIL") {

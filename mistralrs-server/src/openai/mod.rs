@@ -8,6 +8,7 @@ pub mod completions;
 pub mod generate;
 pub mod message;
 pub mod response;
+pub mod tool_runs;
 pub mod tools;
 pub mod values;
 

@@ -7,6 +7,7 @@ mod completions;
 mod hostile;
 mod lifecycle;
 mod load;
+mod mcp;
 mod openapi;
 mod refusals;
 mod streams;

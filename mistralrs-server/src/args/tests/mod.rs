@@ -121,8 +121,6 @@ fn names_of_in_situ_types() {
 #[test]
 fn what_is_not_built_says_so_before_loading() {
     for line in [
-        "-m x --mcp-port 5",
-        "--mcp-config f -m x",
         "-m x --enable-search",
         "plain -m x --topology t",
         "-m x --pa-gpu-mem 100",
