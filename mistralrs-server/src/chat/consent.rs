@@ -42,6 +42,12 @@ impl Reply {
 }
 
 impl Consent {
+    /// A question and the place of its answer.
+    pub fn new(tool: &ToolSpec, call: &ToolCall) -> (Self, oneshot::Receiver<Verdict>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { tool: tool.clone(), call: call.clone(), reply }, answer)
+    }
+
     /// Lets the call run, or refuses it.
     pub fn answer(self, reply: Reply) {
         let verdict = match reply {
@@ -71,8 +77,7 @@ impl Approver for Person {
             if tool.approval == Approval::Never {
                 return Verdict::Allow;
             }
-            let (reply, answer) = oneshot::channel();
-            let consent = Consent { tool: tool.clone(), call: call.clone(), reply };
+            let (consent, answer) = Consent::new(tool, call);
             // If nobody listens, or leaves without a word, the reply is lost with the question.
             let _ = self.0.send(consent);
             answer.await.unwrap_or_else(|_| Verdict::Deny("nobody allowed this call".to_owned()))

@@ -237,11 +237,15 @@ mod tests {
     use super::*;
     use crate::chat::answer::Answer;
     use crate::chat::consent::Asker;
+    use crate::chat::consent::Person;
     use crate::chat::dialog::ModelFacts;
     use crate::chat::session::{Ask, Session};
     use expect_test::{Expect, expect};
     use futures::StreamExt as _;
-    use mistralrs_core::{Delta, FinishReason, RequestError, SamplingParams, Usage};
+    use mistralrs_core::agent::{
+        Approval, Approver as _, ToolOutput, ToolProgress, ToolSpec, Verdict,
+    };
+    use mistralrs_core::{Delta, FinishReason, RequestError, SamplingParams, ToolCall, Usage};
 
     /// Answers with the last message in capitals; `fail` fails, `hang` never ends.
     struct Shouter;
@@ -273,6 +277,61 @@ mod tests {
             }));
             Ok(futures::stream::iter(deltas).boxed())
         }
+    }
+
+    /// Wants to run a tool for every answer; says what became of it.
+    struct Asks;
+
+    impl Responder for Asks {
+        fn respond(&self, _: Ask, asker: Option<Asker>) -> Result<Answer, RequestError> {
+            let asker = asker.unwrap();
+            let tool = ToolSpec {
+                name: "now".into(),
+                description: None,
+                parameters: serde_json::json!({}),
+                origin: "clock".into(),
+                approval: Approval::Unsaid,
+            };
+            let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+            let run = async move {
+                let started = Delta::ToolProgress(ToolProgress::Started(call.clone()));
+                let output = match Person(asker).approve(&tool, &call).await {
+                    Verdict::Allow => ToolOutput { text: "12:30".into(), ..ToolOutput::default() },
+                    Verdict::Deny(why) => ToolOutput::error(why),
+                };
+                let text = format!("It said: {}", output.text);
+                let finished = Delta::ToolProgress(ToolProgress::Finished { call, output });
+                let text = Delta::Text { text, token_ids: vec![], logprobs: vec![] };
+                futures::stream::iter([started, finished, text].map(Ok))
+            };
+            Ok(futures::stream::once(run).flatten().boxed())
+        }
+    }
+
+    #[test]
+    fn tools_are_asked_for_shown_and_remembered() {
+        let input = "time\nn\nagain\na\nonce more\n/mcp\nlast\n";
+        let channels = read_lines(move || Box::new(input.as_bytes())).unwrap();
+        let mut out = Vec::new();
+        let report: crate::chat::dialog::ToolsReport = Arc::new(|| "a report".to_owned());
+        run(dialog().with_tools(Some(report)), Arc::new(Asks), channels, &mut out, true).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        let question = "Run now of clock with {} ? y = yes, a = always, n = no";
+        assert_eq!(shown.matches(question).count(), 2, "{shown}");
+        assert!(shown.contains("✗ now: the user did not allow this call"), "{shown}");
+        assert!(shown.contains("It said: the user did not allow this call"), "{shown}");
+        assert_eq!(shown.matches("→ now {}\n").count(), 4, "{shown}");
+        assert_eq!(shown.matches("← now: 12:30\n").count(), 3, "{shown}");
+        assert!(shown.contains("a report"), "{shown}");
+    }
+
+    #[test]
+    fn an_input_that_ends_refuses_what_is_asked() {
+        let channels = read_lines(|| Box::new("time".as_bytes())).unwrap();
+        let mut out = Vec::new();
+        run(dialog(), Arc::new(Asks), channels, &mut out, true).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert!(shown.contains("✗ now: the user did not allow this call"), "{shown}");
     }
 
     fn dialog() -> Dialog {

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for servers that are just being reached when a list of tools is wanted.
 const LIST_WAIT: Duration = Duration::from_secs(10);
+/// The same for servers that have failed before.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// After this long the rest is left to its fate.
 const STOP_WAIT: Duration = Duration::from_secs(8);
 /// OpenAI's limit for a function's name.
@@ -66,12 +68,15 @@ impl McpClient {
         self.servers.iter().filter(|server| server.spec.enabled).for_each(|server| server.wake());
     }
 
-    /// The tools of the servers that are ready within `limit`.
+    /// The tools of the servers that are ready within `limit`; those that have failed before get a moment only.
     pub async fn offers(&self, limit: Duration) -> Vec<Offer> {
         let states = self.servers.iter().map(|server| async move {
             if !server.spec.enabled {
                 return None;
             }
+            // One that has failed before must not hold everybody up again.
+            let known_bad = server.state().error.is_some();
+            let limit = if known_bad { limit.min(RETRY_WAIT) } else { limit };
             match server.ready(limit).await {
                 Ok(state) => Some((Arc::clone(server), state)),
                 Err(reason) => {

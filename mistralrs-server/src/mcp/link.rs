@@ -141,7 +141,12 @@ async fn shake_hands(
                     reason: error.to_string(),
                 },
             })?;
-            begin(listener, transport, obituary).await
+            let begun = begin(listener, transport, obituary).await;
+            begun.map_err(|error| match error {
+                // A pipe that breaks is a child that has gone.
+                LinkError::Unreachable(_) => LinkError::Ended(obituary.text()),
+                other => other,
+            })
         }
         Source::Http(endpoint) => {
             let client = http_client(endpoint).map_err(LinkError::Unreachable)?;

@@ -27,7 +27,7 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// room of core → the rooms it may use. `error` is open to all.
-const ROOM_EDGES: [(&str, &[&str]); 13] = [
+const ROOM_EDGES: [(&str, &[&str]); 14] = [
     ("error", &[]),
     ("slices", &[]),
     ("request", &["sampling"]),
@@ -42,6 +42,7 @@ const ROOM_EDGES: [(&str, &[&str]); 13] = [
     // `loading` for plain data only: which files, which options.
     ("text", &["request", "loading"]),
     ("output", &["request"]),
+    ("agent", &["request"]),
     ("engine", &["forward", "kv_cache", "models", "sampling", "request"]),
 ];
 

@@ -263,3 +263,19 @@ fn help_teaches() {
         assert!(help.contains(word), "{word} in {help}");
     }
 }
+
+#[test]
+fn mcp_servers_are_read_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let line = format!("-m x --mcp-port 4321 --mcp-config {}", file.display());
+    assert!(refused(&line).contains("--mcp-config"));
+    std::fs::write(&file, "{").unwrap();
+    assert!(refused(&line).contains("EOF"));
+    std::fs::write(&file, r#"{"mcpServers": {"a": {"command": "x"}}}"#).unwrap();
+    let server = server(plan(&line).unwrap());
+    assert_eq!(server.serve.mcp_address, Some("127.0.0.1:4321".parse().unwrap()));
+    assert_eq!(server.config.mcp.unwrap().servers[0].id, "a");
+    let Mode::Chat(chat) = plan(&format!("{line} -i")).unwrap().mode else { panic!() };
+    assert!(chat.mcp.is_some());
+}

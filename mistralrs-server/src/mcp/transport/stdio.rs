@@ -17,9 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 /// How long a child may take to end by itself, once its input is closed.
 const GRACE: Duration = Duration::from_millis(1500);
+/// How long one that is going is listened to.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Longer lines of standard error are cut.
 const MAX_LOG_LINE: usize = 2000;
 /// Most lines of standard error that are logged in ten seconds.
@@ -73,6 +76,8 @@ pub(in crate::mcp) struct Stdio {
     lines: Lines<ChildStdout>,
     input: Arc<tokio::sync::Mutex<Option<ChildStdin>>>,
     obituary: Obituary,
+    /// Reads standard error; done when the child and all who share it are.
+    drain: Option<JoinHandle<()>>,
 }
 
 impl Stdio {
@@ -106,15 +111,25 @@ impl Stdio {
         let missing = || std::io::Error::other("the child has no pipes");
         let input = child.stdin().take().ok_or_else(missing)?;
         let output = child.stdout().take().ok_or_else(missing)?;
-        if let Some(errors) = child.stderr().take() {
-            tokio::spawn(drain(id.to_owned(), errors, obituary.clone()));
-        }
+        let drain = child
+            .stderr()
+            .take()
+            .map(|errors| tokio::spawn(drain(id.to_owned(), errors, obituary.clone())));
         Ok(Self {
             child,
             lines: Lines::new(output, MAX_MESSAGE_BYTES),
             input: Arc::new(tokio::sync::Mutex::new(Some(input))),
             obituary,
+            drain,
         })
+    }
+
+    /// Gives a child that is going the time for its last words and its exit status.
+    async fn hear_out(&mut self) {
+        if let Some(drain) = self.drain.take() {
+            let _ = tokio::time::timeout(LAST_WORDS, drain).await;
+        }
+        self.wait(LAST_WORDS).await;
     }
 
     /// Waits a moment for the child itself, not for what it started.
@@ -143,8 +158,12 @@ impl Transport<RoleClient> for Stdio {
             line.push(b'\n');
             let mut input = input.lock().await;
             let input = input.as_mut().ok_or(SendError::Closed)?;
-            input.write_all(&line).await?;
-            Ok(input.flush().await?)
+            let sent = input.write_all(&line).await.and(input.flush().await);
+            if sent.is_err() {
+                // The child is gone; whoever explains it wants its last words, which are still being read.
+                tokio::time::sleep(LAST_WORDS).await;
+            }
+            Ok(sent?)
         }
     }
 
@@ -159,7 +178,7 @@ impl Transport<RoleClient> for Stdio {
                 }
                 Ok(Some(Line::TooLong(id))) => return Some(too_large(id)),
                 Ok(None) | Err(_) => {
-                    self.wait(Duration::from_millis(200)).await;
+                    self.hear_out().await;
                     return None;
                 }
             }

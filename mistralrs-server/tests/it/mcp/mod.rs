@@ -2,7 +2,9 @@
 
 mod check;
 pub mod fake;
+mod real;
 mod remote;
+mod served;
 mod stdio;
 
 use mistralrs_core::agent::{ToolHost, ToolOutput};

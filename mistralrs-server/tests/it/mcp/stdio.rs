@@ -200,7 +200,7 @@ async fn children_and_theirs_end_with_us() {
 
 /// Waits until the processes whose ids are in the file have ended; a zombie has.
 #[cfg(target_os = "linux")]
-fn gone(file: &str) {
+pub fn gone(file: &str) {
     let ids = std::fs::read_to_string(file).unwrap();
     let start = Instant::now();
     for id in ids.split(' ') {
@@ -227,4 +227,53 @@ async fn nothing_is_started_before_it_is_needed() {
     names(&client).await;
     assert!(file.exists());
     client.shutdown().await;
+}
+
+/// Row K2: nine stand-ins under the names of the older line's configuration, which gives neither ids nor prefixes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nine_servers_in_the_older_form_and_one_may_be_missing() {
+    const NAMES: [&str; 9] = [
+        "Memory",
+        "Filesystem",
+        "Sequential Thinking",
+        "GitHub",
+        "Fetch",
+        "Time",
+        "Serena Claude",
+        "Python FileOps Enhanced",
+        "RAG Redis",
+    ];
+    for missing in [None, Some(3)] {
+        let server = |(i, name): (usize, &&str)| {
+            let mut source = entry(&[]);
+            source["type"] = "Process".into();
+            if missing == Some(i) {
+                source["command"] = "no-such-program-anywhere".into();
+            }
+            json!({"name": name, "source": source, "allowed_tools": ["echo", "slow"]})
+        };
+        let servers: Vec<Value> = NAMES.iter().enumerate().map(server).collect();
+        let client = client_of(json!({
+            "servers": servers, "auto_register_tools": true, "tool_timeout_secs": 180, "max_concurrent_calls": 3,
+        }));
+        let offered = names(&client).await;
+        let there = NAMES.iter().enumerate().filter(|(i, _)| missing != Some(*i));
+        let expected: Vec<String> = there
+            .flat_map(|(_, name)| {
+                ["echo", "slow"].map(|tool| format!("{}_{tool}", name.replace(' ', "_")))
+            })
+            .collect();
+        assert_eq!(offered, expected);
+        let echoes = offered.iter().filter(|name| name.ends_with("_echo"));
+        let answers = join_all(echoes.map(|name| text(&client, name, name))).await;
+        assert_eq!(answers.len(), if missing.is_some() { 8 } else { 9 });
+        let failed: Vec<_> = client
+            .servers()
+            .iter()
+            .filter(|server| server.state().phase == Phase::Failed)
+            .collect();
+        assert_eq!(failed.len(), usize::from(missing.is_some()));
+        assert!(failed.iter().all(|server| server.spec.name == "GitHub"));
+        client.shutdown().await;
+    }
 }

@@ -137,7 +137,7 @@ fn what_is_wrong_is_named() {
     let one = |server: &str| refused(&format!(r#"{{"servers": [{server}]}}"#));
     for (found, expected) in [
         (refused("{"), "EOF"),
-        (refused("[]"), "invalid type"),
+        (refused("[]"), "invalid length"),
         (refused("{}"), "neither `servers` nor `mcpServers`"),
         (refused(r#"{"servers": 1}"#), "`servers` has to be a list"),
         (refused(r#"{"servers": [], "max_concurrent_calls": 0}"#), "1 or more"),
