@@ -82,7 +82,7 @@ pub fn start(
                 tokio::select! {
                     biased;
                     _ = &mut stopped => return News::Closed,
-                    Some(consent) = questions.recv() => (last.tell)(News::Consent(consent)),
+                    Some(consent) = questions.recv() => (last.tell)(News::Consent(Box::new(consent))),
                     next = answer.next() => match next {
                         Some(Ok(delta)) => (last.tell)(News::Delta(delta)),
                         Some(Err(error)) => return News::Failed(error),

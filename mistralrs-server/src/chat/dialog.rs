@@ -45,7 +45,7 @@ pub enum News {
     /// A piece of it.
     Delta(Delta),
     /// A tool wants to run.
-    Consent(Consent),
+    Consent(Box<Consent>),
     /// It failed.
     Failed(RequestError),
     /// The stream ended.
@@ -199,7 +199,7 @@ impl Dialog {
         let Some(answer) = &mut self.answer else { return Progress::Nothing };
         match news {
             News::Delta(delta) => answer.take(delta, now),
-            News::Consent(consent) => self.ask(consent),
+            News::Consent(consent) => self.ask(*consent),
             News::Failed(error) => Progress::Ended(self.fail(&error)),
             News::Closed => Progress::Ended(self.end(false)),
         }

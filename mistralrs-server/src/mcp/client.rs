@@ -104,10 +104,12 @@ impl McpClient {
 
     /// Runs a tool by the name it is offered under, or by its server's id and its own name.
     async fn run(&self, name: &str, arguments: Map<String, Value>) -> ToolOutput {
-        let known = self.known();
-        let offer = known.iter().find(|offer| offer.name == name);
-        let offer = offer.or_else(|| known.iter().find(|offer| offer.qualified() == name));
-        let Some(offer) = offer else {
+        let found = match find(self.known(), name) {
+            Some(offer) => Some(offer),
+            // Perhaps nobody has asked its server yet.
+            None => find(self.offers(LIST_WAIT).await, name),
+        };
+        let Some(offer) = found else {
             return ToolOutput::error(format!("there is no tool `{name}`"));
         };
         match offer.server.call(&offer.tool.name, arguments).await {
@@ -152,6 +154,13 @@ impl ToolHost for McpClient {
     ) -> BoxFuture<'a, ToolOutput> {
         Box::pin(self.run(name, arguments))
     }
+}
+
+/// The tool of this name, else the one whose server and own name make it up.
+fn find(offers: Vec<Offer>, name: &str) -> Option<Offer> {
+    let at = offers.iter().position(|offer| offer.name == name);
+    let at = at.or_else(|| offers.iter().position(|offer| offer.qualified() == name))?;
+    offers.into_iter().nth(at)
 }
 
 /// Names every tool: with its server's prefix, or its own name unless two servers share it.

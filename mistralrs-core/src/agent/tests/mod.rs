@@ -62,7 +62,9 @@ impl ToolHost for Tools {
             let text = arguments.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
             match name {
                 "fail" => return ToolOutput::error("it broke"),
-                "meet" => drop(self.0.wait().await),
+                "meet" => {
+                    self.0.wait().await;
+                }
                 _ => {}
             }
             ToolOutput { text, ..ToolOutput::default() }

@@ -11,10 +11,11 @@ use rmcp::transport::Transport;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
@@ -33,25 +34,54 @@ impl WebSocket {
     /// # Errors
     /// A sentence.
     pub(in crate::mcp) async fn connect(endpoint: &Endpoint) -> Result<Self, String> {
-        let failed = |error: tokio_tungstenite::tungstenite::Error| error.to_string();
-        let mut request = endpoint.url.as_str().into_client_request().map_err(failed)?;
-        request.headers_mut().extend(header_map(endpoint)?);
-        let protocol = HeaderValue::from_static("mcp");
-        request.headers_mut().insert("sec-websocket-protocol", protocol);
-        let connector = match endpoint.url.starts_with("wss:") {
-            true => Connector::Rustls(Arc::new(tls(true)?)),
-            false => Connector::Plain,
+        let socket = match open(endpoint, true).await {
+            // A server that names no subprotocol is taken as it is.
+            Err(Refused::Protocol) => open(endpoint, false).await,
+            other => other,
         };
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_MESSAGE_BYTES))
-            .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let (socket, _) =
-            connect_async_tls_with_config(request, Some(config), true, Some(connector))
-                .await
-                .map_err(failed)?;
+        let socket = socket.map_err(|refused| match refused {
+            Refused::Protocol => "the server speaks another subprotocol".to_owned(),
+            Refused::Other(reason) => reason,
+        })?;
         let (sink, stream) = socket.split();
         Ok(Self { sink: Arc::new(Mutex::new(sink)), stream })
     }
+}
+
+enum Refused {
+    /// The subprotocol `mcp`.
+    Protocol,
+    /// Anything else.
+    Other(String),
+}
+
+impl From<tungstenite::Error> for Refused {
+    fn from(error: tungstenite::Error) -> Self {
+        match error {
+            tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+                Self::Protocol
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+async fn open(endpoint: &Endpoint, name_protocol: bool) -> Result<Socket, Refused> {
+    let mut request = endpoint.url.as_str().into_client_request()?;
+    request.headers_mut().extend(header_map(endpoint).map_err(Refused::Other)?);
+    if name_protocol {
+        let protocol = HeaderValue::from_static("mcp");
+        request.headers_mut().insert("sec-websocket-protocol", protocol);
+    }
+    let connector = match endpoint.url.starts_with("wss:") {
+        true => Connector::Rustls(Arc::new(tls(true).map_err(Refused::Other)?)),
+        false => Connector::Plain,
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let connected = connect_async_tls_with_config(request, Some(config), true, Some(connector));
+    Ok(connected.await?.0)
 }
 
 impl Transport<RoleClient> for WebSocket {

@@ -204,6 +204,7 @@ fn speak() {
         std::io::stderr().write_all("e".repeat(100_000).as_bytes()).unwrap();
     }
     if let Some(file) = switch("FAKE_FAMILY") {
+        #[expect(clippy::zombie_processes, reason = "that nobody looks after it is the point")]
         let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         std::fs::write(file, format!("{} {}", std::process::id(), child.id())).unwrap();
     }

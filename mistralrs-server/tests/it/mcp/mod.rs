@@ -35,7 +35,8 @@ async fn call(client: &McpClient, tool: &str, text: &str) -> ToolOutput {
     let mut arguments = Map::new();
     arguments.insert("text".to_owned(), text.into());
     let called = client.call(tool, arguments);
-    tokio::time::timeout(Duration::from_secs(60), called).await.expect("a call that hangs")
+    let ended = tokio::time::timeout(Duration::from_secs(60), called).await;
+    ended.unwrap_or_else(|_| panic!("the call of {tool} hangs"))
 }
 
 /// A success's text.

@@ -15,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn folder() -> PathBuf {
-    std::env::var_os("MCP_SERVERS").expect("MCP_SERVERS names the folder of the servers").into()
+    let folder = std::env::var_os("MCP_SERVERS");
+    folder.unwrap_or_else(|| panic!("MCP_SERVERS names the folder of the servers")).into()
 }
 
 fn program(name: &str) -> String {
@@ -74,7 +75,7 @@ async fn nine_servers_at_once() {
         "thinking": local("mcp-server-sequential-thinking", json!([]), json!({})),
         "github": local("mcp-server-github", json!([]), json!({"GITHUB_PERSONAL_ACCESS_TOKEN": "none"})),
         "time": local("mcp-server-time", json!(["--local-timezone", "UTC"]), json!({})),
-        "fetch": local("mcp-server-fetch", json!(["--ignore-robots-txt"]), json!({})),
+        "fetch": local("mcp-server-fetch", json!(["--ignore-robots-txt", "--allow-private-ips"]), json!({})),
         "git": local("mcp-server-git", json!(["--repository", repo]), json!({})),
         "sqlite": local("mcp-server-sqlite", json!(["--db-path", path("base.db")]), json!({})),
     }));

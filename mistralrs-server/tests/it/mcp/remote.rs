@@ -10,10 +10,12 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{SinkExt, StreamExt};
+use mistralrs_server::mcp::server::Phase;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
@@ -133,6 +135,9 @@ async fn the_older_event_stream_works_and_comes_back() {
     assert!(refused.contains("larger than 16 MiB"), "{refused}");
     assert_eq!(text(&client, "echo", "here").await, "here");
     *web.events.lock().unwrap() = None;
+    while client.servers()[0].state().phase == Phase::Ready {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(text(&client, "echo", "here again").await, "here again");
     client.shutdown().await;
 }

@@ -297,7 +297,7 @@ fn a_tool_asks_and_keys_answer() {
     assert!(matches!(enter(&mut app, "time?"), Action::Ask(_)));
     let (consent, mut reply) = Consent::new(&tool, &call);
     app.news(text("Wait."), Instant::now());
-    app.news(News::Consent(consent), Instant::now());
+    app.news(News::Consent(Box::new(consent)), Instant::now());
     check(
         &mut app,
         40,
@@ -322,7 +322,7 @@ fn a_tool_asks_and_keys_answer() {
     press(&mut app, KeyCode::Char('a'), KeyModifiers::NONE);
     assert_eq!(reply.try_recv().unwrap(), Verdict::Allow);
     let (again, mut reply) = Consent::new(&tool, &call);
-    app.news(News::Consent(again), Instant::now());
+    app.news(News::Consent(Box::new(again)), Instant::now());
     assert_eq!(reply.try_recv().unwrap(), Verdict::Allow, "always is always");
     let output = ToolOutput { text: "12:30".into(), ..ToolOutput::default() };
     let ran = Delta::ToolProgress(ToolProgress::Finished { call, output });
