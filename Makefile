@@ -47,7 +47,7 @@ WITH_MODEL := $(if $(MODEL),-m $(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help check lint lint-fix fmt fmt-check test test-core test-server test-quant test-vision test-kernels \
-        test-all test-clients build build-server build-cuda-full build-metal run-server run-tui run-with-mcp \
+        test-all test-clients test-mcp build build-server build-cuda-full build-metal run-server run-tui run-with-mcp \
         bench docs fixtures demo-model hooks ci clean check-env print-env
 
 help: ## this list
@@ -76,7 +76,11 @@ test-vision: ## tests of the image crate
 	cargo test -p mistralrs-vision
 test-kernels: ## tests of the kernels
 	cargo test -p mistralrs-kernels
-test-all: test test-clients ## the test suite, then the official clients
+test-all: test test-clients test-mcp ## the test suite, the official clients, the MCP servers
+test-mcp: ## nine MCP servers from npm and PyPI, all at once
+	scripts/install_mcp_servers.sh $(or $(CARGO_TARGET_DIR),target)/mcp-servers
+	MCP_SERVERS=$(abspath $(or $(CARGO_TARGET_DIR),target)/mcp-servers) \
+	  cargo test --workspace --test it mcp::real -- --ignored --nocapture
 test-clients: ## the official openai clients (Python and npm, from their registries) against a running server
 	cargo test --workspace --no-run # the same build as `make test`, so that nothing is compiled twice
 	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server mistralrs-testkit/fixtures/stories260K

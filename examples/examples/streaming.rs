@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
             Delta::Finished { usage, .. } => {
                 println!("\n({:?} to the first token)", usage.time_to_first_token)
             }
-            Delta::Reasoning { .. } | Delta::ToolCall { .. } => {}
+            Delta::Reasoning { .. } | Delta::ToolCall { .. } | Delta::ToolProgress(_) => {}
         }
     }
     llm.shutdown();

@@ -5,6 +5,7 @@
 //! tensors below them ([`models`], [`layers`], [`attention`]).
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod attention;
 pub mod embedder;
 pub mod engine;

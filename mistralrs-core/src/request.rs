@@ -256,6 +256,47 @@ pub enum ToolCallDelta {
     Abort,
 }
 
+/// A picture among the results of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolImage {
+    /// `image/png` and the like.
+    pub mime_type: String,
+    /// The bytes in base64.
+    pub base64: String,
+}
+
+/// What a tool answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolOutput {
+    /// For the model; says of everything that is no text what it is.
+    pub text: String,
+    /// Pictures, in order.
+    pub images: Vec<ToolImage>,
+    /// The tool failed; the text says why.
+    pub is_error: bool,
+}
+
+impl ToolOutput {
+    /// A failure, told to the model.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { text: text.into(), images: Vec::new(), is_error: true }
+    }
+}
+
+/// How far a tool that runs here has come. Sent beside the answer's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolProgress {
+    /// The model has called it.
+    Started(ToolCall),
+    /// It has answered, or was not allowed to run.
+    Finished {
+        /// The call.
+        call: ToolCall,
+        /// Its answer.
+        output: ToolOutput,
+    },
+}
+
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
@@ -300,6 +341,8 @@ pub enum Delta {
         /// Filled if asked for: one per token.
         logprobs: Vec<TokenLogprobs>,
     },
+    /// How far a tool that runs here has come; only from the agent loop.
+    ToolProgress(ToolProgress),
     /// The end; nothing follows.
     Finished {
         /// Why.

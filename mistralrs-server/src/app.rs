@@ -2,10 +2,11 @@
 
 use crate::auth::{self, ApiKeys};
 use crate::error::ApiError;
+use crate::mcp::{McpClient, McpConfig};
 use crate::metrics::Metrics;
 use crate::model::ModelSlot;
 use crate::request_log::{self, RequestLog};
-use crate::routes::{chat, completions, embeddings, health, models, tokenize};
+use crate::routes::{chat, completions, embeddings, health, mcp, models, tokenize};
 use crate::{openai, openapi};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -14,7 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     pub model_name: Option<String>,
     /// The template variable `enable_thinking` of requests that do not set it.
     pub enable_thinking: Option<bool>,
+    /// Servers whose tools chats may use.
+    pub mcp: Option<McpConfig>,
 }
 
 impl Default for ServerConfig {
@@ -78,6 +81,7 @@ impl Default for ServerConfig {
             keep_alive: Duration::from_secs(10),
             model_name: None,
             enable_thinking: None,
+            mcp: None,
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct AppState {
     pub log: Option<RequestLog>,
     /// One permit per request to the model.
     pub in_flight: Arc<Semaphore>,
+    /// The tools of MCP servers, from the moment the service runs.
+    mcp: OnceLock<Arc<McpClient>>,
 }
 
 impl AppState {
@@ -106,7 +112,20 @@ impl AppState {
             metrics: Arc::new(Metrics::default()),
             log,
             in_flight,
+            mcp: OnceLock::new(),
         }
+    }
+
+    /// Gets the configured MCP servers ready. Only inside a runtime.
+    pub fn start_mcp(&self) {
+        if let Some(config) = &self.config.mcp {
+            self.mcp.get_or_init(|| Arc::new(McpClient::start(config.clone())));
+        }
+    }
+
+    /// The tools of MCP servers, if any are configured.
+    pub fn mcp(&self) -> Option<&Arc<McpClient>> {
+        self.mcp.get()
     }
 
     /// What a request is checked against.
@@ -138,6 +157,7 @@ pub fn router(app: Arc<AppState>) -> Router {
     let closed = model_routes
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1/mcp/servers", get(mcp::servers))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key));
     let open = Router::new()

@@ -2,10 +2,12 @@
 //!
 //! Every option may stand before or after the selector, which is a positional word and says how `-m` is meant.
 
+mod errand;
 mod not_built;
 mod plan;
 mod toml_file;
 
+pub use errand::Errand;
 pub use plan::{Mode, Plan, ServerPlan};
 
 use crate::bench::BenchArgs;
@@ -27,12 +29,15 @@ Examples:
   mistralrs-server -m MODEL -i                                chat in the terminal
   mistralrs-server -m MODEL --prompt \"Name a color.\"          one answer, then exit
   mistralrs-server -m MODEL bench --n-prompt 512 --n-gen 128  measure
+  mistralrs-server -m MODEL --mcp-config mcp.json             let chats use the tools of MCP servers
+  mistralrs-server mcp check mcp.json                         reach these servers, list their tools
 
   curl http://127.0.0.1:1234/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello!\"}],\"stream\":true}'
 
 Environment:
   MISTRALRS_API_KEY    key(s) that requests must bring, comma-separated (--api-key)
+  MCP_CONFIG_PATH      MCP servers (--mcp-config)
   KEEP_ALIVE_INTERVAL  milliseconds between comments of a silent stream (10000)
   RUST_LOG             what is logged (info)
   HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_ENDPOINT   how the hub is reached
@@ -54,6 +59,8 @@ pub struct Cli {
     cache: CacheArgs,
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    mcp: McpArgs,
     #[command(flatten)]
     chat: ChatArgs,
     #[command(flatten)]
@@ -88,6 +95,30 @@ enum Command {
         selector: Option<Selector>,
         #[command(flatten)]
         bench: BenchArgs,
+    },
+    /// MCP servers without a model
+    Mcp {
+        #[command(subcommand)]
+        command: McpCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum McpCommand {
+    /// Start or reach every server of a configuration, list its tools, and say what is wrong
+    Check {
+        /// The configuration file [default: --mcp-config]
+        #[arg(value_name = "CONFIG")]
+        config: Option<PathBuf>,
+        /// Only this server
+        #[arg(long, value_name = "ID")]
+        server: Option<String>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Print every tool with its description
+        #[arg(short, long)]
+        verbose: bool,
     },
 }
 
@@ -235,6 +266,23 @@ struct ServerArgs {
     log: Option<PathBuf>,
     #[arg(long, env = "KEEP_ALIVE_INTERVAL", hide = true)]
     keep_alive_interval: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tools")]
+struct McpArgs {
+    /// MCP servers whose tools chats may use: a JSON file with `servers` or `mcpServers`
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MCP_CONFIG_PATH",
+        hide_env_values = true,
+        global = true
+    )]
+    mcp_config: Option<PathBuf>,
+    /// Offer this model to others as an MCP server, at http://IP:N/mcp
+    #[arg(long, value_name = "N", global = true)]
+    mcp_port: Option<u16>,
 }
 
 #[derive(Debug, Args)]

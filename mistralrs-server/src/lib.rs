@@ -3,6 +3,7 @@
 //! The only crate that knows HTTP, JSON wire names, the command line and the environment.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod app;
 pub mod args;
 pub mod auth;
@@ -11,6 +12,7 @@ pub mod chat;
 pub mod demo;
 pub mod error;
 pub mod extract;
+pub mod mcp;
 pub mod metrics;
 pub mod model;
 pub mod openai;
@@ -85,8 +87,13 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
                 .enable_all()
                 .build()?;
             let served = runtime.block_on(async {
-                let listener = serve::bind(server.serve.address).await?;
-                serve::run(app, load, listener, server.serve.drain, serve::stop_signal()).await
+                let http = serve::bind(server.serve.address).await?;
+                let mcp = match server.serve.mcp_address {
+                    Some(address) => Some(serve::bind(address).await?),
+                    None => None,
+                };
+                let doors = serve::Doors { http, mcp };
+                serve::run(app, load, doors, server.serve.drain, serve::stop_signal()).await
             });
             // A load that was interrupted still blocks its thread: do not wait for it.
             runtime.shutdown_background();

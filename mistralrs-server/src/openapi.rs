@@ -2,7 +2,7 @@
 
 use crate::error::ErrorResponse;
 use crate::openai::chat::ChatCompletionChunk;
-use crate::routes::{chat, completions, embeddings, health, models, tokenize};
+use crate::routes::{chat, completions, embeddings, health, mcp, models, tokenize};
 use axum::Json;
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
@@ -12,11 +12,15 @@ use utoipa::OpenApi;
 #[openapi(
     info(title = "mistralrs-server", description = "Large language models over an OpenAI-compatible API"),
     paths(
-        chat::chat_completions, completions::completions, embeddings::embeddings, embeddings::rerank, models::list, models::one, tokenize::tokenize,
-        tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics
+        chat::chat_completions, completions::completions, embeddings::embeddings, embeddings::rerank, models::list, models::one,
+        tokenize::tokenize, tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics,
+        mcp::servers
     ),
     components(schemas(ChatCompletionChunk, ErrorResponse)),
-    tags((name = "generation"), (name = "embeddings"), (name = "models"), (name = "text"), (name = "service"))
+    tags(
+        (name = "generation"), (name = "embeddings"), (name = "models"), (name = "text"), (name = "tools"),
+        (name = "service")
+    )
 )]
 pub struct Document;
 

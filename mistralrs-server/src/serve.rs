@@ -1,6 +1,7 @@
 //! Port, connections, loading in the background, and the way out: the life of the server.
 
 use crate::app::{self, AppState};
+use crate::mcp;
 use crate::model::{LoadedEmbedder, LoadedModel};
 use anyhow::Context;
 use axum::Router;
@@ -30,8 +31,24 @@ const FLUSH: Duration = Duration::from_secs(2);
 pub struct ServeOptions {
     /// Address and port; port 0 = any free one.
     pub address: SocketAddr,
+    /// Where the model is offered as an MCP server, if it is.
+    pub mcp_address: Option<SocketAddr>,
     /// How long running requests may take to finish once the server is told to stop.
     pub drain: Duration,
+}
+
+/// Open ports.
+pub struct Doors {
+    /// The HTTP API.
+    pub http: TcpListener,
+    /// The model as an MCP server.
+    pub mcp: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Doors {
+    fn from(http: TcpListener) -> Self {
+        Self { http, mcp: None }
+    }
 }
 
 /// Opens the port.
@@ -40,7 +57,7 @@ pub struct ServeOptions {
 /// When it cannot be opened.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.with_context(|| format!("cannot listen on {address} (--serve-ip, --port)"))
+    listener.with_context(|| format!("cannot listen on {address} (--serve-ip, --port, --mcp-port)"))
 }
 
 /// Loads the model while the port is already open, answers until `stop` completes, then drains.
@@ -50,14 +67,25 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub async fn run(
     app: Arc<AppState>,
     load: LoadOptions,
-    listener: TcpListener,
+    doors: impl Into<Doors>,
     drain_limit: Duration,
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
+    let doors = doors.into();
+    let address = doors.http.local_addr()?;
     tracing::info!("listening on http://{address}; loading {}", load.model);
+    app.start_mcp();
+    if let Some(mcp) = app.mcp().filter(|mcp| mcp.auto_register_tools()) {
+        mcp.wake();
+    }
     let (close, closing) = watch::channel(false);
-    let accepting = tokio::spawn(accept(listener, app::router(Arc::clone(&app)), closing));
+    if let Some(listener) = doors.mcp {
+        let address = listener.local_addr()?;
+        tracing::info!("the model as an MCP server: http://{address}/mcp");
+        let router = mcp::serve::router(Arc::clone(&app), address.ip().is_loopback());
+        tokio::spawn(accept(listener, router, closing.clone()));
+    }
+    let accepting = tokio::spawn(accept(doors.http, app::router(Arc::clone(&app)), closing));
     tokio::pin!(stop);
     let loaded = tokio::select! {
         () = &mut stop => None,
@@ -74,6 +102,9 @@ pub async fn run(
     };
     drain(&app, &close, drain_limit).await;
     accepting.abort();
+    if let Some(mcp) = app.mcp() {
+        mcp.shutdown().await;
+    }
     outcome
 }
 

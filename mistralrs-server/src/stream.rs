@@ -6,7 +6,9 @@
 use crate::error::ApiError;
 use crate::metrics::{Meter, Outcome};
 use crate::openai::response::{self, UsageBody};
+use crate::openai::tool_runs::ToolRunBody;
 use futures::stream::{BoxStream, SelectAll, Stream, StreamExt, select_all, unfold};
+use mistralrs_core::agent::ToolProgress;
 use mistralrs_core::request::TokenLogprobs;
 use mistralrs_core::{Delta, FinishReason, RequestError, ToolCall, ToolCallDelta, Usage};
 use std::collections::VecDeque;
@@ -177,6 +179,8 @@ pub struct ChoiceAnswer {
     pub reasoning: String,
     /// The calls it made; the last one may be cut off if the answer is.
     pub calls: Vec<ToolCall>,
+    /// Tools that ran here.
+    pub tool_runs: Vec<ToolRunBody>,
     /// If asked for: one per token of the answer.
     pub tokens: Vec<TokenLogprobs>,
     /// Why it ended.
@@ -193,6 +197,7 @@ impl ChoiceAnswer {
             text: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
+            tool_runs: Vec::new(),
             tokens: Vec::new(),
             reason: FinishReason::Stop,
             usage: Usage::default(),
@@ -251,6 +256,8 @@ pub async fn collect(
                 answer.call(delta);
                 answer.tokens.extend(logprobs);
             }
+            Delta::ToolProgress(ToolProgress::Started(_)) => {}
+            Delta::ToolProgress(progress) => answer.tool_runs.push(progress.into()),
             Delta::Finished { reason, usage, .. } => {
                 answer.reason = reason;
                 answer.usage = usage;
@@ -280,6 +287,8 @@ pub enum Piece {
     Reasoning(String),
     /// Something about the call of this place.
     Call(usize, ToolCallDelta),
+    /// A tool runs here.
+    Run(ToolRunBody),
 }
 
 /// How a wire format writes a stream. Every method returns the JSON of the chunks to send, often one, at times none.
@@ -369,6 +378,9 @@ impl<D: Dialect> Sender<D> {
             }
             Delta::ToolCall { index, delta, logprobs, .. } => {
                 self.dialect.piece(choice, Piece::Call(index, delta), &logprobs)
+            }
+            Delta::ToolProgress(progress) => {
+                self.dialect.piece(choice, Piece::Run(progress.into()), &[])
             }
             Delta::Finished { reason, usage, .. } => {
                 let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));

@@ -107,6 +107,7 @@ pub fn collect(mut generation: Generation) -> Result<Answer, RequestError> {
                 answer.token_ids.extend(token_ids);
                 answer.logprobs.extend(logprobs);
             }
+            Delta::ToolProgress(_) => {}
             Delta::Finished { reason, stop_string, usage } => {
                 (answer.reason, answer.stop_string, answer.usage) = (reason, stop_string, usage);
             }

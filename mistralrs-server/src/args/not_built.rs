@@ -28,12 +28,6 @@ pub(super) fn selector(words: &[OsString]) -> Option<String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Not built yet (exit code 2)")]
 pub(super) struct NotBuiltArgs {
-    /// Serve MCP on this port
-    #[arg(long, value_name = "N", global = true)]
-    mcp_port: Option<String>,
-    /// MCP servers to use tools of
-    #[arg(long, value_name = "FILE", global = true)]
-    mcp_config: Option<String>,
     /// Web search
     #[arg(long, global = true)]
     enable_search: bool,
@@ -74,8 +68,6 @@ impl NotBuiltArgs {
         let organization =
             self.organization.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("default"));
         let asked = [
-            ("--mcp-port", self.mcp_port.is_some()),
-            ("--mcp-config", self.mcp_config.is_some()),
             ("--enable-search", self.enable_search),
             ("--search-embedding-model", self.search_embedding_model.is_some()),
             ("--pa-gpu-mem", self.pa_gpu_mem.is_some()),

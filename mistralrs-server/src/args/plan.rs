@@ -1,11 +1,12 @@
 //! Command line → [`Plan`]: what to load, and what to do with it. Refuses before anything is loaded.
 
-use super::{Cli, Command, ModelArgs, Refusal, Selector, ServerArgs, toml_file, variable};
+use super::{Cli, Command, ModelArgs, Refusal, Selector, ServerArgs, errand, toml_file, variable};
 use crate::app::{Origins, ServerConfig};
 use crate::auth::ApiKeys;
 use crate::bench::BenchArgs;
 use crate::chat::{self, ChatOptions};
 use crate::demo;
+use crate::mcp::McpConfig;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
@@ -71,7 +72,7 @@ impl TryFrom<Cli> for Plan {
         }
         let (selector, bench) = match cli.command.take() {
             Some(Command::Bench { selector, bench }) => (selector.or(cli.selector), Some(bench)),
-            None => (cli.selector, None),
+            Some(Command::Mcp { .. }) | None => (cli.selector, None),
         };
         let mut notes = notes(&cli, selector);
         apply_toml(&mut cli, selector, &mut notes)?;
@@ -87,11 +88,12 @@ impl TryFrom<Cli> for Plan {
             .model
             .log_filter
             .clone()
-            .unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
+            .unwrap_or_else(|| if quiet { "warn" } else { "info,rmcp=warn" }.to_owned());
+        let mcp = cli.mcp.mcp_config.as_deref().map(errand::mcp_config).transpose()?;
         let mode = match bench {
             Some(bench) => Mode::Bench(bench),
-            None if chats => Mode::Chat(chat_options(&cli, &load)),
-            None => Mode::Serve(server_plan(&cli, &load, &mut notes)?),
+            None if chats => Mode::Chat(chat_options(&cli, &load, mcp)),
+            None => Mode::Serve(server_plan(&cli, &load, mcp, &mut notes)?),
         };
         Ok(Self { load, mode, threads, instruction_set, log_filter, notes })
     }
@@ -305,7 +307,7 @@ fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {
     })
 }
 
-fn chat_options(cli: &Cli, load: &LoadOptions) -> ChatOptions {
+fn chat_options(cli: &Cli, load: &LoadOptions, mcp: Option<McpConfig>) -> ChatOptions {
     let mut template_kwargs = serde_json::Map::new();
     if cli.template.enable_thinking {
         template_kwargs.insert("enable_thinking".to_owned(), true.into());
@@ -324,12 +326,14 @@ fn chat_options(cli: &Cli, load: &LoadOptions) -> ChatOptions {
         template_kwargs,
         history_file: chat::history_path(variable),
         plain: cli.chat.term.as_deref() == Some("dumb"),
+        mcp,
     }
 }
 
 fn server_plan(
     cli: &Cli,
     load: &LoadOptions,
+    mcp: Option<McpConfig>,
     notes: &mut Vec<String>,
 ) -> Result<ServerPlan, Refusal> {
     let server = &cli.server;
@@ -356,6 +360,7 @@ fn server_plan(
         keep_alive: keep_alive(server.keep_alive_interval.as_deref(), notes),
         model_name: server.served_model_name.clone(),
         enable_thinking: cli.template.enable_thinking.then_some(true),
+        mcp,
     };
     if !server.serve_ip.is_loopback() && config.api_keys.is_empty() {
         notes.push(format!(
@@ -365,6 +370,7 @@ fn server_plan(
     }
     let serve = ServeOptions {
         address: SocketAddr::new(server.serve_ip, server.port),
+        mcp_address: cli.mcp.mcp_port.map(|port| SocketAddr::new(server.serve_ip, port)),
         drain: Duration::from_secs(server.drain_timeout),
     };
     Ok(ServerPlan { config, serve, log: server.log.clone() })

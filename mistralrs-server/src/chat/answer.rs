@@ -1,28 +1,29 @@
 //! One answer on its own thread: the engine's stream becomes events of the front end.
 //! The only file of the chat that talks to the engine.
 
+use super::consent::Asker;
 use super::dialog::News;
 use super::session::Ask;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use mistralrs_core::{Delta, Llm, RequestError};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// An answer as it comes in. Dropping it ends the work.
 pub type Answer = BoxStream<'static, Result<Delta, RequestError>>;
 
 /// Something that answers: the model, or a stand-in for it.
 pub trait Responder: Send + Sync {
-    /// Starts an answer; may compute for a moment.
+    /// Starts an answer; may compute for a moment. `asker` reaches a person who can allow a tool to run.
     ///
     /// # Errors
     /// [`RequestError`] when the request is refused.
-    fn respond(&self, ask: Ask) -> Result<Answer, RequestError>;
+    fn respond(&self, ask: Ask, asker: Option<Asker>) -> Result<Answer, RequestError>;
 }
 
 impl Responder for Llm {
-    fn respond(&self, ask: Ask) -> Result<Answer, RequestError> {
+    fn respond(&self, ask: Ask, _: Option<Asker>) -> Result<Answer, RequestError> {
         let generation = match ask {
             Ask::Chat(request) => self.chat(*request)?,
             Ask::Complete(request) => self.complete(*request)?,
@@ -69,9 +70,10 @@ pub fn start(
 ) -> std::io::Result<Stopper> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (stop, mut stopped) = oneshot::channel();
+    let (asker, mut questions) = mpsc::unbounded_channel();
     let work = move || {
         let last = LastWord { tell, said: false };
-        let mut answer = match responder.respond(ask) {
+        let mut answer = match responder.respond(ask, Some(asker)) {
             Ok(answer) => answer,
             Err(error) => return last.say(News::Failed(error)),
         };
@@ -80,6 +82,7 @@ pub fn start(
                 tokio::select! {
                     biased;
                     _ = &mut stopped => return News::Closed,
+                    Some(consent) = questions.recv() => (last.tell)(News::Consent(Box::new(consent))),
                     next = answer.next() => match next {
                         Some(Ok(delta)) => (last.tell)(News::Delta(delta)),
                         Some(Err(error)) => return News::Failed(error),
@@ -102,7 +105,7 @@ mod tests {
     struct Panics;
 
     impl Responder for Panics {
-        fn respond(&self, _: Ask) -> Result<Answer, RequestError> {
+        fn respond(&self, _: Ask, _: Option<Asker>) -> Result<Answer, RequestError> {
             panic!("on purpose");
         }
     }
@@ -111,7 +114,7 @@ mod tests {
     struct Silent(std::sync::Mutex<Option<std::sync::mpsc::Sender<()>>>);
 
     impl Responder for Silent {
-        fn respond(&self, _: Ask) -> Result<Answer, RequestError> {
+        fn respond(&self, _: Ask, _: Option<Asker>) -> Result<Answer, RequestError> {
             let sender = self.0.lock().unwrap().take().unwrap();
             Ok(futures::stream::once(async move {
                 let _kept = sender;

@@ -2,6 +2,7 @@
 //! Knows no file descriptor; [`super::tui`] connects it with a terminal.
 
 use super::commands;
+use super::consent::Reply;
 use super::dialog::{Dialog, Ending, News, Outcome, Progress};
 use super::editor::{Editor, Motion};
 use super::history::History;
@@ -11,6 +12,8 @@ use super::view;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::text::Line;
 use std::time::Instant;
+
+const REPLIES: &str = "y = yes, a = always, n = no, Ctrl-C stops the answer";
 
 /// What the terminal side has to do.
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl App {
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
             KeyCode::Char('c') if control => return self.interrupt(leaving),
+            code if self.dialog.asks() => return self.reply(code),
             KeyCode::Esc if self.answering => return self.stop(),
             KeyCode::Char('d') if control && self.editor.is_empty() => {
                 if self.answering {
@@ -171,10 +175,42 @@ impl App {
                 self.answer_begun = true;
                 self.stream.push(&text);
             }
+            Progress::Tool(line) => self.aside(view::notice(&line, self.width)),
+            Progress::Question(text) => self.question(&text),
             Progress::Ended(ending) => {
                 self.ended(ending);
                 return Action::Stop;
             }
+        }
+        Action::Draw
+    }
+
+    /// Rows between two parts of the answer.
+    fn aside(&mut self, rows: Vec<Line<'static>>) {
+        let begun = self.stream.finish(self.width);
+        self.finished.extend(begun);
+        self.finished.extend(rows);
+        self.answer_begun = false;
+    }
+
+    fn question(&mut self, text: &str) {
+        self.aside(view::problem(text, self.width));
+        self.hint = Some(REPLIES.to_owned());
+    }
+
+    /// A key while a tool waits for leave: a reply, or nothing.
+    fn reply(&mut self, code: KeyCode) -> Action {
+        let reply = match code {
+            KeyCode::Char('y' | 'Y') => Reply::Yes,
+            KeyCode::Char('a' | 'A') => Reply::Always,
+            KeyCode::Char('n' | 'N') | KeyCode::Esc => Reply::No,
+            _ => {
+                self.hint = Some(REPLIES.to_owned());
+                return Action::Draw;
+            }
+        };
+        if let Progress::Question(text) = self.dialog.reply(reply) {
+            self.question(&text);
         }
         Action::Draw
     }

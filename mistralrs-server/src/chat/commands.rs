@@ -30,6 +30,8 @@ pub enum Command {
     TopP(f32),
     /// Show what the last answer took.
     Stats,
+    /// List the MCP servers and their tools.
+    Mcp,
 }
 
 /// One input, understood.
@@ -65,6 +67,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "topk", argument: "N", help: "N > 0" },
     Row { name: "topp", argument: "F", help: "0 < F <= 1" },
     Row { name: "stats", argument: "", help: "what the last answer took" },
+    Row { name: "mcp", argument: "", help: "the MCP servers and their tools" },
 ];
 
 /// The names for completion, `/quit` included.
@@ -136,6 +139,7 @@ fn command(name: &str, argument: &str) -> Result<Command, String> {
         "retry" => plain(Command::Retry),
         "undo" => plain(Command::Undo),
         "stats" => plain(Command::Stats),
+        "mcp" => plain(Command::Mcp),
         "system" => Ok(Command::System((!argument.is_empty()).then(|| argument.to_owned()))),
         "save" => file(name, argument).map(Command::Save),
         "load" => file(name, argument).map(Command::Load),

@@ -2,9 +2,16 @@
 //! everything both front ends share. Knows no terminal; time comes in with the news.
 
 use super::commands::{self, Command, Input};
+use super::consent::{Consent, Reply};
 use super::session::{Ask, Session};
+use mistralrs_core::agent::ToolProgress;
 use mistralrs_core::{Delta, FinishReason, RequestError, RequestErrorKind, Usage};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Longest part of arguments or results that is shown.
+const MAX_TOOL_CHARS: usize = 200;
 
 /// What the chat has to know about the model.
 #[derive(Debug, Clone)]
@@ -39,6 +46,8 @@ pub enum Outcome {
 pub enum News {
     /// A piece of it.
     Delta(Delta),
+    /// A tool wants to run.
+    Consent(Box<Consent>),
     /// It failed.
     Failed(RequestError),
     /// The stream ended.
@@ -52,6 +61,10 @@ pub enum Progress {
     Nothing,
     /// More text of the answer.
     Text(String),
+    /// A tool runs, or has run: a line about it.
+    Tool(String),
+    /// A tool wants to run: a question, for [`Dialog::reply`].
+    Question(String),
     /// The answer is complete.
     Ended(Ending),
 }
@@ -97,12 +110,36 @@ pub struct Dialog {
     answer: Option<Answer>,
     last: Option<Figures>,
     full: bool,
+    /// Calls that wait for a reply, in order.
+    questions: VecDeque<Consent>,
+    /// Tools that may run unasked from now on.
+    granted: BTreeSet<String>,
+    tools: Option<ToolsReport>,
 }
+
+/// Tells about the tools at this moment.
+pub type ToolsReport = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Dialog {
     /// A conversation about to start.
     pub fn new(model: ModelFacts, session: Session) -> Self {
-        Self { model, session, answer: None, last: None, full: false }
+        Self {
+            model,
+            session,
+            answer: None,
+            last: None,
+            full: false,
+            questions: VecDeque::new(),
+            granted: BTreeSet::new(),
+            tools: None,
+        }
+    }
+
+    /// The same with tools, of which `report` tells.
+    #[must_use]
+    pub fn with_tools(mut self, report: Option<ToolsReport>) -> Self {
+        self.tools = report;
+        self
     }
 
     /// The first lines the user sees.
@@ -168,8 +205,45 @@ impl Dialog {
         let Some(answer) = &mut self.answer else { return Progress::Nothing };
         match news {
             News::Delta(delta) => answer.take(delta, now),
+            News::Consent(consent) => self.ask(*consent),
             News::Failed(error) => Progress::Ended(self.fail(&error)),
             News::Closed => Progress::Ended(self.end(false)),
+        }
+    }
+
+    /// Whether a tool waits for the user's reply.
+    pub fn asks(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// The user's reply to the question; the next question, if there is one.
+    pub fn reply(&mut self, reply: Reply) -> Progress {
+        let Some(consent) = self.questions.pop_front() else { return Progress::Nothing };
+        if reply == Reply::Always {
+            self.granted.insert(consent.tool.name.clone());
+        }
+        consent.answer(reply);
+        let waiting = std::mem::take(&mut self.questions);
+        let mut progress = Progress::Nothing;
+        for consent in waiting {
+            if let question @ Progress::Question(_) = self.ask(consent) {
+                progress = question;
+            }
+        }
+        progress
+    }
+
+    /// Puts a question, unless it was answered for good; only the first of several is shown.
+    fn ask(&mut self, consent: Consent) -> Progress {
+        if self.granted.contains(&consent.tool.name) {
+            consent.answer(Reply::Yes);
+            return Progress::Nothing;
+        }
+        let question = consent.question();
+        self.questions.push_back(consent);
+        match self.questions.len() {
+            1 => Progress::Question(question),
+            _ => Progress::Nothing,
         }
     }
 
@@ -238,6 +312,12 @@ impl Dialog {
                 Some(ask) => self.begin(ask, now),
                 None => Outcome::Problem("There is nothing to answer again.".to_owned()),
             },
+            Command::Mcp => match &self.tools {
+                Some(report) => Outcome::Notice(report()),
+                None => {
+                    Outcome::Problem("No MCP servers: start with --mcp-config FILE.".to_owned())
+                }
+            },
             Command::Stats => match self.statistics() {
                 Some(text) => Outcome::Notice(text),
                 None => Outcome::Problem("There is no answer yet.".to_owned()),
@@ -274,6 +354,7 @@ impl Dialog {
     }
 
     fn end(&mut self, stopped: bool) -> Ending {
+        self.questions.clear();
         let Some(answer) = self.answer.take() else { return Ending::default() };
         let figures = answer.figures;
         let used = figures.prompt_tokens + figures.completion_tokens;
@@ -295,6 +376,7 @@ impl Dialog {
     }
 
     fn fail(&mut self, error: &RequestError) -> Ending {
+        self.questions.clear();
         let begun = self.answer.take().map(|answer| answer.text).filter(|text| !text.is_empty());
         let cut_off = begun.is_some();
         let taken_back = match begun {
@@ -349,8 +431,9 @@ impl Answer {
                 self.figures.completion_tokens += token_ids.len();
                 Progress::Text(text)
             }
-            // No tools are offered here.
+            // Those of tools that do not run here; none are offered.
             Delta::ToolCall { .. } => Progress::Nothing,
+            Delta::ToolProgress(progress) => Progress::Tool(tool_line(&progress)),
             Delta::Finished { reason, usage, .. } => {
                 self.finished = Some(reason);
                 self.figures = Figures::from(&usage);
@@ -387,6 +470,27 @@ impl Figures {
 fn rate(tokens: usize, time: Duration) -> Option<f64> {
     let seconds = time.as_secs_f64();
     (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
+}
+
+/// What runs, or the beginning of what came back.
+fn tool_line(progress: &ToolProgress) -> String {
+    let short = |text: &str| {
+        let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if let Some((cut, _)) = line.char_indices().nth(MAX_TOOL_CHARS) {
+            line.truncate(cut);
+            line.push('…');
+        }
+        line
+    };
+    match progress {
+        ToolProgress::Started(call) => format!("→ {} {}", call.name, short(&call.arguments)),
+        ToolProgress::Finished { call, output } if output.is_error => {
+            format!("✗ {}: {}", call.name, short(&output.text))
+        }
+        ToolProgress::Finished { call, output } => {
+            format!("← {}: {}", call.name, short(&output.text))
+        }
+    }
 }
 
 fn first_line(text: &str) -> &str {

@@ -2,6 +2,7 @@
 //! Prints text as it comes; knows no keys and no colors.
 
 use super::answer::{self, Responder, Stopper};
+use super::consent::Reply;
 use super::dialog::{Dialog, Ending, News, Outcome, Progress};
 use super::width::harmless;
 use std::collections::VecDeque;
@@ -117,6 +118,8 @@ impl Lines<'_> {
                         write!(self.out, "{}", harmless(&text))?;
                         self.out.flush()?;
                     }
+                    Progress::Tool(line) => writeln!(self.out, "\n{}", harmless(&line))?,
+                    Progress::Question(text) => self.question(&text)?,
                     Progress::Ended(ending) => self.ended(&ending)?,
                 }
                 Ok(false)
@@ -132,8 +135,16 @@ impl Lines<'_> {
                 Ok(true)
             }
             Event::Terminate => Ok(true),
+            Event::Line(line) if self.dialog.asks() => {
+                self.reply(Reply::of(&line))?;
+                Ok(false)
+            }
             event if self.answering.is_some() => {
                 self.waiting.push_back(event);
+                if self.dialog.asks() {
+                    // Nobody is left to reply.
+                    self.reply(Reply::No)?;
+                }
                 Ok(false)
             }
             Event::EndOfInput => {
@@ -176,6 +187,31 @@ impl Lines<'_> {
         Ok(false)
     }
 
+    /// Shows a question; what was typed ahead is the reply.
+    fn question(&mut self, text: &str) -> io::Result<()> {
+        write!(self.out, "\n{} ", harmless(text))?;
+        self.out.flush()?;
+        match self.waiting.front() {
+            Some(Event::Line(line)) => {
+                let reply = Reply::of(line);
+                self.waiting.pop_front();
+                self.reply(reply)
+            }
+            Some(_) => self.reply(Reply::No),
+            None => Ok(()),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> io::Result<()> {
+        if self.quiet_input {
+            writeln!(self.out)?;
+        }
+        match self.dialog.reply(reply) {
+            Progress::Question(text) => self.question(&text),
+            _ => Ok(()),
+        }
+    }
+
     fn ended(&mut self, ending: &Ending) -> io::Result<()> {
         self.answering = None;
         writeln!(self.out, "{}", if ending.cut_off { "…" } else { "" })?;
@@ -200,17 +236,22 @@ impl Lines<'_> {
 mod tests {
     use super::*;
     use crate::chat::answer::Answer;
+    use crate::chat::consent::Asker;
+    use crate::chat::consent::Person;
     use crate::chat::dialog::ModelFacts;
     use crate::chat::session::{Ask, Session};
     use expect_test::{Expect, expect};
     use futures::StreamExt as _;
-    use mistralrs_core::{Delta, FinishReason, RequestError, SamplingParams, Usage};
+    use mistralrs_core::agent::{
+        Approval, Approver as _, ToolOutput, ToolProgress, ToolSpec, Verdict,
+    };
+    use mistralrs_core::{Delta, FinishReason, RequestError, SamplingParams, ToolCall, Usage};
 
     /// Answers with the last message in capitals; `fail` fails, `hang` never ends.
     struct Shouter;
 
     impl Responder for Shouter {
-        fn respond(&self, ask: Ask) -> Result<Answer, RequestError> {
+        fn respond(&self, ask: Ask, _: Option<Asker>) -> Result<Answer, RequestError> {
             let Ask::Chat(request) = ask else { panic!() };
             let text = format!("{:?}", request.messages.last().unwrap().content).to_uppercase();
             if text.contains("FAIL") {
@@ -236,6 +277,61 @@ mod tests {
             }));
             Ok(futures::stream::iter(deltas).boxed())
         }
+    }
+
+    /// Wants to run a tool for every answer; says what became of it.
+    struct Asks;
+
+    impl Responder for Asks {
+        fn respond(&self, _: Ask, asker: Option<Asker>) -> Result<Answer, RequestError> {
+            let asker = asker.unwrap();
+            let tool = ToolSpec {
+                name: "now".into(),
+                description: None,
+                parameters: serde_json::json!({}),
+                origin: "clock".into(),
+                approval: Approval::Unsaid,
+            };
+            let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+            let run = async move {
+                let started = Delta::ToolProgress(ToolProgress::Started(call.clone()));
+                let output = match Person(asker).approve(&tool, &call).await {
+                    Verdict::Allow => ToolOutput { text: "12:30".into(), ..ToolOutput::default() },
+                    Verdict::Deny(why) => ToolOutput::error(why),
+                };
+                let text = format!("It said: {}", output.text);
+                let finished = Delta::ToolProgress(ToolProgress::Finished { call, output });
+                let text = Delta::Text { text, token_ids: vec![], logprobs: vec![] };
+                futures::stream::iter([started, finished, text].map(Ok))
+            };
+            Ok(futures::stream::once(run).flatten().boxed())
+        }
+    }
+
+    #[test]
+    fn tools_are_asked_for_shown_and_remembered() {
+        let input = "time\nn\nagain\na\nonce more\n/mcp\nlast\n";
+        let channels = read_lines(move || Box::new(input.as_bytes())).unwrap();
+        let mut out = Vec::new();
+        let report: crate::chat::dialog::ToolsReport = Arc::new(|| "a report".to_owned());
+        run(dialog().with_tools(Some(report)), Arc::new(Asks), channels, &mut out, true).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        let question = "Run now of clock with {} ? y = yes, a = always, n = no";
+        assert_eq!(shown.matches(question).count(), 2, "{shown}");
+        assert!(shown.contains("✗ now: the user did not allow this call"), "{shown}");
+        assert!(shown.contains("It said: the user did not allow this call"), "{shown}");
+        assert_eq!(shown.matches("→ now {}\n").count(), 4, "{shown}");
+        assert_eq!(shown.matches("← now: 12:30\n").count(), 3, "{shown}");
+        assert!(shown.contains("a report"), "{shown}");
+    }
+
+    #[test]
+    fn an_input_that_ends_refuses_what_is_asked() {
+        let channels = read_lines(|| Box::new("time".as_bytes())).unwrap();
+        let mut out = Vec::new();
+        run(dialog(), Arc::new(Asks), channels, &mut out, true).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert!(shown.contains("✗ now: the user did not allow this call"), "{shown}");
     }
 
     fn dialog() -> Dialog {

@@ -3,6 +3,7 @@
 mod answer;
 mod app;
 mod commands;
+mod consent;
 mod dialog;
 mod editor;
 mod history;
@@ -11,15 +12,17 @@ mod markdown;
 mod session;
 mod signals;
 mod surface;
+mod tools;
 mod tui;
 mod view;
 mod width;
 
 pub use history::history_path;
 
+use crate::mcp::{McpClient, McpConfig};
 use answer::Responder;
 use app::App;
-use dialog::{Dialog, ModelFacts, Outcome};
+use dialog::{Dialog, ModelFacts, Outcome, ToolsReport};
 use futures::StreamExt as _;
 use history::History;
 use mistralrs_core::{Delta, Llm, SamplingParams};
@@ -29,6 +32,7 @@ use std::io::{BufReader, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use tools::WithTools;
 
 /// How the chat starts. `ChatOptions::default()` is a fresh conversation in whatever mode fits the terminal.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +53,8 @@ pub struct ChatOptions {
     pub history_file: Option<PathBuf>,
     /// Line mode even on a terminal (`TERM=dumb`).
     pub plain: bool,
+    /// Servers whose tools the model may use.
+    pub mcp: Option<McpConfig>,
 }
 
 /// Runs the chat until the user leaves or the input ends. Blocks: call it outside of an async runtime.
@@ -56,7 +62,7 @@ pub struct ChatOptions {
 ///
 /// # Errors
 /// When the terminal cannot be used, and, with [`ChatOptions::prompt`], when there is no answer.
-pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
+pub fn run(llm: Llm, mut options: ChatOptions) -> anyhow::Result<()> {
     let info = llm.info();
     let model = ModelFacts {
         name: info
@@ -70,10 +76,35 @@ pub fn run(llm: Llm, options: ChatOptions) -> anyhow::Result<()> {
         opening: options.opening,
     };
     let sampling = session::start_sampling(&options.sampling, llm.sampling_defaults());
-    let session = Session::new(model.has_template, options.system, sampling)
-        .with_limits(options.max_tokens, options.template_kwargs);
-    let mut dialog = Dialog::new(model, session);
-    let responder: Arc<dyn Responder> = Arc::new(llm);
+    let session = Session::new(model.has_template, options.system.take(), sampling)
+        .with_limits(options.max_tokens, std::mem::take(&mut options.template_kwargs));
+    let Some(config) = options.mcp.take() else {
+        return converse(Dialog::new(model, session), Arc::new(llm), options);
+    };
+    // The servers live on threads of their own, beside those of the answers.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let client = {
+        let _inside = runtime.enter();
+        Arc::new(McpClient::start(config))
+    };
+    client.wake();
+    let told = Arc::clone(&client);
+    let report: ToolsReport = Arc::new(move || tools::report(&told));
+    let dialog = Dialog::new(model, session).with_tools(Some(report));
+    let responder = Arc::new(WithTools { llm, client: Arc::clone(&client) });
+    let ended = converse(dialog, responder, options);
+    runtime.block_on(client.shutdown());
+    runtime.shutdown_background();
+    ended
+}
+
+/// One question, a conversation in lines, or one on the whole terminal.
+fn converse(
+    mut dialog: Dialog,
+    responder: Arc<dyn Responder>,
+    options: ChatOptions,
+) -> anyhow::Result<()> {
     if let Some(prompt) = options.prompt {
         let mut out = std::io::stdout();
         let safe = out.is_terminal();
@@ -114,7 +145,7 @@ fn once(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let Outcome::Ask(ask) = dialog.say(prompt, Instant::now()) else { return Ok(()) };
-    let mut answer = responder.respond(ask)?;
+    let mut answer = responder.respond(ask, None)?;
     let mut ends_line = false;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     while let Some(delta) = runtime.block_on(answer.next()) {
@@ -150,7 +181,11 @@ mod tests {
     struct Fixed(Vec<Result<&'static str, RequestError>>);
 
     impl Responder for Fixed {
-        fn respond(&self, _: session::Ask) -> Result<Answer, RequestError> {
+        fn respond(
+            &self,
+            _: session::Ask,
+            _: Option<consent::Asker>,
+        ) -> Result<Answer, RequestError> {
             let deltas: Vec<_> = self
                 .0
                 .iter()

@@ -3,6 +3,7 @@
 use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, warn_no_effect};
 use super::message::Messages;
 use super::response::{ChatLogprobs, Head, UsageBody};
+use super::tool_runs::{McpChoice, ToolRunBody};
 use super::tools::{FunctionChunk, ToolCallBody, ToolCallChunk, ToolRequest};
 use super::values::{Count, Present};
 use super::{Limits, form, response};
@@ -43,6 +44,9 @@ pub struct ChatBody {
     pub parallel_tool_calls: Option<bool>,
     /// `none`, `minimal`, `low`, `medium`, `high` or `xhigh`: the variable `reasoning_effort` of the chat template; `none` also switches thinking off.
     pub reasoning_effort: Option<String>,
+    /// Which tools of MCP servers the answer may use: `false`, `true`, or `{"servers", "allowed_tools", "denied_tools", "max_rounds"}`; absent = as the configuration says. An extension.
+    #[schema(value_type = Option<Object>)]
+    pub mcp: Option<McpChoice>,
     /// `["text"]`.
     #[schema(value_type = Option<Vec<String>>)]
     pub modalities: Option<Value>,
@@ -80,6 +84,8 @@ pub struct Chat {
     pub request: ChatRequest,
     /// How to answer. Its options are those of the request.
     pub generate: Generate,
+    /// Which tools of MCP servers it may use.
+    pub mcp: Option<McpChoice>,
 }
 
 impl ChatBody {
@@ -115,7 +121,7 @@ impl ChatBody {
             template_kwargs,
             options: generate.options.clone(),
         };
-        Ok(Chat { request, generate })
+        Ok(Chat { request, generate, mcp: self.mcp })
     }
 
     /// What the fields about thinking mean to chat templates; those of `chat_template_kwargs` win.
@@ -214,6 +220,9 @@ pub struct ChatChoice {
     pub logprobs: Option<ChatLogprobs>,
     /// `stop`, `length` or `tool_calls`.
     pub finish_reason: &'static str,
+    /// Tools of MCP servers that ran for the answer; an extension.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_runs: Vec<ToolRunBody>,
 }
 
 /// What the model said.
@@ -268,6 +277,9 @@ pub struct ChatCompletionChunk {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<UsageBody>)]
     pub usage: Option<Option<UsageBody>>,
+    /// A tool of an MCP server runs, or has run; an extension, beside an empty delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_progress: Option<ToolRunBody>,
     /// What was ignored, clamped or overridden; in the first or last chunk.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -319,6 +331,7 @@ impl ChunkDelta {
                 let tool_calls = vec![ToolCallChunk { index, id, kind, function }];
                 Self { tool_calls, ..Self::default() }
             }
+            Piece::Run(_) => Self::default(),
         }
     }
 }
@@ -342,6 +355,7 @@ impl ChatDialect {
             system_fingerprint: self.head.system_fingerprint.clone(),
             choices: choice.into_iter().collect(),
             usage: self.head.include_usage.then_some(None),
+            tool_progress: None,
             warnings: Vec::new(),
         }
     }
@@ -361,6 +375,7 @@ impl ChatDialect {
             index,
             logprobs: self.logprobs(&choice.tokens),
             finish_reason: response::finish_reason(choice.reason),
+            tool_runs: std::mem::take(&mut choice.tool_runs),
             message: AssistantMessage::of(&mut choice),
         };
         ChatCompletionResponse {
@@ -390,9 +405,14 @@ impl Dialect for ChatDialect {
         if ends && (tokens.is_empty() || !self.logprobs) {
             return Vec::new();
         }
+        let tool_progress = match &piece {
+            Piece::Run(run) => Some(run.clone()),
+            _ => None,
+        };
         let delta = ChunkDelta::of(piece);
         let logprobs = self.logprobs(tokens);
-        response::json(&self.chunk(Some(ChunkChoice { logprobs, ..Self::choice(choice, delta) })))
+        let choice = ChunkChoice { logprobs, ..Self::choice(choice, delta) };
+        response::json(&ChatCompletionChunk { tool_progress, ..self.chunk(Some(choice)) })
     }
 
     fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {

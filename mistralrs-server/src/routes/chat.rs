@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`.
 
-use super::{check_warnings, event_stream, notes, nth_options, submit};
+use super::{check_warnings, event_stream, notes, nth_options, started, submit, tools};
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
@@ -11,6 +11,8 @@ use crate::stream::{Choices, collect};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use futures::future::try_join_all;
 use mistralrs_core::ChatRequest;
 use std::sync::Arc;
 
@@ -38,17 +40,30 @@ pub async fn chat_completions(
     check_warnings(&app, &unknown, &mut warnings)?;
     default_thinking(&app, &mut chat.request);
 
-    let (llm, n) = (model.llm.clone(), chat.generate.n);
-    let request = chat.request;
-    let (generations, meter) = submit(&app, move || {
-        let nth = |i| {
-            let options = nth_options(&request.options, i);
-            llm.chat(ChatRequest { options, ..request.clone() })
-        };
-        (0..n).map(nth).collect::<Result<Vec<_>, _>>()
-    })
-    .await?;
-    let mut choices = Choices::new(generations, n, meter);
+    let (n, request) = (chat.generate.n, chat.request);
+    let helped = tools::helped(&app, model, &request, chat.mcp).await;
+    let (answers, meter) = match helped {
+        Some((agent, offered)) => {
+            let nth = |i| {
+                let options = nth_options(&request.options, i);
+                agent.answer(ChatRequest { options, ..request.clone() }, offered.clone())
+            };
+            let work = async { try_join_all((0..n).map(nth)).await.map_err(ApiError::from) };
+            started(&app, work).await?
+        }
+        None => {
+            let llm = model.llm.clone();
+            submit(&app, move || {
+                let nth = |i| {
+                    let options = nth_options(&request.options, i);
+                    llm.chat(ChatRequest { options, ..request.clone() }).map(StreamExt::boxed)
+                };
+                (0..n).map(nth).collect::<Result<Vec<_>, _>>()
+            })
+            .await?
+        }
+    };
+    let mut choices = Choices::new(answers, n, meter);
     let mut notes = notes(&app, &chat.generate, warnings)?;
 
     let head = Head::new("chatcmpl", &model.name, &model.fingerprint, chat.generate.include_usage);

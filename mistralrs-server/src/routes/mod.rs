@@ -4,8 +4,10 @@ pub mod chat;
 pub mod completions;
 pub mod embeddings;
 pub mod health;
+pub mod mcp;
 pub mod models;
 pub mod tokenize;
+mod tools;
 
 use crate::app::AppState;
 use crate::error::ApiError;
@@ -56,8 +58,16 @@ async fn submit<T: Send + 'static>(
     app: &AppState,
     work: impl FnOnce() -> Result<T, RequestError> + Send + 'static,
 ) -> Result<(T, Meter), ApiError> {
+    started(app, blocking(work)).await
+}
+
+/// The same for work that waits instead of computing.
+async fn started<T>(
+    app: &AppState,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<(T, Meter), ApiError> {
     let mut meter = Meter::start(Arc::clone(&app.metrics));
-    match blocking(work).await {
+    match work.await {
         Ok(taken) => Ok((taken, meter)),
         Err(error) => {
             meter.end(Outcome::Refused);

@@ -33,7 +33,7 @@ fn exit_codes() {
     assert_eq!(nothing.status.code(), Some(2));
     assert!(told(&nothing).contains("needs a model"), "{}", told(&nothing));
     for words in [
-        &["-m", "x", "--mcp-port", "5"][..],
+        &["-m", "x", "--enable-search"][..],
         &["x-lora", "-m", "x", "-x", "y"],
         &["-m", "x", "--frob"],
     ] {

@@ -9,6 +9,7 @@ mod embeddings;
 mod hostile;
 mod lifecycle;
 mod load;
+mod mcp;
 mod openapi;
 mod refusals;
 mod streams;

@@ -30,6 +30,8 @@ pub struct Client {
 /// A running server; ends when dropped.
 pub struct Server {
     client: Client,
+    /// The model as an MCP server.
+    pub mcp: Client,
     pub app: Arc<AppState>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
@@ -75,18 +77,21 @@ impl Server {
                 .enable_all()
                 .build()?;
             let result = runtime.block_on(async {
-                let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await?;
-                address_out.send(listener.local_addr()?).unwrap();
+                let any = "127.0.0.1:0".parse().unwrap();
+                let (http, mcp) = (serve::bind(any).await?, serve::bind(any).await?);
+                address_out.send((http.local_addr()?, mcp.local_addr()?)).unwrap();
+                let doors = serve::Doors { http, mcp: Some(mcp) };
                 let stop = async {
                     let _ = stopped.await;
                 };
-                serve::run(served, load, listener, drain, stop).await
+                serve::run(served, load, doors, drain, stop).await
             });
             runtime.shutdown_background();
             result
         });
-        let address = address_in.recv_timeout(PATIENCE).unwrap();
-        Self { client: Client { address }, app, stop: Some(stop), thread: Some(thread) }
+        let (http, mcp) = address_in.recv_timeout(PATIENCE).unwrap();
+        let (client, mcp) = (Client { address: http }, Client { address: mcp });
+        Self { client, mcp, app, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn wait_until_ready(&self) {

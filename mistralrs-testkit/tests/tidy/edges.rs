@@ -27,7 +27,7 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// room of core → the rooms it may use. `error` is open to all.
-const ROOM_EDGES: [(&str, &[&str]); 14] = [
+const ROOM_EDGES: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("slices", &[]),
     ("request", &["sampling"]),
@@ -43,6 +43,7 @@ const ROOM_EDGES: [(&str, &[&str]); 14] = [
     // `loading` for plain data only: which files, which options.
     ("text", &["request", "loading"]),
     ("output", &["request"]),
+    ("agent", &["request"]),
     ("engine", &["forward", "kv_cache", "models", "sampling", "sentence", "request"]),
 ];
 

@@ -123,8 +123,6 @@ fn names_of_in_situ_types() {
 #[test]
 fn what_is_not_built_says_so_before_loading() {
     for line in [
-        "-m x --mcp-port 5",
-        "--mcp-config f -m x",
         "-m x --enable-search",
         "plain -m x --topology t",
         "-m x --pa-gpu-mem 100",
@@ -292,4 +290,20 @@ fn the_selector_embedding_takes_both_lines_names() {
     assert!(plan("embedding -m x -a qwen3embedding").unwrap().notes.is_empty());
     let unknown = refused("embedding -m x -a word2vec");
     assert!(unknown.contains("qwen3embedding") && unknown.contains("BertModel"), "{unknown}");
+}
+
+#[test]
+fn mcp_servers_are_read_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    let line = format!("-m x --mcp-port 4321 --mcp-config {}", file.display());
+    assert!(refused(&line).contains("--mcp-config"));
+    std::fs::write(&file, "{").unwrap();
+    assert!(refused(&line).contains("EOF"));
+    std::fs::write(&file, r#"{"mcpServers": {"a": {"command": "x"}}}"#).unwrap();
+    let server = server(plan(&line).unwrap());
+    assert_eq!(server.serve.mcp_address, Some("127.0.0.1:4321".parse().unwrap()));
+    assert_eq!(server.config.mcp.unwrap().servers[0].id, "a");
+    let Mode::Chat(chat) = plan(&format!("{line} -i")).unwrap().mode else { panic!() };
+    assert!(chat.mcp.is_some());
 }

@@ -340,3 +340,36 @@ async fn calls_in_a_stream() {
     assert_eq!(deltas, expected.iter().collect::<Vec<_>>());
     assert_eq!(frames.last().unwrap()["choices"][0]["finish_reason"], "tool_calls");
 }
+
+fn tool_run(arguments: &str, output: &str) -> [Item; 2] {
+    use mistralrs_core::agent::ToolOutput;
+    let call =
+        ToolCall { id: "c".to_owned(), name: "now".to_owned(), arguments: arguments.to_owned() };
+    let output = ToolOutput { text: output.to_owned(), ..ToolOutput::default() };
+    let started = ToolProgress::Started(call.clone());
+    [started, ToolProgress::Finished { call, output }].map(|it| Ok(Delta::ToolProgress(it)))
+}
+
+#[tokio::test]
+async fn tools_that_run_here_are_told_beside_empty_deltas() {
+    let answer = || {
+        let [started, ran] = tool_run("{}", "12:30");
+        vec![prompt(5, 2, 0), started, ran, text("Noon.", &[1]), finished(FinishReason::Stop, 2)]
+    };
+    let chunks = frames(choices(vec![answer()], 1).0, false, Notes::default()).await;
+    let told: Vec<_> = chunks.iter().filter(|chunk| chunk.get("tool_progress").is_some()).collect();
+    let expected = [
+        json!({"status": "started", "id": "c", "name": "now", "arguments": "{}"}),
+        json!({"status": "finished", "id": "c", "name": "now", "arguments": "{}", "output": "12:30", "is_error": false}),
+    ];
+    for (chunk, expected) in told.iter().zip(&expected) {
+        assert_eq!(chunk["tool_progress"], *expected);
+        assert_eq!(chunk["choices"][0]["delta"], json!({}), "clients pass over it");
+        assert_eq!(chunk["choices"][0]["finish_reason"], Value::Null);
+    }
+    assert_eq!(told.len(), 2);
+    let (whole, _) = collect(choices(vec![answer()], 1).0, Notes::default()).await.unwrap();
+    let body = serde_json::to_value(dialect(false, false).response(whole, Vec::new())).unwrap();
+    assert_eq!(body["choices"][0]["tool_runs"], json!([expected[1]]));
+    assert_eq!(body["choices"][0]["message"]["content"], "Noon.");
+}

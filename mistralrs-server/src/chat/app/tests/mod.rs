@@ -279,3 +279,69 @@ fn long_answers_and_long_inputs_fit_any_screen() {
         assert_eq!(shown.matches("item").count(), 60, "{width}x{height}");
     }
 }
+
+#[test]
+fn a_tool_asks_and_keys_answer() {
+    use crate::chat::consent::Consent;
+    use mistralrs_core::ToolCall;
+    use mistralrs_core::agent::{Approval, ToolOutput, ToolProgress, ToolSpec, Verdict};
+    let tool = ToolSpec {
+        name: "now".into(),
+        description: None,
+        parameters: serde_json::json!({}),
+        origin: "clock".into(),
+        approval: Approval::Unsaid,
+    };
+    let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+    let mut app = app();
+    app.frame(40, 12);
+    assert!(matches!(enter(&mut app, "time?"), Action::Ask(_)));
+    let (consent, mut reply) = Consent::new(&tool, &call);
+    app.news(text("Wait."), Instant::now());
+    app.news(News::Consent(Box::new(consent)), Instant::now());
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
+            |❯ time?
+            |
+            |Wait.
+            |Run now of clock with {} ? y = yes, a =
+            |always, n = no
+            …
+
+            ────────────────────────────────────────
+            ❯ █
+            ────────────────────────────────────────
+            tiny · context 1/100
+            y = yes, a = always, n = no, Ctrl-C sto…
+        "#]],
+    );
+    press(&mut app, KeyCode::Char('x'), KeyModifiers::NONE);
+    assert!(reply.try_recv().is_err() && app.editor.is_empty(), "another key is no reply");
+    press(&mut app, KeyCode::Char('a'), KeyModifiers::NONE);
+    assert_eq!(reply.try_recv().unwrap(), Verdict::Allow);
+    let (again, mut reply) = Consent::new(&tool, &call);
+    app.news(News::Consent(Box::new(again)), Instant::now());
+    assert_eq!(reply.try_recv().unwrap(), Verdict::Allow, "always is always");
+    let output = ToolOutput { text: "12:30".into(), ..ToolOutput::default() };
+    let ran = Delta::ToolProgress(ToolProgress::Finished { call, output });
+    app.news(News::Delta(ran), Instant::now());
+    app.news(text("Half past."), Instant::now());
+    app.news(News::Closed, Instant::now());
+    check(
+        &mut app,
+        40,
+        12,
+        expect![[r#"
+            |← now: 12:30
+            |Half past.
+            |
+            ────────────────────────────────────────
+            ❯ █
+            ────────────────────────────────────────
+            tiny · context 0/100
+        "#]],
+    );
+}

@@ -88,6 +88,7 @@ fn columns_of_an_echoed_answer() {
         prompt_logprobs: vec![None, Some(token("h", -1.0)), Some(token("é", -2.0))],
         reasoning: String::new(),
         calls: Vec::new(),
+        tool_runs: Vec::new(),
         text: "yo".to_owned(),
         tokens: vec![token("y", -3.0), token("o", f32::NEG_INFINITY)],
         reason: FinishReason::Length,

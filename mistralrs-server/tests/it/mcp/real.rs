@@ -1,0 +1,205 @@
+//! Servers nobody here wrote. `make test-mcp` installs them and names their folder in MCP_SERVERS; without it the
+//! test is ignored.
+
+use super::{client, names};
+use crate::support::{CHAT, Server, chat_body, streamed_text, with};
+use axum::Router;
+use axum::routing::get;
+use mistralrs_core::LoadOptions;
+use mistralrs_core::agent::{ToolHost, ToolOutput};
+use mistralrs_server::app::ServerConfig;
+use mistralrs_server::mcp::{McpClient, McpConfig};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn folder() -> PathBuf {
+    let folder = std::env::var_os("MCP_SERVERS");
+    folder.unwrap_or_else(|| panic!("MCP_SERVERS names the folder of the servers")).into()
+}
+
+fn program(name: &str) -> String {
+    folder().join("bin").join(name).to_string_lossy().into_owned()
+}
+
+async fn call(client: &McpClient, tool: &str, arguments: Value) -> ToolOutput {
+    let Value::Object(arguments) = arguments else { panic!("{arguments}") };
+    client.call(tool, arguments).await
+}
+
+/// A call whose result has to contain something.
+async fn check(client: &McpClient, tool: &str, arguments: Value, expected: &str) {
+    let output = call(client, tool, arguments).await;
+    assert!(!output.is_error && output.text.contains(expected), "{tool}: {output:?}");
+}
+
+/// A repository with one commit.
+fn repository(place: &Path) -> String {
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=t", "-c", "user.email=t@t"]).args(words).current_dir(place);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    std::fs::create_dir(place).unwrap();
+    std::fs::write(place.join("a.txt"), "a").unwrap();
+    git(&["init", "--quiet"]);
+    git(&["add", "a.txt"]);
+    git(&["commit", "--quiet", "-m", "the first commit"]);
+    place.to_string_lossy().into_owned()
+}
+
+/// A page to be fetched: nothing here goes to the network.
+async fn page() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/page", get(|| async { "a page of plain text" }));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}/page")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "make test-mcp installs what it needs"]
+async fn nine_servers_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name).to_string_lossy().into_owned();
+    std::fs::create_dir(place.path().join("files")).unwrap();
+    std::fs::write(place.path().join("files/note.txt"), "what the note says").unwrap();
+    let repo = repository(&place.path().join("repo"));
+    let local = |name: &str, args: Value, env: Value| json!({"command": program(name), "args": args, "env": env});
+    let client = client(json!({
+        "everything": local("mcp-server-everything", json!([]), json!({})),
+        "filesystem": local("mcp-server-filesystem", json!([path("files")]), json!({})),
+        "memory": local("mcp-server-memory", json!([]), json!({"MEMORY_FILE_PATH": path("memory.json")})),
+        "thinking": local("mcp-server-sequential-thinking", json!([]), json!({})),
+        "github": local("mcp-server-github", json!([]), json!({"GITHUB_PERSONAL_ACCESS_TOKEN": "none"})),
+        "time": local("mcp-server-time", json!(["--local-timezone", "UTC"]), json!({})),
+        "fetch": local("mcp-server-fetch", json!(["--ignore-robots-txt", "--allow-private-ips"]), json!({})),
+        "git": local("mcp-server-git", json!(["--repository", repo]), json!({})),
+        "sqlite": local("mcp-server-sqlite", json!(["--db-path", path("base.db")]), json!({})),
+    }));
+    // They start slowly, all at once on a small machine.
+    let union = client.offers(Duration::from_secs(300)).await;
+    for server in client.servers() {
+        let state = server.state();
+        assert!(
+            state.error.is_none() && !state.tools.is_empty(),
+            "{}: {:?}",
+            server.spec.id,
+            state.error
+        );
+    }
+    let sum: usize = client.servers().iter().map(|server| server.state().tools.len()).sum();
+    assert_eq!(union.len(), sum, "every tool has a name of its own");
+    assert!(union.iter().any(|offer| offer.name == "search_repositories"));
+
+    check(&client, "echo", json!({"message": "hello"}), "hello").await;
+    let image = call(&client, "get-tiny-image", json!({})).await;
+    assert!(image.text.contains("[Image: image/png]") && image.images.len() == 1, "{image:?}");
+    check(&client, "read_text_file", json!({"path": path("files/note.txt")}), "what the note says")
+        .await;
+    let outside = call(&client, "read_text_file", json!({"path": "/etc/hostname"})).await;
+    assert!(outside.is_error, "{outside:?}");
+    let entity = json!({"name": "Ada", "entityType": "person", "observations": ["likes engines"]});
+    check(&client, "create_entities", json!({"entities": [entity]}), "Ada").await;
+    check(&client, "search_nodes", json!({"query": "engines"}), "Ada").await;
+    let thought = json!({"thought": "one", "nextThoughtNeeded": false, "thoughtNumber": 1, "totalThoughts": 1});
+    check(&client, "sequentialthinking", thought, "thoughtNumber").await;
+    let noon = json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"});
+    check(&client, "convert_time", noon, "21:00").await;
+    check(&client, "fetch", json!({"url": page().await}), "a page of plain text").await;
+    check(&client, "git_log", json!({"repo_path": repo}), "the first commit").await;
+    check(&client, "create_table", json!({"query": "CREATE TABLE t (a INTEGER)"}), "").await;
+    check(&client, "write_query", json!({"query": "INSERT INTO t VALUES (42)"}), "1").await;
+    check(&client, "read_query", json!({"query": "SELECT a FROM t"}), "42").await;
+    client.shutdown().await;
+}
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// server-everything on a free port, once it can be reached.
+fn everything(transport: &str) -> (Running, u16) {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new(program("mcp-server-everything"));
+    command
+        .arg(transport)
+        .env("PORT", port.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let child = Running(command.spawn().unwrap());
+    let start = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{transport} did not start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (child, port)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "make test-mcp installs what it needs"]
+async fn everything_over_http_and_events() {
+    for (transport, route) in [("streamableHttp", "mcp"), ("sse", "sse")] {
+        let (_child, port) = everything(transport);
+        let client =
+            client(json!({ "remote": {"url": format!("http://localhost:{port}/{route}")} }));
+        let tools = names(&client).await;
+        assert!(
+            tools.contains(&"echo".to_owned()),
+            "{transport}: {tools:?} {:?}",
+            client.servers()[0].state().error
+        );
+        check(&client, "echo", json!({"message": transport}), transport).await;
+        check(&client, "get-sum", json!({"a": 2, "b": 3}), "5").await;
+        client.shutdown().await;
+    }
+}
+
+/// With a model that can call tools in TOOL_MODEL: it reads a file and recalls a memory, whole and streamed.
+#[test]
+#[ignore = "make test-mcp installs what it needs"]
+fn a_model_uses_real_tools() {
+    let Some(model) = std::env::var_os("TOOL_MODEL") else {
+        println!("skipped: TOOL_MODEL names no model that can call tools");
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(place.path().join("note.txt"), "The secret word is marzipan.").unwrap();
+    let memory = json!({"type": "entity", "name": "Ada", "entityType": "person", "observations": ["lives in Lisbon"]});
+    std::fs::write(place.path().join("memory.json"), memory.to_string()).unwrap();
+    let local = |name: &str, args: Value, tools: Value, env: Value| json!({"command": program(name), "args": args, "env": env, "allowed_tools": tools});
+    let file = json!({"mcpServers": {
+        "filesystem": local("mcp-server-filesystem", json!([path("")]), json!(["read_text_file"]), json!({})),
+        "memory": local("mcp-server-memory", json!([]), json!(["search_nodes"]), json!({"MEMORY_FILE_PATH": path("memory.json")})),
+    }});
+    let mcp = Some(McpConfig::parse(&file.to_string(), &|_| None).unwrap());
+    let load = LoadOptions { warm_up: false, ..LoadOptions::new(model.to_string_lossy()) };
+    let server = Server::start(ServerConfig { mcp, ..ServerConfig::default() }, load);
+    let questions = [
+        (
+            format!("Read the file {} and tell me the secret word.", path("note.txt")),
+            "read_text_file",
+            "marzipan",
+        ),
+        ("Search your memory for Ada: where does she live?".to_owned(), "search_nodes", "Lisbon"),
+    ];
+    for (question, tool, expected) in questions {
+        let body = chat_body(&question, 400);
+        let answer = server.post(CHAT, &body).ok();
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["tool_runs"][0]["name"], tool, "{answer}");
+        assert!(choice["message"]["content"].as_str().unwrap().contains(expected), "{answer}");
+        let events = server.stream(CHAT, &with(body, json!({"stream": true})));
+        let ran = events.iter().any(|event| event["tool_progress"]["status"] == "finished");
+        assert!(ran && streamed_text(&events, 0).contains(expected), "{events:?}");
+    }
+}
