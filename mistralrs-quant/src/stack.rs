@@ -28,7 +28,7 @@ impl StoredMatrix {
     ) -> Result<Vec<Self>> {
         let (row_bytes, _) = check_length(info, bytes)?;
         let part = rows.saturating_mul(row_bytes);
-        if info.shape.last() != Some(&cols) || part == 0 || bytes.len() % part != 0 {
+        if info.shape.last() != Some(&cols) || part == 0 || !bytes.len().is_multiple_of(part) {
             return Err(Error::Misshapen {
                 tensor: info.name.clone(),
                 file: info.file.clone(),

@@ -46,6 +46,23 @@ fn models_with_rounded_activations_stay_near_their_reference() {
     }
 }
 
+/// The largest and the mean distance over all prompt positions.
+fn rounding(name: &str) -> (f32, f32) {
+    let llm = load(&fixture(name), |_| ());
+    let distances: Vec<f32> = golden(name)
+        .cases
+        .iter()
+        .flat_map(|case| {
+            let answer = ask(&llm, &case.prompt, scored(case));
+            let pairs = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
+            pairs.map(|(ours, theirs)| one(ours, theirs)).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(distances.len(), 39 + 6);
+    let worst = distances.iter().copied().fold(0., f32::max);
+    (worst, distances.iter().sum::<f32>() / distances.len() as f32)
+}
+
 #[test]
 fn both_generations_of_config_give_the_same() {
     for name in HF_MODELS {

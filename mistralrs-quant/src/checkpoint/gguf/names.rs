@@ -39,6 +39,12 @@ const MODEL: &[(&str, &str)] = &[
     // Phi-3's, which transformers has in the configuration.
     ("rope_factors_short.weight", "rope_factors_short.weight"),
     ("rope_factors_long.weight", "rope_factors_long.weight"),
+    // Gemma 3n; the stacks hold the projections of all streams but the first.
+    ("per_layer_token_embd.weight", "model.embed_tokens_per_layer.weight"),
+    ("per_layer_model_proj.weight", "model.per_layer_model_projection.weight"),
+    ("per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"),
+    ("altup_proj.weight", "model.altup_projections.weight"),
+    ("altup_unembd_proj.weight", "model.altup_unembed_projections.weight"),
 ];
 
 /// Names inside a pre-norm decoder layer with a gated MLP, without `.weight` or `.bias`.
