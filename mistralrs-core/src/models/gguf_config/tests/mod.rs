@@ -289,7 +289,10 @@ fn gemma3n_tells_its_layers_apart() {
     let found = config_from_gguf(&metadata).unwrap();
     assert_eq!(found["intermediate_size"], json!([172, 172, 86, 86, 86]));
     assert_eq!(found["activation_sparsity_scale"], json!([1.5, null]));
-    assert_eq!((&found["num_kv_shared_layers"], &found["altup_num_inputs"]), (&json!(2), &json!(4)));
+    assert_eq!(
+        (&found["num_kv_shared_layers"], &found["altup_num_inputs"]),
+        (&json!(2), &json!(4))
+    );
     assert_eq!(found["vocab_size_per_layer_input"], json!(512));
     let without = metadata.iter().filter(|(key, _)| !key.contains("altup"));
     let mut less = Metadata::default();
