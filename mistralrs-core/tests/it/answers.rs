@@ -33,7 +33,7 @@ impl Answer {
             (ToolCallDelta::Arguments(text), Some(call)) => call.arguments += &text,
             (ToolCallDelta::End, call) => self.calls.extend(call.take()),
             (ToolCallDelta::Abort, call) => *call = None,
-            (delta, call) => panic!("{delta:?} after {call:?}"),
+            (delta, call) => assert_eq!(Some(&format!("{delta:?}")), None, "after {call:?}"),
         }
     }
 

@@ -104,11 +104,11 @@ impl ChatBody {
         warn_no_effect(&no_effect, warnings);
         let mut generate = generate.into_core(limits, warnings)?;
         generate.options.logprobs = self.top_logprobs()?;
-        if let Some(form) = form::response_format(self.response_format.as_ref())? {
-            if generate.options.form.replace(form).is_some() {
-                let message = "`grammar` and `response_format` exclude each other";
-                return Err(ApiError::invalid("grammar", message));
-            }
+        if let Some(form) = form::response_format(self.response_format.as_ref())?
+            && generate.options.form.replace(form).is_some()
+        {
+            let message = "`grammar` and `response_format` exclude each other";
+            return Err(ApiError::invalid("grammar", message));
         }
         let template_kwargs = self.template_kwargs()?;
         let single_tool_call = self.parallel_tool_calls == Some(false);

@@ -52,7 +52,7 @@ fn read_pieces<'a>(mut parser: OutputParser, pieces: impl IntoIterator<Item = &'
                     ToolCallDelta::Arguments(text) => call.arguments += &text,
                     ToolCallDelta::End => call.complete = true,
                     ToolCallDelta::Abort => call.aborted = true,
-                    ToolCallDelta::Start { .. } => unreachable!(),
+                    ToolCallDelta::Start { .. } => panic!("a call inside a call"),
                 }
             }
         }
