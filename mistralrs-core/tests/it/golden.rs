@@ -28,19 +28,7 @@ fn every_model_agrees_with_transformers() {
 #[test]
 fn models_with_rounded_activations_stay_near_their_reference() {
     for name in HF_MODELS.iter().chain(GGUF_MODELS).filter(|name| is_rounded(name)) {
-        let llm = load(&fixture(name), |_| ());
-        let distances: Vec<f32> = golden(name)
-            .cases
-            .iter()
-            .flat_map(|case| {
-                let answer = ask(&llm, &case.prompt, scored(case));
-                let pairs = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
-                pairs.map(|(ours, theirs)| one(ours, theirs)).collect::<Vec<_>>()
-            })
-            .collect();
-        assert_eq!(distances.len(), 39 + 6);
-        let worst = distances.iter().copied().fold(0., f32::max);
-        let mean = distances.iter().sum::<f32>() / distances.len() as f32;
+        let (worst, mean) = rounding(name);
         println!("{name}: worst {worst:.2e}, mean {mean:.2e}");
         assert!(worst < 0.5 && mean < 0.2, "{name}: worst {worst}, mean {mean}");
     }
