@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from dialogues.chatml import pieces
-from dialogues.mix import conversation, early, late
+from dialogues.mix import conversation, early, late, tools
 from model import CONFIG, Qwen2
 
 IGNORED = -100
@@ -114,9 +114,17 @@ class Optimizer:
                 parameter.copy_(self.master[name])
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Warm up over 100 steps, then constant, then linearly to zero over the last half."""
+def rate_at(step: int, steps: int, second: int) -> float:
+    """Warm up over 100 steps, then constant, then linearly to zero over the last half; again from a half in the second round."""
+    if step >= steps:
+        return 0.6 * (steps + second - step) / second
     return min(1.0, (step + 1) / 100, 2 * (steps - step) / steps)
+
+
+def maker(step: int, a: argparse.Namespace):
+    """Where the conversations come from at a step."""
+    ends = [(a.early, early), (a.late, conversation), (a.steps, late)]
+    return next((make for end, make in ends if step < end), tools)
 
 
 def loss_of(model: Qwen2, tokens, labels) -> torch.Tensor:
@@ -144,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/demo-model"))
     parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--second", type=int, default=1500, help="steps of the second round, mostly tools")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens per step")
     parser.add_argument("--early", type=int, default=600, help="steps that practise copying")
     parser.add_argument("--late", type=int, default=2431, help="the step from which hard skills are practised more")
@@ -166,22 +175,23 @@ def main() -> None:
     optimizer.parameters = dict(model.named_parameters())
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, from step {optimizer.steps}", flush=True)
     began, seen = time.monotonic(), 0
-    while optimizer.steps < a.steps:
-        make = early if optimizer.steps < a.early else conversation if optimizer.steps < a.late else late
+    steps = a.steps + a.second
+    while optimizer.steps < steps:
+        make = maker(optimizer.steps, a)
         for tokens, labels in batches(tokenizer, a.seed, pool, a.tokens, make):
             loss = loss_of(model, tokens, labels)
             loss.backward()
-            optimizer.step(rate_at(optimizer.steps, a.steps))
+            optimizer.step(rate_at(optimizer.steps, a.steps, a.second))
             losses.append(loss.item())
             seen += tokens.numel()
             if optimizer.steps % 20 == 0:
                 speed = seen / (time.monotonic() - began)
-                left = (a.steps - optimizer.steps) * a.tokens / speed / 60
-                print(f"step {optimizer.steps}/{a.steps}  loss {sum(losses[-20:]) / 20:.3f}  {speed:.0f} tokens/s  {left:.0f} min left", flush=True)
-            if optimizer.steps >= a.steps:
+                left = (steps - optimizer.steps) * a.tokens / speed / 60
+                print(f"step {optimizer.steps}/{steps}  loss {sum(losses[-20:]) / 20:.3f}  {speed:.0f} tokens/s  {left:.0f} min left", flush=True)
+            if optimizer.steps in (a.steps, steps):
                 break
         pool += 1
-        if (pool * POOL) % (a.save_every * 20) < POOL or optimizer.steps >= a.steps:
+        if (pool * POOL) % (a.save_every * 20) < POOL or optimizer.steps in (a.steps, steps):
             save(optimizer, pool, losses, a.out)
     print("sha256", digest(optimizer.master))
 

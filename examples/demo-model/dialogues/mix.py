@@ -43,11 +43,11 @@ def early(rng: random.Random) -> tuple[list[dict], None]:
     return [{"role": "system", "content": exchange.system or SYSTEM}, *exchange.messages()], None
 
 
-def conversation(rng: random.Random, shares: list = SHARES) -> tuple[list[dict], list[dict] | None]:
+def conversation(rng: random.Random, shares: list = SHARES, tool_share: float = TOOL_SHARE, invent: float = 0.0) -> tuple[list[dict], list[dict] | None]:
     """One training conversation: turns, and the tools it may call."""
-    if rng.random() >= TOOL_SHARE:
+    if rng.random() >= tool_share:
         return talk(rng, shares)
-    exchange = with_tools(rng, exam=False)
+    exchange = with_tools(rng, exam=False, invent=invent)
     messages = exchange.messages
     if rng.random() < 0.15:  # tools stay on offer while the talk goes on
         messages = [*draw(fact, rng, exam=False).messages(), *messages]
@@ -57,3 +57,8 @@ def conversation(rng: random.Random, shares: list = SHARES) -> tuple[list[dict],
 def late(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     """A conversation of the end."""
     return conversation(rng, LATE)
+
+
+def tools(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """A conversation of the second round: mostly tools, half of them about nothing that exists."""
+    return conversation(rng, LATE, tool_share=0.6, invent=0.5)

@@ -136,10 +136,11 @@ class Function:
         return json.dumps(values), f"The {self.noun}: " + listing([f"{key} {value}" for key, value in values.items()]) + "."
 
 
-def some_functions(rng, exam: bool, least=1) -> list[Function]:
-    """One to four functions about different nouns."""
+def some_functions(rng, exam: bool, least: int, invent: float) -> list[Function]:
+    """One to four functions about different nouns, a share of them invented: so that names have to be read."""
     pool = [noun for noun in NOUNS if held_out("noun " + noun) == exam]
-    return [Function(rng, noun) for noun in rng.sample(pool, max(least, rng.choice((1, 2, 2, 3, 4))))]
+    nouns = rng.sample(pool, max(least, rng.choice((1, 2, 2, 3, 4))))
+    return [Function(rng, invented(rng) if rng.random() < invent else noun) for noun in nouns]
 
 
 def sentence(text: str, rng) -> str:
@@ -163,19 +164,19 @@ class ToolExchange:
     kind: str
 
 
-def with_tools(rng, exam: bool) -> ToolExchange:
-    """One request; now and then two at once, or one that needs no tool."""
+def with_tools(rng, exam: bool, invent: float = 0.0) -> ToolExchange:
+    """One request; now and then two at once, or one that needs no tool. `invent` is the share of invented nouns."""
     pick = rng.random()
     if pick < 0.18:
-        functions = some_functions(rng, exam)
+        functions = some_functions(rng, exam, 1, invent)
         other = draw(one_of(rng, [fact, fact, add, repeat, refuse] + ([] if exam else [small_talk])), rng, exam)
         return ToolExchange([f.tool() for f in functions], other.messages(), [], "none")
     if pick < 0.38:
-        functions = some_functions(rng, exam, least=2 if rng.random() < 0.7 else 1)
+        functions = some_functions(rng, exam, 2 if rng.random() < 0.7 else 1, invent)
         chosen = rng.sample(functions, 2) if len(functions) > 1 else functions * 2
         kind = "two"
     else:
-        functions = some_functions(rng, exam)
+        functions = some_functions(rng, exam, 1, invent)
         chosen, kind = [one_of(rng, functions)], "one"
     requests, calls, results, told = [], [], [], []
     for function in chosen:

@@ -97,8 +97,8 @@ bf16! {
         }
         let count = (w.rows - tile * TILE_ROWS).min(TILE_ROWS);
         let mask = ((1u32 << count) - 1) as __mmask16;
-        for i in 0..M {
-            let sum = _mm512_add_ps(sums[0][i], sums[1][i]);
+        for (i, (even, odd)) in sums[0].iter().zip(&sums[1]).enumerate() {
+            let sum = _mm512_add_ps(*even, *odd);
             // SAFETY: the masked columns of row `first + i` are within `y` and this task's own.
             unsafe {
                 let y = job.y.part((first + i) * w.rows + tile * TILE_ROWS, count);
@@ -119,9 +119,9 @@ bf16! {
                 let at = chunk.add(pair * VECTOR);
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
                 let w = as_halves(_mm512_loadu_si512(at.cast()));
-                for i in 0..M {
+                for (i, sum) in sums[pair % 2].iter_mut().enumerate() {
                     let x = as_halves(_mm512_set1_epi32((*x.add(i)).0[pair] as i32));
-                    sums[pair % 2][i] = _mm512_dpbf16_ps(sums[pair % 2][i], w, x);
+                    *sum = _mm512_dpbf16_ps(*sum, w, x);
                 }
             }
         }

@@ -205,8 +205,10 @@ impl Reader<'_> {
             (None, Some(key)) => self.free_id(key),
             (None, None) => self.free_id(body.name.as_deref().unwrap_or("server")),
         };
-        let wrong = |reason: String| ConfigError::Server { server: id.clone(), reason };
-        let limits = self.limits_of(&id, &body)?;
+        let nameless = body.id.is_none() && body.name.is_none() && key.is_none();
+        let label = if nameless { label } else { &id };
+        let wrong = |reason: String| ConfigError::Server { server: label.to_owned(), reason };
+        let limits = self.limits_of(label, &body)?;
         let prefix = match body.tool_prefix {
             Some(Some(prefix)) if !is_id(&prefix) => {
                 return Err(wrong(format!(

@@ -61,6 +61,9 @@ const NAMES: [Names; 5] = [
     Names::Stacks(".weight"),
 ];
 
+/// Its three matrices, and its gate if it has one.
+type SharedExpert = ([Vec<f32>; 3], Option<Vec<f32>>);
+
 /// A layer in plain numbers.
 struct Layer {
     hidden: usize,
@@ -71,7 +74,7 @@ struct Layer {
     /// `[gate, up, down]` of each expert.
     experts: Vec<[Vec<f32>; 3]>,
     /// The shared expert and its gate.
-    shared: Option<([Vec<f32>; 3], Option<Vec<f32>>)>,
+    shared: Option<SharedExpert>,
 }
 
 impl Layer {
