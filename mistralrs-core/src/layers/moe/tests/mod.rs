@@ -62,7 +62,7 @@ const NAMES: [Names; 5] = [
 ];
 
 /// Its three matrices, and its gate if it has one.
-type SharedExpert = ([Vec<f32>; 3], Option<Vec<f32>>);
+type PlainExpert = ([Vec<f32>; 3], Option<Vec<f32>>);
 
 /// A layer in plain numbers.
 struct Layer {
@@ -74,7 +74,7 @@ struct Layer {
     /// `[gate, up, down]` of each expert.
     experts: Vec<[Vec<f32>; 3]>,
     /// The shared expert and its gate.
-    shared: Option<SharedExpert>,
+    shared: Option<PlainExpert>,
 }
 
 impl Layer {
