@@ -111,7 +111,7 @@ docs: ## API documentation; a warning is an error
 fixtures: ## make the tiny test models anew (Python with torch, transformers, gguf)
 	$(PYTHON) scripts/make_fixtures.py
 demo-model: ## train the demo model anew and build it in (Python with torch, transformers, gguf; an hour)
-	cd examples/demo-model && $(PYTHON) tokenizer.py && $(PYTHON) train.py && \
+	cd examples/demo-model && $(PYTHON) train.py && \
 	    $(PYTHON) export.py --out ../../mistralrs-server/demo-model/demo.gguf
 hooks: ## check whitespace and format before each commit
 	git config core.hooksPath .githooks

@@ -135,7 +135,7 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     weights = load_file(a.model / "model.safetensors")
-    tokenizer = Tokenizer.from_file(str(a.model / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     a.out.parent.mkdir(parents=True, exist_ok=True)
     rounded = write(weights, tokenizer, a.out)
     data = a.out.read_bytes()

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Trains the demo model's byte-level BPE tokenizer on its own conversations and writes tokenizer.json.
+"""Trains the demo model's byte-level BPE tokenizer on its own conversations and writes tokenizer.json
+beside itself. Whoever changes the grammars a little keeps the tokenizer: a new one needs a new training.
 
 The form is Qwen2.5's (its split into words, its special tokens). One thing differs in the training: a
 space is merged only with frequent words of the grammar, never with pieces of words. So an invented
@@ -79,13 +80,12 @@ def build(conversations: int, seed: int) -> Tokenizer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/demo-model"))
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "tokenizer.json")
     parser.add_argument("--conversations", type=int, default=30000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer = build(arguments.conversations, arguments.seed)
-    tokenizer.save(str(arguments.out / "tokenizer.json"))
+    tokenizer.save(str(arguments.out))
     lengths = [len(tokenizer.encode(text).ids) for text in texts(1000, arguments.seed + 1)]
     print(f"{tokenizer.get_vocab_size()} tokens; a conversation has {sum(lengths) / len(lengths):.0f} on average, {max(lengths)} at most")
 

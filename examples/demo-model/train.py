@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the demo model on conversations made up as it goes, and writes a standard Qwen2 checkpoint.
 
-Run: python tokenizer.py --out build/demo-model && python train.py --out build/demo-model
+Run: python train.py --out build/demo-model
 It continues from `state.pt` if there is one; Ctrl-C loses at most --save-every steps. The same seed, number
 of threads and machine give the same weights: their hash is printed at the end.
 
@@ -25,6 +25,7 @@ from dialogues.chatml import pieces
 from dialogues.mix import conversation, early, late, tools
 from model import CONFIG, Qwen2
 
+HERE = pathlib.Path(__file__).parent
 IGNORED = -100
 POOL = 192  # conversations made at a time and sorted by length
 PROMPT_SHARE = 16  # one prompt token in so many is learnt too
@@ -163,7 +164,8 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    tokenizer = Tokenizer.from_file(str(a.out / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
+    a.out.mkdir(parents=True, exist_ok=True)
     model = Qwen2()
     optimizer = Optimizer(model, muon_rate=a.rates[0], adam_rate=a.rates[1])
     model.bfloat16()

@@ -140,7 +140,7 @@ def some_functions(rng, exam: bool, least: int, invent: float) -> list[Function]
     """One to four functions about different nouns, a share of them invented: so that names have to be read."""
     pool = [noun for noun in NOUNS if held_out("noun " + noun) == exam]
     nouns = rng.sample(pool, max(least, rng.choice((1, 2, 2, 3, 4))))
-    return [Function(rng, invented(rng) if rng.random() < invent else noun) for noun in nouns]
+    return [Function(rng, invented(rng) if invent and rng.random() < invent else noun) for noun in nouns]
 
 
 def sentence(text: str, rng) -> str:
