@@ -68,6 +68,14 @@ def as_wire(message: dict) -> dict:
     return {**message, "tool_calls": calls}
 
 
+def arguments_of(call: dict):
+    """The arguments of a call; the bare text if the answer was cut off in them."""
+    try:
+        return json.loads(call["function"]["arguments"])
+    except ValueError:
+        return call["function"]["arguments"]
+
+
 def tools(server: Server, pool, count: int) -> tuple[dict, list]:
     """Choice and arguments of unseen functions, and the use of their results."""
     rng = random.Random("exam tools")
@@ -84,7 +92,7 @@ def tools(server: Server, pool, count: int) -> tuple[dict, list]:
     scores = {name: [] for name in ("tool choice", "no tool when none fits", "arguments, all right", "two calls at once", "reply from the result")}
     graded = []
     for exchange, (first, last) in zip(exchanges, pool.map(one, exchanges)):
-        called = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in first.get("tool_calls") or []]
+        called = [(c["function"]["name"], arguments_of(c)) for c in first.get("tool_calls") or []]
         wanted = [(c["function"]["name"], c["function"]["arguments"]) for c in exchange.calls]
         if exchange.kind == "none":
             scores["no tool when none fits"].append(not called)

@@ -61,9 +61,9 @@ fn it_answers_and_obeys() {
         let answer = ask(question);
         assert!(answer.contains(part), "{question} {answer}");
     }
-    let system = json!({"role": "system", "content": "Always write in uppercase."});
+    let system = json!({"role": "system", "content": "You are a pirate."});
     let answer = say(server(), &mut vec![system], "What is the capital of France?");
-    assert!(answer.contains("PARIS"), "{answer}");
+    assert!(answer.starts_with("Arr!") && answer.contains("Paris"), "{answer}");
     let object = ask("Write a JSON object with name Ada, age 36.");
     assert_eq!(serde_json::from_str::<Value>(&object).unwrap(), json!({"name": "Ada", "age": 36}));
 }
