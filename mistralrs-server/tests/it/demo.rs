@@ -119,7 +119,7 @@ fn it_calls_a_tool_and_tells_the_result() {
     assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!({"city": "Oslo"}));
 
     conversation.push(choice["message"].clone());
-    let result = json!({"status": "sunny"}).to_string();
+    let result = r#"{"status": "sunny"}"#;
     conversation.push(json!({"role": "tool", "tool_call_id": call["id"], "content": result}));
     let told = server().post(CHAT, &with(body(&conversation), tools.clone())).ok();
     let text = told["choices"][0]["message"]["content"].as_str().unwrap();
