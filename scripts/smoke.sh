@@ -54,7 +54,7 @@ expect() { # text that must be in the output, name of the README's block
 }
 expect 'Oslo' chat
 expect 'Hello' stream
-expect 'demo model' completion
+expect ' Paris' completion
 
 kill "$server"
 code=0
