@@ -113,16 +113,31 @@ bf16! {
         x: *const Pairs,
         sums: &mut [[__m512; M]; 2],
     ) {
-        for pair in 0..BLOCK_COLS / 2 {
-            // SAFETY: the chunk and `M` lines of activations are there; fetching ahead reads nothing.
+        let [even, odd] = sums;
+        for pair in (0..BLOCK_COLS / 2).step_by(2) {
+            // SAFETY: the chunk and `M` lines of activations are there.
             unsafe {
-                let at = chunk.add(pair * VECTOR);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-                let w = as_halves(_mm512_loadu_si512(at.cast()));
-                for (i, sum) in sums[pair % 2].iter_mut().enumerate() {
-                    let x = as_halves(_mm512_set1_epi32((*x.add(i)).0[pair] as i32));
-                    *sum = _mm512_dpbf16_ps(*sum, w, x);
-                }
+                multiply_pair(chunk, x, pair, even);
+                multiply_pair(chunk, x, pair + 1, odd);
+            }
+        }
+    }
+
+    /// A pair of columns. Each sum has a name of its own, so that it stays in a register.
+    unsafe fn multiply_pair<const M: usize>(
+        chunk: *const u8,
+        x: *const Pairs,
+        pair: usize,
+        sums: &mut [__m512; M],
+    ) {
+        // SAFETY: the chunk and `M` lines of activations are there; fetching ahead reads nothing.
+        unsafe {
+            let at = chunk.add(pair * VECTOR);
+            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+            let w = as_halves(_mm512_loadu_si512(at.cast()));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = as_halves(_mm512_set1_epi32((*x.add(i)).0[pair] as i32));
+                *sum = _mm512_dpbf16_ps(*sum, w, x);
             }
         }
     }
