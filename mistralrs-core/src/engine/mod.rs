@@ -3,6 +3,7 @@
 
 mod batch;
 mod commit;
+mod door;
 pub mod encoding;
 mod scheduler;
 mod sequence;
@@ -20,10 +21,8 @@ use crate::kv_cache::block_pool::BlockPool;
 use crate::models::Model;
 use crate::request::FinishReason;
 use crate::sampling::Sampler;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use door::Door;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -130,20 +129,11 @@ pub(crate) struct Submission {
     submitted: Instant,
 }
 
-enum Command {
-    Submit(Box<Submission>),
-    Shutdown,
-}
+type Command = door::Command<Box<Submission>>;
 
 /// A running engine. Dropping it ends the thread.
 #[derive(Debug)]
-pub struct EngineHandle {
-    commands: Sender<Command>,
-    stats: Arc<StatsCells>,
-    max_queue: usize,
-    closed: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
+pub struct EngineHandle(Door<Box<Submission>>);
 
 impl EngineHandle {
     /// Starts the thread.
@@ -156,19 +146,10 @@ impl EngineHandle {
         pool: BlockPool,
         limits: EngineLimits,
     ) -> std::io::Result<Self> {
-        let (commands, receiver): (Sender<Command>, Receiver<Command>) = channel();
         let stats = Arc::new(StatsCells::new(&pool));
         let worker = worker::Worker::new(model, kv, pool, limits, Arc::clone(&stats));
-        let thread = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || worker.run(&receiver))?;
-        Ok(Self {
-            commands,
-            stats,
-            max_queue: limits.max_queue,
-            closed: AtomicBool::new(false),
-            thread: Mutex::new(Some(thread)),
-        })
+        Door::open("engine", limits.max_queue, stats, move |commands| worker.run(commands))
+            .map(Self)
     }
 
     /// Hands in a request. Dropping the receiver cancels it.
@@ -179,45 +160,18 @@ impl EngineHandle {
         &self,
         request: GenerationRequest,
     ) -> Result<UnboundedReceiver<TokenEvent>, RequestError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(RequestError::Shutdown);
-        }
-        if let Err(queued) = self.stats.enter_queue(self.max_queue) {
-            return Err(RequestError::Overloaded { queued });
-        }
         let (events, receiver) = unbounded_channel();
-        let submission = Submission { request, events, submitted: Instant::now() };
-        match self.commands.send(Command::Submit(Box::new(submission))) {
-            Ok(()) => Ok(receiver),
-            Err(_) => {
-                self.stats.leave_queue();
-                Err(RequestError::Shutdown)
-            }
-        }
+        let submitted = || Box::new(Submission { request, events, submitted: Instant::now() });
+        self.0.submit(submitted).map(|()| receiver)
     }
 
     /// Counters and gauges of this moment.
     pub fn stats(&self) -> EngineStats {
-        self.stats.snapshot()
+        self.0.stats()
     }
 
     /// Fails what is running, then waits for the thread to end.
     pub fn shutdown(&self) {
-        self.closed.store(true, Ordering::Release);
-        // The thread may be gone already; then there is nothing to tell it.
-        let _ = self.commands.send(Command::Shutdown);
-        // The option inside is valid whatever happened to another holder of the lock.
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the engine thread ended in a panic");
-        }
-    }
-}
-
-impl Drop for EngineHandle {
-    fn drop(&mut self) {
-        self.shutdown();
+        self.0.shutdown();
     }
 }

@@ -9,7 +9,7 @@ use crate::kv_cache::KvSpec;
 use crate::sampling::SamplingParams;
 use candle_core::{Device, Tensor};
 use std::collections::HashSet;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const VOCAB: usize = 32;
 const POISON: u32 = 13;
