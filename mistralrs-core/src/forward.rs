@@ -1,5 +1,10 @@
 //! The contract between engine and model: one step's work for all sequences, packed.
-//! Knows token ids, positions and block numbers; no text, no sampling, no policy.
+//! Knows token ids, positions, block numbers and what encoders made of media; no text, no sampling,
+//! no policy.
+
+mod media;
+
+pub use media::{ContentHash, Encoded, Media, MediaItem, MediaSpan, Modality, RopePositions};
 
 use std::ops::Range;
 
@@ -13,15 +18,21 @@ pub struct SequenceSpan {
     pub context_len: usize,
     /// The blocks that hold its keys and values, in order of position.
     pub block_table: Vec<u32>,
+    /// Ranges of positions whose tokens see each other both ways, besides what they see anyway;
+    /// ascending, within `context_len`. Only for models that ask for it.
+    pub together: Vec<Range<usize>>,
 }
 
 /// Everything a model needs for one step. Complete when built; no field is filled in later.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ForwardBatch {
     /// `[tokens]`
     pub token_ids: Vec<u32>,
     /// `[tokens]`: each token's position in its sequence.
     pub positions: Vec<u32>,
+    /// `[tokens]`: positions along time, height and width for models that rotate by all three; empty
+    /// where each of the three is `positions`.
+    pub rope_positions: Vec<[u32; 3]>,
     /// One per sequence; their rows follow one another and cover the batch.
     pub spans: Vec<SequenceSpan>,
     /// `[tokens]`: where each token's key and value go, `block × block_size + offset`.
@@ -30,6 +41,8 @@ pub struct ForwardBatch {
     pub long_rows: Vec<Range<usize>>,
     /// `[rows]`: the rows whose logits somebody will read, ascending.
     pub logit_rows: Vec<u32>,
+    /// Rows that stand for media, ascending.
+    pub media: Vec<MediaSpan>,
 }
 
 impl ForwardBatch {

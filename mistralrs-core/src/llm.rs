@@ -223,6 +223,7 @@ impl Llm {
         };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
+            media: Vec::new(),
             max_tokens,
             min_tokens: options.min_tokens,
             stop_token_ids,

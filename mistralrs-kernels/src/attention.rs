@@ -49,6 +49,10 @@ pub struct AttentionSpan<'a> {
     /// The cache block of each `block_size` positions; blocks wholly outside the window may be
     /// anything.
     pub block_table: &'a [u32],
+    /// Ranges of positions that see each other both ways, window or not, besides what they see
+    /// anyway: the tokens of one image. Ascending, apart, within `context_len`; only where a query
+    /// looks back.
+    pub together: &'a [Range<usize>],
 }
 
 /// Which way a query looks.
@@ -68,13 +72,29 @@ impl AttentionSpan<'_> {
         let end = self.context_len.saturating_add(row + 1).saturating_sub(self.query_len);
         let first = window.map_or(0, |window| end.saturating_sub(window));
         match (sight, window) {
-            (Sight::Back, _) => first..end,
+            (Sight::Back, _) => self.with_its_group(first..end),
             (Sight::BothWays, None) => 0..self.context_len,
             // The query's own position is `end - 1`.
             (Sight::BothWays, Some(0)) => first..first,
             (Sight::BothWays, Some(window)) => {
                 first..end.saturating_add(window - 1).min(self.context_len)
             }
+        }
+    }
+
+    /// What a query sees that looks back at `seen`, and its group.
+    #[inline(always)]
+    fn with_its_group(&self, seen: Range<usize>) -> Range<usize> {
+        if self.together.is_empty() || seen.end == 0 {
+            return seen;
+        }
+        let position = seen.end - 1;
+        let at = self.together.partition_point(|group| group.end <= position);
+        match self.together.get(at) {
+            Some(group) if group.start <= position => {
+                seen.start.min(group.start)..seen.end.max(group.end)
+            }
+            _ => seen,
         }
     }
 }
@@ -87,7 +107,7 @@ const TASK_ROWS: usize = 32;
 const SERIAL: usize = 64 << 10;
 
 /// Attends from every query to the positions of its sequence that it may see: its own and those
-/// before it, within the window.
+/// before it, within the window, and those of its group.
 ///
 /// `q` and `out` are `[tokens, heads, head_dim]`, the caches `[blocks, block_size, kv_heads,
 /// head_dim]`. A row of `out` depends on its own query and the keys and values it sees, to the bit;

@@ -4,6 +4,7 @@
 use crate::attention::{AttentionShape, AttentionSpan};
 use crate::elementwise::{RopePairs, RopeShape};
 use crate::matmul::WeightRows;
+use std::ops::Range;
 
 /// `y[m, rows] = x[m, cols] · wᵀ`.
 pub fn matmul(w: &WeightRows<'_>, x: &[f32], y: &mut [f32]) {
@@ -135,7 +136,9 @@ pub fn paged_attention(
     // Rows whose position would be negative see nothing.
     let sees = |span: &AttentionSpan<'_>, row: usize, p: usize| {
         let end = (span.context_len + row + 1).saturating_sub(span.query_len);
-        p < end && end - 1 - p < window
+        let both =
+            |group: &Range<usize>| end > 0 && group.contains(&(end - 1)) && group.contains(&p);
+        p < end && end - 1 - p < window || span.together.iter().any(both)
     };
     attention_where(shape, (q, k_cache, v_cache), spans, sees, out);
 }

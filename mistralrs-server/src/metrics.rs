@@ -238,6 +238,16 @@ impl Page {
             ),
             ("mistralrs_engine_steps_total", "Steps of the engine.", stats.steps_total),
             ("mistralrs_engine_failed_steps_total", "Steps that failed.", stats.failed_steps_total),
+            (
+                "mistralrs_media_encoded_total",
+                "Pictures and sounds that the model's encoder computed.",
+                stats.media_encoded_total,
+            ),
+            (
+                "mistralrs_media_found_total",
+                "Pictures and sounds that had been encoded before.",
+                stats.media_found_total,
+            ),
         ];
         for (name, help, value) in counters {
             self.counter(name, help, value);

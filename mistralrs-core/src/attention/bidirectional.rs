@@ -93,6 +93,7 @@ impl CustomOp3 for PackedAttention<'_> {
                 query_len: span.len(),
                 context_len: span.len(),
                 block_table: rows.get(span.clone()).unwrap_or_default(),
+                together: &[],
             })
             .collect();
         let mut out = vec![0f32; q.len()];

@@ -6,6 +6,7 @@ use crate::kv_cache::LayerKv;
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::{AttentionShape, AttentionSpan, paged_attention};
+use std::ops::Range;
 
 /// Reads keys and values where they lie in the cache; bit-equal however a sequence is cut or batched.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +68,13 @@ impl PagedAttention<'_> {
             {
                 bail!("attention: the block table does not cover {} tokens", span.context_len);
             }
+            let ends = span.together.iter().map(|group| group.end);
+            if !span.together.is_sorted_by(|a, b| a.end <= b.start)
+                || span.together.iter().any(Range::is_empty)
+                || ends.last().is_some_and(|end| end > span.context_len)
+            {
+                bail!("attention: groups {:?} of {}", span.together, span.context_len);
+            }
             if span.query.end > self.batch.len() || span.query.len() > span.context_len {
                 bail!("attention: rows {:?} of {}", span.query, self.batch.len());
             }
@@ -112,6 +120,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 query_len: span.query.len(),
                 context_len: span.context_len,
                 block_table: &span.block_table,
+                together: &span.together,
             })
             .collect();
         let mut out = vec![0f32; q.len()];

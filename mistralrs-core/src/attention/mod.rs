@@ -94,6 +94,7 @@ mod tests {
                 query: start..start + rows,
                 context_len: rows + before,
                 block_table: table.collect(),
+                together: Vec::new(),
             });
         }
         (batch, total)
@@ -110,10 +111,15 @@ mod tests {
             block_size in 1usize..9,
             window in proptest::option::of(1usize..30),
             softcap in proptest::option::of(0.5f32..4.0),
+            group in (0usize..40, 0usize..60),
             seed in any::<u64>(),
         ) {
             let num_heads = groups * kv_heads;
-            let (batch, blocks) = batch(&spans, block_size);
+            let (mut batch, blocks) = batch(&spans, block_size);
+            for span in &mut batch.spans {
+                let (start, end) = (group.0.min(span.context_len), span.context_len.min(group.1));
+                span.together.extend((start < end).then_some(start..end));
+            }
             let cache = [blocks, block_size, kv_heads, head_dim];
             let kv = LayerKv { k: noise(&cache, seed), v: noise(&cache, seed ^ 7) };
             let q = noise(&[batch.len(), num_heads * head_dim], seed ^ 9);
@@ -145,6 +151,11 @@ mod tests {
         };
         let q = noise(&[3, 4], 3);
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_ok());
+        batch.spans[0].together = vec![2..4, 3..7];
+        assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
+        batch.spans[0].together = vec![5..8];
+        assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
+        batch.spans[0].together.clear();
         batch.spans[0].block_table[0] = 99;
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
         batch.spans[0].block_table.truncate(2);

@@ -36,7 +36,7 @@ fn one_sequence(
     span: &SequenceSpan,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let (rows, context) = (span.query.len(), span.context_len);
+    let rows = span.query.len();
     let (heads, dim) = (params.num_heads, params.head_dim);
     let q = q.narrow(0, span.query.start, rows)?; // [rows, heads × dim]
     let q = q.reshape((rows, heads, dim))?.transpose(0, 1)?.contiguous()?; // [heads, rows, dim]
@@ -46,7 +46,7 @@ fn one_sequence(
     if let Some(cap) = params.softcap {
         scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
     }
-    let scores = scores.broadcast_add(&mask(rows, context, params, q.device())?)?;
+    let scores = scores.broadcast_add(&mask(span, params, q.device())?)?;
     let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
     weights.matmul(&v)?.transpose(0, 1)?.reshape((rows, heads * dim))
@@ -67,18 +67,19 @@ fn gather(cache: &Tensor, span: &SequenceSpan, params: &AttentionParams) -> Resu
 
 /// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.
 fn mask(
-    rows: usize,
-    context: usize,
+    span: &SequenceSpan,
     params: &AttentionParams,
     device: &candle_core::Device,
 ) -> Result<Tensor> {
+    let (rows, context) = (span.query.len(), span.context_len);
+    let both = |a: usize, b: usize| span.together.iter().any(|g| g.contains(&a) && g.contains(&b));
     let window = params.window.unwrap_or(usize::MAX);
     let numbers: Vec<f32> = (0..rows)
         .flat_map(|row| {
             let position = context - rows + row;
-            (0..context).map(move |seen| match seen <= position && position - seen < window {
-                true => 0.,
-                false => f32::NEG_INFINITY,
+            (0..context).map(move |seen| {
+                let back = seen <= position && position - seen < window;
+                if back || both(position, seen) { 0. } else { f32::NEG_INFINITY }
             })
         })
         .collect();

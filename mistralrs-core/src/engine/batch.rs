@@ -1,6 +1,6 @@
 //! A plan and its sequences → the model's batch. Pure.
 
-use super::scheduler::StepPlan;
+use super::scheduler::{PlannedSpan, Scheduler, StepPlan};
 use super::sequence::Sequence;
 use crate::error::EngineError;
 use crate::forward::{ForwardBatch, SequenceSpan};
@@ -11,12 +11,12 @@ use crate::forward::{ForwardBatch, SequenceSpan};
 /// [`EngineError::Bug`] when plan and sequences contradict each other.
 pub fn build(
     plan: &StepPlan,
-    sequences: &[Sequence],
+    scheduler: &Scheduler,
     block_size: usize,
 ) -> Result<ForwardBatch, EngineError> {
     let mut batch = ForwardBatch::default();
     for span in plan {
-        let Some(sequence) = sequences.get(span.index) else {
+        let Some(sequence) = scheduler.running.get(span.index) else {
             return Err(EngineError::Bug("the plan names a sequence that does not run"));
         };
         let start = sequence.computed();
@@ -46,7 +46,28 @@ pub fn build(
             query: rows,
             context_len: end,
             block_table: sequence.blocks().to_vec(),
+            together: match scheduler.media_whole {
+                true => sequence.media.ranges_before(end),
+                false => Vec::new(),
+            },
         });
+        batch.media.extend(sequence.media.spans(start..end, first_row)?);
     }
+    batch.rope_positions = rope_positions(plan, &scheduler.running);
     Ok(batch)
+}
+
+/// Positions along three axes for all rows, if they are anything but three times the same for any.
+fn rope_positions(plan: &StepPlan, sequences: &[Sequence]) -> Vec<[u32; 3]> {
+    let planned = || plan.iter().filter_map(|span| Some((span, sequences.get(span.index)?)));
+    if planned().all(|(_, sequence)| sequence.media.positions().is_none()) {
+        return Vec::new();
+    }
+    let of_span = |(span, sequence): (&PlannedSpan, &Sequence)| {
+        let start = sequence.computed();
+        let positions = sequence.media.positions();
+        let at = move |at: usize| positions.map_or([at as u32; 3], |positions| positions.at(at));
+        (start..start + span.count).map(at).collect::<Vec<_>>()
+    };
+    planned().flat_map(of_span).collect()
 }

@@ -5,6 +5,7 @@ mod batch;
 mod commit;
 mod door;
 pub mod encoding;
+mod media;
 mod scheduler;
 mod sequence;
 mod stats;
@@ -16,6 +17,7 @@ mod tests;
 pub use stats::{EngineStats, StatsCells};
 
 use crate::error::RequestError;
+use crate::forward::MediaItem;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
 use crate::models::Model;
@@ -38,12 +40,16 @@ pub struct EngineLimits {
     /// Sequences that grow beyond this many tokens are computed anew, their keys rotated otherwise:
     /// see [`crate::models::ModelShape::short_context`].
     pub short_context: Option<usize>,
+    /// Most bytes of what encoders made of media that are kept for later requests.
+    pub media_cache_bytes: usize,
 }
 
 /// What the engine is asked for. Validated: after this nothing about it can be wrong.
 pub struct GenerationRequest {
     /// The prompt; not empty.
     pub prompt: Vec<u32>,
+    /// The media that some of its tokens stand for, in order of position.
+    pub media: Vec<MediaItem>,
     /// Most tokens to generate; prompt and these fit into the context.
     pub max_tokens: usize,
     /// No stop token before this many tokens.

@@ -30,6 +30,8 @@ pub struct Scheduler {
     pub waiting: VecDeque<Sequence>,
     /// In order of admission.
     pub running: Vec<Sequence>,
+    /// Tokens of one medium see each other both ways, so none is cut.
+    pub media_whole: bool,
 }
 
 /// What a call of [`Scheduler::schedule`] did besides planning.
@@ -59,7 +61,7 @@ impl Scheduler {
         budget = budget.max(1);
         for (index, sequence) in self.running.iter().enumerate() {
             if sequence.remaining() > 1 {
-                plan_prefill(&mut plan, &mut budget, index, sequence);
+                self.plan_prefill(&mut plan, &mut budget, (index, sequence));
             }
         }
         let mut admitted = Vec::new();
@@ -84,7 +86,7 @@ impl Scheduler {
             if first_time {
                 admitted.push(sequence.start());
             }
-            plan_prefill(&mut plan, &mut budget, self.running.len(), &sequence);
+            self.plan_prefill(&mut plan, &mut budget, (self.running.len(), &sequence));
             self.running.push(sequence);
         }
         plan.sort_unstable_by_key(|span| span.index);
@@ -116,17 +118,26 @@ impl Scheduler {
         preempted
     }
 
+    /// Plans the next tokens of a prompt.
+    fn plan_prefill(
+        &self,
+        plan: &mut StepPlan,
+        budget: &mut usize,
+        (index, sequence): (usize, &Sequence),
+    ) {
+        let limit = if sequence.scores_prompt() { SCORED_CHUNK } else { usize::MAX };
+        let mut count = sequence.remaining().min(*budget).min(limit);
+        if self.media_whole && count > 0 {
+            count = sequence.media.whole_chunk(sequence.computed(), count);
+        }
+        if count > 0 {
+            *budget = budget.saturating_sub(count);
+            plan.push(PlannedSpan { index, count });
+        }
+    }
+
     /// Whether nobody is left.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
-    }
-}
-
-fn plan_prefill(plan: &mut StepPlan, budget: &mut usize, index: usize, sequence: &Sequence) {
-    let limit = if sequence.scores_prompt() { SCORED_CHUNK } else { usize::MAX };
-    let count = sequence.remaining().min(*budget).min(limit);
-    if count > 0 {
-        *budget -= count;
-        plan.push(PlannedSpan { index, count });
     }
 }

@@ -1,8 +1,9 @@
 //! One sequence inside the engine: its tokens, how far they are computed, its blocks and its
 //! sampler. Owns the arithmetic of positions; nobody else counts.
 
+use super::media::SequenceMedia;
 use super::{FailureKind, GenerationRequest, PositionLogprobs, Submission, Timings, TokenEvent};
-use crate::kv_cache::block_pool::{BlockPool, ChainHash, Reservation};
+use crate::kv_cache::block_pool::{BlockPool, ChainHash, Content, Reservation};
 use crate::request::FinishReason;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,6 +12,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub struct Sequence {
     /// Prompt and generated tokens.
     pub tokens: Vec<u32>,
+    /// What some tokens of the prompt stand for.
+    pub media: SequenceMedia,
     prompt_len: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
@@ -42,9 +45,11 @@ impl Sequence {
     pub(super) fn new(submission: Submission, short_context: Option<usize>) -> Self {
         let Submission { mut request, events, submitted } = submission;
         let tokens = std::mem::take(&mut request.prompt);
+        let media = SequenceMedia::new(std::mem::take(&mut request.media));
         Self {
             prompt_len: tokens.len(),
             tokens,
+            media,
             computed: 0,
             blocks: Vec::new(),
             sealed: 0,
@@ -76,6 +81,11 @@ impl Sequence {
     /// The blocks held, in order of position.
     pub fn blocks(&self) -> &[u32] {
         &self.blocks
+    }
+
+    /// Tokens that were not drawn.
+    pub fn prompt_len(&self) -> usize {
+        self.prompt_len
     }
 
     /// Tokens drawn so far.
@@ -113,7 +123,7 @@ impl Sequence {
         if self.remaining() <= 1 || other.scores_prompt() || self.is_long() != other.is_long() {
             return false;
         }
-        let usable = other.tokens.len() - 1;
+        let usable = (other.tokens.len() - 1).min(self.media.agrees_until(&other.media));
         let same = self.tokens.iter().zip(&other.tokens).take(usable);
         let common = same.take_while(|(a, b)| a == b).count();
         common / pool.block_size() * pool.block_size() > self.computed
@@ -124,7 +134,8 @@ impl Sequence {
         let long = self.is_long();
         let root = if long { ChainHash::LONG } else { ChainHash::default() };
         let share = (!self.scores_prompt()).then_some(root);
-        let Some(Reservation { blocks, cached_tokens, chain }) = pool.reserve(&self.tokens, share)
+        let Some(Reservation { blocks, cached_tokens, chain }) =
+            pool.reserve(self.content(), share)
         else {
             return false;
         };
@@ -134,6 +145,11 @@ impl Sequence {
         self.chain = if cached_tokens == 0 { root } else { chain };
         self.computed = cached_tokens;
         true
+    }
+
+    /// What its blocks hold.
+    fn content(&self) -> Content<'_> {
+        Content { tokens: &self.tokens, media: self.media.items() }
     }
 
     /// Notes that it starts for the first time; tokens of the prompt, and of these the cached ones.
@@ -162,12 +178,16 @@ impl Sequence {
     /// `count` further tokens are in the cache: full blocks become findable.
     pub fn advance(&mut self, count: usize, pool: &mut BlockPool) {
         self.computed += count;
-        let size = pool.block_size();
-        let full = self.tokens.get(..self.computed).unwrap_or_default().chunks_exact(size);
-        for (tokens, &block) in full.zip(&self.blocks).skip(self.sealed) {
-            self.chain = pool.seal(block, self.chain, tokens);
+        while (self.sealed + 1) * pool.block_size() <= self.computed {
+            let content = self.content();
+            let filling = content.block(self.sealed, pool.block_size());
+            let (Some(filling), Some(&block)) = (filling, self.blocks.get(self.sealed)) else {
+                break;
+            };
+            self.chain = pool.seal(block, self.chain, &filling);
             self.sealed += 1;
         }
+        self.media.drop_computed(self.computed);
     }
 
     /// Keeps the log-probabilities of prompt positions until the prompt is announced.

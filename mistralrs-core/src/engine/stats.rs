@@ -19,6 +19,8 @@ pub struct EngineStats {
     pub preemptions_total: u64,
     pub steps_total: u64,
     pub failed_steps_total: u64,
+    pub media_encoded_total: u64,
+    pub media_found_total: u64,
 }
 
 /// The cells behind [`EngineStats`].
@@ -37,6 +39,8 @@ pub struct StatsCells {
     pub(super) preemptions: AtomicU64,
     pub(super) steps: AtomicU64,
     pub(super) failed_steps: AtomicU64,
+    pub(super) media_encoded: AtomicU64,
+    pub(super) media_found: AtomicU64,
 }
 
 impl StatsCells {
@@ -88,6 +92,8 @@ impl StatsCells {
             preemptions_total: self.preemptions.load(Relaxed),
             steps_total: self.steps.load(Relaxed),
             failed_steps_total: self.failed_steps.load(Relaxed),
+            media_encoded_total: self.media_encoded.load(Relaxed),
+            media_found_total: self.media_found.load(Relaxed),
         }
     }
 }

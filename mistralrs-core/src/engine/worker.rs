@@ -2,6 +2,7 @@
 //! panic border. Idle means asleep on the queue: no clock, no spinning.
 
 use super::commit::{self, Ending, Sampled};
+use super::media::EncodedCache;
 use super::scheduler::{Outcome, Scheduler, StepPlan};
 use super::sequence::Sequence;
 use super::{Command, EngineLimits, FailureKind, StatsCells, batch};
@@ -23,6 +24,7 @@ pub(super) struct Worker {
     pool: BlockPool,
     limits: EngineLimits,
     scheduler: Scheduler,
+    encoded: EncodedCache,
     stats: Arc<StatsCells>,
 }
 
@@ -34,7 +36,10 @@ impl Worker {
         limits: EngineLimits,
         stats: Arc<StatsCells>,
     ) -> Self {
-        Self { model, kv, pool, limits, scheduler: Scheduler::default(), stats }
+        let media_whole = model.media_encoder().is_some_and(|encoder| encoder.sees_both_ways());
+        let scheduler = Scheduler { media_whole, ..Scheduler::default() };
+        let encoded = EncodedCache::new(limits.media_cache_bytes);
+        Self { model, kv, pool, limits, scheduler, encoded, stats }
     }
 
     /// Runs until it is told to end or every handle is gone.
@@ -74,10 +79,31 @@ impl Worker {
 
     /// Schedule has happened; prepare, forward, sample, commit.
     fn step(&mut self, plan: &StepPlan) -> Result<(), EngineError> {
-        let batch = batch::build(plan, &self.scheduler.running, self.kv.block_size())?;
+        self.prepare_media(plan)?;
+        let batch = batch::build(plan, &self.scheduler, self.kv.block_size())?;
         let logits = self.forward(&batch)?;
         let sampled = commit::sample(plan, &mut self.scheduler.running, &logits)?;
         self.commit(plan, sampled);
+        Ok(())
+    }
+
+    /// Encodes the media that the planned tokens stand for, each once.
+    fn prepare_media(&mut self, plan: &StepPlan) -> Result<(), EngineError> {
+        let Self { model, scheduler, encoded, stats, .. } = self;
+        for span in plan {
+            let Some(sequence) = scheduler.running.get_mut(span.index) else { continue };
+            if sequence.media.items().is_empty() {
+                continue;
+            }
+            let Some(encoder) = model.media_encoder() else {
+                return Err(EngineError::Bug("media for a model that takes none"));
+            };
+            let positions = sequence.computed()..sequence.computed() + span.count;
+            let prompt_len = sequence.prompt_len();
+            sequence.media.prepare(&positions, prompt_len, encoder, encoded)?;
+        }
+        stats.media_encoded.store(encoded.encoded, Relaxed);
+        stats.media_found.store(encoded.found, Relaxed);
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! Blocks as numbers: who holds which, which can be shared, which can be reused. Knows no tensor.
 //!
 //! A full block becomes findable when it is sealed under the hash of everything up to its end (a
-//! chain: parent's hash and its own tokens), and stays findable after its last holder let go, until
-//! it is reused, least recently used first. A hit is compared token by token.
+//! chain: parent's hash and its own content), and stays findable after its last holder let go, until
+//! it is reused, least recently used first. A hit is compared token by token, and picture by picture
+//! where tokens stand for pictures.
 
+use crate::forward::{ContentHash, MediaItem};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
@@ -15,6 +17,40 @@ impl ChainHash {
     /// Where the chains of sequences begin whose keys are rotated as in long ones: the same tokens
     /// have other keys there.
     pub const LONG: Self = Self(1);
+}
+
+/// The tokens of a sequence, and the media that some of them stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// All tokens.
+    pub tokens: &'a [u32],
+    /// In order of position.
+    pub media: &'a [MediaItem],
+}
+
+impl<'a> Content<'a> {
+    /// Nothing but text.
+    pub fn text(tokens: &'a [u32]) -> Self {
+        Self { tokens, media: &[] }
+    }
+
+    /// What the block of this number holds; `None` if it is not full.
+    pub fn block(&self, number: usize, block_size: usize) -> Option<Filling<'a>> {
+        let (start, end) = (number * block_size, (number + 1) * block_size);
+        let tokens = self.tokens.get(start..end)?;
+        let inside = |item: &&MediaItem| item.tokens.start < end && item.tokens.end > start;
+        let place = |item: &MediaItem| (item.media.hash(), item.tokens.start as i64 - start as i64);
+        let media = self.media.iter().filter(inside).map(place).collect();
+        Some(Filling { tokens, media })
+    }
+}
+
+/// What one full block holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filling<'a> {
+    tokens: &'a [u32],
+    /// The media that some of the tokens stand for, and where each begins, from the block's start.
+    media: Vec<(ContentHash, i64)>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +67,13 @@ struct Sealed {
     hash: ChainHash,
     parent: ChainHash,
     tokens: Box<[u32]>,
+    media: Box<[(ContentHash, i64)]>,
+}
+
+impl Sealed {
+    fn holds(&self, filling: &Filling<'_>, parent: ChainHash) -> bool {
+        self.parent == parent && *self.tokens == *filling.tokens && *self.media == *filling.media
+    }
 }
 
 /// What [`BlockPool::reserve`] hands out.
@@ -105,15 +148,19 @@ impl BlockPool {
         self.sharing
     }
 
-    /// Takes blocks for all of `tokens`, shared ones where a sealed chain matches that begins at
+    /// Takes blocks for all of `content`, shared ones where a sealed chain matches that begins at
     /// `root` (`None`: do not share). At least the last token is left to compute, so that there are
     /// logits. `None`, and nothing taken, if there are not enough free blocks.
-    pub fn reserve(&mut self, tokens: &[u32], root: Option<ChainHash>) -> Option<Reservation> {
+    pub fn reserve(
+        &mut self,
+        content: Content<'_>,
+        root: Option<ChainHash>,
+    ) -> Option<Reservation> {
         let (mut blocks, chain) = match root.filter(|_| self.sharing) {
-            Some(root) => self.find_chain(tokens, root),
+            Some(root) => self.find_chain(content, root),
             None => Default::default(),
         };
-        let wanted = tokens.len().div_ceil(self.block_size);
+        let wanted = content.tokens.len().div_ceil(self.block_size);
         let idle_hits = blocks.iter().filter(|&&b| self.holders(b) == 0).count();
         if wanted - blocks.len() > self.free() - idle_hits {
             return None;
@@ -141,17 +188,18 @@ impl BlockPool {
 
     /// Makes a full, computed block findable; returns the chain hash at its end. Only for blocks
     /// whose keys and values are really there: after the forward pass.
-    pub fn seal(&mut self, block: u32, parent: ChainHash, tokens: &[u32]) -> ChainHash {
-        let hash = ChainHash(self.hasher.hash_one((parent, tokens)));
+    pub fn seal(&mut self, block: u32, parent: ChainHash, filling: &Filling<'_>) -> ChainHash {
+        let hash = ChainHash(self.hasher.hash_one((parent, filling)));
         if self.sharing
-            && tokens.len() == self.block_size
+            && filling.tokens.len() == self.block_size
             && !self.by_hash.contains_key(&hash)
             && let Some(entry) = self.blocks.get_mut(block as usize)
         {
             if let Some(old) = entry.sealed.take() {
                 self.by_hash.remove(&old.hash);
             }
-            entry.sealed = Some(Sealed { hash, parent, tokens: tokens.into() });
+            let (tokens, media) = (filling.tokens.into(), filling.media.as_slice().into());
+            entry.sealed = Some(Sealed { hash, parent, tokens, media });
             self.by_hash.insert(hash, block);
         }
         hash
@@ -179,14 +227,15 @@ impl BlockPool {
         self.blocks.get(block as usize).map_or(0, |b| b.holders)
     }
 
-    /// The longest sealed chain that `tokens` begin with, short of the last token.
-    fn find_chain(&self, tokens: &[u32], root: ChainHash) -> (Vec<u32>, ChainHash) {
-        let usable = tokens.len().saturating_sub(1);
+    /// The longest sealed chain that `content` begins with, short of the last token.
+    fn find_chain(&self, content: Content<'_>, root: ChainHash) -> (Vec<u32>, ChainHash) {
+        let usable = content.tokens.len().saturating_sub(1);
         let (mut found, mut parent) = (Vec::new(), root);
-        for chunk in tokens.get(..usable).unwrap_or_default().chunks_exact(self.block_size) {
-            let hash = ChainHash(self.hasher.hash_one((parent, chunk)));
+        for number in 0..usable / self.block_size {
+            let Some(filling) = content.block(number, self.block_size) else { break };
+            let hash = ChainHash(self.hasher.hash_one((parent, &filling)));
             let Some(&block) = self.by_hash.get(&hash) else { break };
-            let same = |s: &Sealed| s.parent == parent && *s.tokens == *chunk;
+            let same = |sealed: &Sealed| sealed.holds(&filling, parent);
             if !self.blocks.get(block as usize).and_then(|b| b.sealed.as_ref()).is_some_and(same) {
                 break;
             }
@@ -269,6 +318,9 @@ impl BlockPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::{Media, Modality};
+    use std::ops::Range;
+    use std::sync::Arc;
 
     const ROOT: Option<ChainHash> = Some(ChainHash(0));
     use proptest::prelude::*;
@@ -276,8 +328,11 @@ mod tests {
     /// Seals all full blocks of a table, as the engine does after a step.
     fn seal_all(pool: &mut BlockPool, blocks: &[u32], tokens: &[u32]) {
         let mut chain = ChainHash::default();
-        for (block, chunk) in blocks.iter().zip(tokens.chunks_exact(pool.block_size())) {
-            chain = pool.seal(*block, chain, chunk);
+        for (number, block) in blocks.iter().enumerate() {
+            let Some(filling) = Content::text(tokens).block(number, pool.block_size()) else {
+                break;
+            };
+            chain = pool.seal(*block, chain, &filling);
         }
     }
 
@@ -285,25 +340,62 @@ mod tests {
     fn a_prefix_is_found_while_held_and_after_release() {
         let mut pool = BlockPool::new(8, 4, true);
         let tokens: Vec<u32> = (0..10).collect();
-        let first = pool.reserve(&tokens, ROOT).unwrap();
+        let first = pool.reserve(Content::text(&tokens), ROOT).unwrap();
         assert_eq!((first.blocks.len(), first.cached_tokens), (3, 0));
         seal_all(&mut pool, &first.blocks, &tokens);
-        let second = pool.reserve(&tokens, ROOT).unwrap();
+        let second = pool.reserve(Content::text(&tokens), ROOT).unwrap();
         assert_eq!(second.cached_tokens, 8);
         assert_eq!(second.blocks[..2], first.blocks[..2]);
         pool.release(&first.blocks);
         pool.release(&second.blocks);
         assert_eq!((pool.used(), pool.cached()), (0, 2));
-        let third = pool.reserve(&tokens[..8], ROOT).unwrap();
+        let third = pool.reserve(Content::text(&tokens[..8]), ROOT).unwrap();
         assert_eq!(third.cached_tokens, 4, "the last token is left to compute");
         pool.check_invariants([&third.blocks[..]].into_iter()).unwrap();
+    }
+
+    fn picture(seed: f32, tokens: Range<usize>) -> MediaItem {
+        let media = Media::new(Modality::Image, vec![seed], &[1], [1; 3]).unwrap();
+        MediaItem { tokens, media: Arc::new(media) }
+    }
+
+    /// The blocks that `second` finds of `first`.
+    fn shared(first: Content<'_>, second: Content<'_>) -> usize {
+        let mut pool = BlockPool::new(32, 4, true);
+        let blocks = pool.reserve(first, ROOT).unwrap().blocks;
+        let mut chain = ChainHash::default();
+        for (number, block) in blocks.iter().enumerate() {
+            let Some(filling) = first.block(number, 4) else { break };
+            chain = pool.seal(*block, chain, &filling);
+        }
+        pool.reserve(second, ROOT).unwrap().cached_tokens / 4
+    }
+
+    #[test]
+    fn the_same_text_with_another_picture_is_not_found() {
+        // One word, six tokens of a picture, more words.
+        let tokens: Vec<u32> = [1, 9, 9, 9, 9, 9, 9].into_iter().chain(2..9).collect();
+        let with = |media: &[MediaItem], other: &[MediaItem]| {
+            let content = |media| Content { tokens: &tokens, media };
+            shared(content(media), content(other))
+        };
+        let (cat, dog) = (picture(1.0, 1..7), picture(2.0, 1..7));
+        assert_eq!(with(&[cat.clone()], &[cat.clone()]), 3);
+        assert_eq!(with(&[cat.clone()], &[dog.clone()]), 0);
+        assert_eq!(with(&[cat.clone()], &[]), 0, "a text of placeholders is no picture");
+        // Two pictures of three tokens: the first ends with its block.
+        let pair = |second| [picture(1.0, 1..4), picture(second, 4..7)];
+        assert_eq!(with(&pair(3.0), &pair(3.0)), 3);
+        assert_eq!(with(&pair(3.0), &pair(4.0)), 1);
+        // The same picture, begun elsewhere.
+        assert_eq!(with(&[cat], &[picture(1.0, 2..8)]), 0);
     }
 
     #[test]
     fn exhaustion_takes_nothing() {
         let mut pool = BlockPool::new(2, 4, true);
-        let mut held = pool.reserve(&[1; 5], ROOT).unwrap().blocks;
-        assert!(pool.reserve(&[2; 1], ROOT).is_none());
+        let mut held = pool.reserve(Content::text(&[1; 5]), ROOT).unwrap().blocks;
+        assert!(pool.reserve(Content::text(&[2; 1]), ROOT).is_none());
         assert!(!pool.grow(&mut held, 9));
         assert_eq!(held.len(), 2);
         pool.release(&held);
@@ -313,11 +405,11 @@ mod tests {
     #[test]
     fn without_sharing_nothing_is_found() {
         let mut pool = BlockPool::new(4, 2, false);
-        let table = pool.reserve(&[1, 2, 3], ROOT).unwrap().blocks;
+        let table = pool.reserve(Content::text(&[1, 2, 3]), ROOT).unwrap().blocks;
         seal_all(&mut pool, &table, &[1, 2, 3]);
         pool.release(&table);
         assert_eq!(pool.cached(), 0);
-        assert_eq!(pool.reserve(&[1, 2, 3], ROOT).unwrap().cached_tokens, 0);
+        assert_eq!(pool.reserve(Content::text(&[1, 2, 3]), ROOT).unwrap().cached_tokens, 0);
     }
 
     #[derive(Debug, Clone)]
@@ -350,7 +442,7 @@ mod tests {
                 let index = |i: usize| (!live.is_empty()).then(|| i % live.len());
                 match operation {
                     Operation::Reserve(tokens) => {
-                        if let Some(r) = pool.reserve(&tokens, ROOT) {
+                        if let Some(r) = pool.reserve(Content::text(&tokens), ROOT) {
                             prop_assert_eq!(r.blocks.len(), tokens.len().div_ceil(size));
                             prop_assert!(r.cached_tokens < tokens.len());
                             live.push((tokens, r.blocks));

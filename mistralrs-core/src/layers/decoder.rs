@@ -1,7 +1,9 @@
 //! The frame of a decoder-only language model: embedding → layers → norm → head, and the
 //! pre-norm layer that most families use.
 
-use super::{Attention, GatedMlp, Norm, RmsNorm, RotaryEmbedding, Step};
+use super::{
+    Attention, GatedMlp, Norm, RmsNorm, RotaryEmbedding, Step, add_deepstack, place_media,
+};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use candle_core::{Result, Tensor};
@@ -135,13 +137,14 @@ impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
+        x = place_media(x, batch)?;
         let rope = self.rope.step_tables(batch)?;
         let local_rope =
             self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
         let local_rope = local_rope.as_ref().unwrap_or(&rope);
         let mut step = Step { batch, rope: &rope, local_rope, kv };
-        for layer in &self.layers {
-            x = layer.forward(&x, &mut step)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            x = add_deepstack(layer.forward(&x, &mut step)?, batch, number)?;
         }
         Ok(x)
     }

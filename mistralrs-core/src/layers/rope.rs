@@ -16,6 +16,9 @@ pub struct RotaryEmbedding {
     long_inv_freq: Option<Vec<f32>>,
     /// Multiplies cosines and sines.
     scale: f32,
+    /// `[rotary_dim / 2]`: by which of a token's three positions each frequency turns (time, height,
+    /// width); empty for models that count tokens.
+    axes: Vec<usize>,
     pairs: RopePairs,
     device: Device,
 }
@@ -32,7 +35,8 @@ impl RotaryEmbedding {
     /// `inv_freq` is `[rotary_dim / 2]`, radians per position.
     pub fn new(inv_freq: Vec<f32>, device: &Device) -> Self {
         let (long_inv_freq, scale, pairs) = (None, 1.0, RopePairs::Halves);
-        Self { inv_freq, long_inv_freq, scale, pairs, device: device.clone() }
+        let axes = Vec::new();
+        Self { inv_freq, long_inv_freq, scale, axes, pairs, device: device.clone() }
     }
 
     /// With other frequencies `[rotary_dim / 2]` in sequences longer than the short context.
@@ -45,6 +49,13 @@ impl RotaryEmbedding {
     #[must_use]
     pub fn scaled(self, scale: f32) -> Self {
         Self { scale, ..self }
+    }
+
+    /// Turns each frequency by a position of its own, along time (0), height (1) or width (2), where
+    /// a step has such positions: `axes` is `[rotary_dim / 2]`.
+    #[must_use]
+    pub fn with_axes(self, axes: Vec<usize>) -> Self {
+        Self { axes, ..self }
     }
 
     /// Rotates neighbors, not halves.
@@ -63,8 +74,31 @@ impl RotaryEmbedding {
     /// # Errors
     /// When the device refuses the tensors.
     pub fn step_tables(&self, batch: &ForwardBatch) -> Result<RopeTables> {
+        if !self.axes.is_empty() && !batch.rope_positions.is_empty() {
+            return self.tables_by_axis(&batch.rope_positions);
+        }
         let is_long = |row| batch.long_rows.iter().any(|rows| rows.contains(&row));
         self.tables_where(&batch.positions, is_long)
+    }
+
+    /// The rotations of `positions` `[tokens]` along any number of axes, those of each frequency by
+    /// the axis that is its own.
+    ///
+    /// # Errors
+    /// When a frequency has no axis, or one that the positions have not.
+    pub fn tables_by_axis<const N: usize>(&self, positions: &[[u32; N]]) -> Result<RopeTables> {
+        if self.axes.len() != self.inv_freq.len() || self.axes.iter().any(|axis| *axis >= N) {
+            bail!("rope: {} frequencies by axes {:?} of {N}", self.inv_freq.len(), self.axes);
+        }
+        let mut angles = Vec::with_capacity(positions.len() * self.inv_freq.len());
+        for at in positions {
+            let pairs = self.inv_freq.iter().zip(&self.axes);
+            let angle = |(frequency, axis): (&f32, &usize)| {
+                at.get(*axis).map_or(0.0, |position| *position as f32 * frequency)
+            };
+            angles.extend(pairs.map(angle));
+        }
+        self.tables_of(&angles, positions.len())
     }
 
     /// The rotations of `positions` `[tokens]` in sequences within the short context.
@@ -86,7 +120,12 @@ impl RotaryEmbedding {
             let frequencies = long.unwrap_or(&self.inv_freq);
             angles.extend(frequencies.iter().map(|frequency| position as f32 * frequency));
         }
-        let shape = (positions.len(), self.inv_freq.len());
+        self.tables_of(&angles, positions.len())
+    }
+
+    /// `angles` is `[tokens, rotary_dim / 2]`.
+    fn tables_of(&self, angles: &[f32], tokens: usize) -> Result<RopeTables> {
+        let shape = (tokens, self.inv_freq.len());
         let cos: Vec<f32> = angles.iter().map(|angle| angle.cos() * self.scale).collect();
         let sin: Vec<f32> = angles.iter().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {

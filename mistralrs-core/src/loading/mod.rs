@@ -57,6 +57,8 @@ pub struct LoadOptions {
     pub block_size: usize,
     /// Most prompt tokens computed in one step.
     pub prefill_chunk: usize,
+    /// Most bytes of encoded pictures and sounds that are kept for later requests.
+    pub media_cache_bytes: usize,
     /// Reuse the KV blocks of earlier requests with the same prefix.
     pub prefix_cache: bool,
     /// Seed of requests that bring none.
@@ -87,6 +89,7 @@ impl LoadOptions {
             kv_cache_tokens: None,
             block_size: 32,
             prefill_chunk: 512,
+            media_cache_bytes: 256 << 20,
             prefix_cache: true,
             seed: None,
             warm_up: true,
@@ -161,6 +164,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
         short_context: shape.short_context,
+        media_cache_bytes: options.media_cache_bytes,
     };
     let engine = EngineHandle::spawn(model, kv, pool, limits)
         .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;

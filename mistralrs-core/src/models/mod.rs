@@ -26,7 +26,7 @@ mod smollm3;
 mod starcoder2;
 
 use crate::error::LoadError;
-use crate::forward::ForwardBatch;
+use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -40,6 +40,27 @@ pub trait Model: Send {
     /// # Errors
     /// When shapes disagree or the device fails.
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor>;
+
+    /// Its eyes and ears, if it has any.
+    fn media_encoder(&self) -> Option<&dyn MediaEncoder> {
+        None
+    }
+}
+
+/// What makes rows for the decoder of pictures, clips and sounds.
+pub trait MediaEncoder {
+    /// One medium, by itself: what it gives depends on nothing else.
+    ///
+    /// # Errors
+    /// When the medium is of a kind or shape that the model does not take, or the device fails.
+    fn encode(&self, media: &Media) -> candle_core::Result<Encoded>;
+
+    /// Positions of a prompt of `tokens` tokens for models that rotate by time, height and width;
+    /// `None` for models that count tokens.
+    fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions>;
+
+    /// Whether the tokens of one medium see each other both ways: then they are computed in one step.
+    fn sees_both_ways(&self) -> bool;
 }
 
 /// Sizes of a model that follow from its config.

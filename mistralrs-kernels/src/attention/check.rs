@@ -35,7 +35,7 @@ pub(super) fn fits(
 }
 
 fn check_span(shape: &AttentionShape, tokens: usize, blocks: usize, span: &AttentionSpan<'_>) {
-    let AttentionSpan { query_start, query_len, context_len, block_table } = *span;
+    let AttentionSpan { query_start, query_len, context_len, block_table, together } = *span;
     let end = query_start.checked_add(query_len);
     assert!(
         end.is_some_and(|end| end <= tokens),
@@ -47,6 +47,14 @@ fn check_span(shape: &AttentionShape, tokens: usize, blocks: usize, span: &Atten
         block_table.len(),
         shape.block_size
     );
+    let mut next = 0;
+    for group in together {
+        assert!(
+            next <= group.start && group.start < group.end && group.end <= context_len,
+            "the group {group:?} after {next} of {context_len} positions"
+        );
+        next = group.end;
+    }
     if query_len == 0 {
         return;
     }

@@ -1,6 +1,8 @@
 //! The engine over models that are not models: what happens when a step fails or panics, who is
 //! scheduled when, and that an idle engine sleeps and ends.
 
+mod media;
+
 use super::scheduler::Scheduler;
 use super::sequence::Sequence;
 use super::*;
@@ -35,7 +37,13 @@ impl Model for Counter {
 }
 
 fn limits() -> EngineLimits {
-    EngineLimits { max_seqs: 4, max_queue: 64, prefill_chunk: 8, short_context: None }
+    EngineLimits {
+        max_seqs: 4,
+        max_queue: 64,
+        prefill_chunk: 8,
+        short_context: None,
+        media_cache_bytes: 1 << 20,
+    }
 }
 
 fn engine(blocks: usize) -> (EngineHandle, Arc<AtomicUsize>) {
@@ -50,6 +58,7 @@ fn request(prompt: &[u32], max_tokens: usize) -> GenerationRequest {
     let params = SamplingParams { temperature: Some(0.), ..SamplingParams::default() };
     GenerationRequest {
         prompt: prompt.to_vec(),
+        media: Vec::new(),
         max_tokens,
         min_tokens: 0,
         stop_token_ids: vec![31],

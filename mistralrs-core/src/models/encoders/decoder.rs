@@ -57,6 +57,7 @@ fn whole_texts(batch: &EncoderBatch) -> ForwardBatch {
         query: span.clone(),
         context_len: span.len(),
         block_table: rows.get(span.clone()).unwrap_or_default().to_vec(),
+        together: Vec::new(),
     };
     ForwardBatch {
         token_ids: batch.token_ids.clone(),

@@ -10,6 +10,8 @@ struct Case {
     shape: AttentionShape,
     /// `(query_len, context_len, block table)`
     sequences: Vec<(usize, usize, Vec<u32>)>,
+    /// Of each sequence, what sees both ways.
+    together: Vec<Vec<Range<usize>>>,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -41,6 +43,7 @@ impl Case {
         let slots = blocks as usize * shape.block_size;
         let mut case = Self {
             shape,
+            together: vec![Vec::new(); sequences.len()],
             sequences,
             q: noise(seed, tokens * shape.heads * shape.head_dim),
             k: noise(seed + 1, slots * shape.kv_heads * shape.head_dim),
@@ -66,14 +69,15 @@ impl Case {
 
     fn spans(&self) -> Vec<AttentionSpan<'_>> {
         let mut query_start = 0;
-        self.sequences
-            .iter()
-            .map(|(query_len, context_len, block_table)| {
+        let sequences = self.sequences.iter().zip(&self.together);
+        sequences
+            .map(|((query_len, context_len, block_table), together)| {
                 let span = AttentionSpan {
                     query_start,
                     query_len: *query_len,
                     context_len: *context_len,
                     block_table,
+                    together,
                 };
                 query_start += query_len;
                 span
@@ -214,6 +218,52 @@ proptest! {
         let lengths: Vec<_> = lengths.iter().map(|&(_, len)| (len, len)).collect();
         check_both_ways(&Case::new(shape, &lengths, u64::from(seed)))?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn groups_see_each_other_both_ways(
+        (shape, lengths, seed) in any_case(),
+        cuts in proptest::collection::vec((0usize..30, 1usize..90), 1..4),
+    ) {
+        let mut case = Case::new(shape, &lengths, u64::from(seed));
+        for ((_, context_len, _), together) in case.sequences.iter().zip(&mut case.together) {
+            let mut next = 0;
+            for (gap, len) in &cuts {
+                let group = next + gap..(next + gap + len).min(*context_len);
+                if group.start < group.end {
+                    next = group.end;
+                    together.push(group);
+                }
+            }
+        }
+        let spans = case.spans();
+        let mut wanted = vec![0.25; case.q.len()];
+        scalar::paged_attention(&case.shape, &case.q, &case.k, &case.v, &spans, &mut wanted);
+        let width = case.shape.heads * case.shape.head_dim;
+        for kernels in all_kernels() {
+            let out = case.run(kernels, &spans);
+            for (found, wanted) in out.iter().zip(&wanted) {
+                let name = kernels.isa.name();
+                prop_assert!((found - wanted).abs() <= 2e-5, "{name}: {found}, not {wanted}");
+            }
+            for span in &spans {
+                let alone = case.run(kernels, std::slice::from_ref(span));
+                let rows = span.query_start * width..(span.query_start + span.query_len) * width;
+                prop_assert_eq!(bits(&alone[rows.clone()]), bits(&out[rows]));
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "of 60 positions")]
+fn groups_beyond_the_context_are_refused() {
+    let mut case = Case::new(plain(2, 1, 8), &[(2, 60)], 1);
+    case.together[0].push(58..61);
+    case.run(dispatch::kernels(), &case.spans());
 }
 
 #[test]
