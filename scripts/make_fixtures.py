@@ -14,7 +14,7 @@ import pathlib
 
 import torch
 
-from fixtures import dense, encoders, gemma3n, llama, minilm, moe
+from fixtures import dense, encoders, gemma3_vision, gemma3n, gemma3n_media, idefics3, llama, minilm, moe
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
@@ -23,6 +23,9 @@ FAMILIES = [
     dense,
     moe,
     gemma3n,
+    gemma3n_media,
+    gemma3_vision,
+    idefics3,
     encoders,
     minilm,
 ]

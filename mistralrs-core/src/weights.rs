@@ -16,15 +16,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Weights {
     shared: Arc<Shared>,
     prefix: String,
-    /// What names begin with here and do not in the checkpoint.
-    absent_prefix: &'static str,
+    /// What names begin with here, and with what they begin in the checkpoint instead.
+    renamed: (&'static str, &'static str),
     attention: Arc<dyn AttentionBackend>,
+    /// How linear layers are kept.
+    options: WeightOptions,
 }
 
 struct Shared {
     checkpoint: Arc<dyn Checkpoint>,
     num_tensors: usize,
-    options: WeightOptions,
     /// Told how many tensors have been taken, and of how many.
     progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
     /// Names that somebody asked for. Only touched while loading.
@@ -42,8 +43,8 @@ impl Weights {
     ) -> Self {
         let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
         let num_tensors = checkpoint.names().len();
-        let shared = Arc::new(Shared { checkpoint, num_tensors, options, progress, used });
-        Self { shared, prefix: String::new(), absent_prefix: "", attention }
+        let shared = Arc::new(Shared { checkpoint, num_tensors, progress, used });
+        Self { shared, prefix: String::new(), renamed: ("", ""), attention, options }
     }
 
     /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.
@@ -52,10 +53,10 @@ impl Weights {
         Self { prefix: self.joined(name), ..self.clone() }
     }
 
-    /// The root of a checkpoint that leaves out what the names of its layers usually begin with.
+    /// The root of a checkpoint whose names begin with `theirs` where they usually begin with `ours`.
     #[must_use]
-    pub fn without_prefix(&self, prefix: &'static str) -> Self {
-        Self { absent_prefix: prefix, ..self.clone() }
+    pub fn with_renamed(&self, ours: &'static str, theirs: &'static str) -> Self {
+        Self { renamed: (ours, theirs), ..self.clone() }
     }
 
     /// The same with another way to attend.
@@ -64,9 +65,33 @@ impl Weights {
         Self { attention, ..self.clone() }
     }
 
+    /// The same without quantization: towers and projectors, small beside their text model and easily hurt.
+    #[must_use]
+    pub fn as_stored(&self) -> Self {
+        Self { options: WeightOptions { isq: None, ..self.options }, ..self.clone() }
+    }
+
+    /// Whether the checkpoint has tensors of this module.
+    pub fn has_any(&self) -> bool {
+        let prefix = self.full_name("");
+        self.shared.checkpoint.names().iter().any(|name| name.starts_with(&prefix))
+    }
+
     /// Whether the checkpoint has a tensor of this name here.
     pub fn contains(&self, name: &str) -> bool {
         self.shared.checkpoint.info(&self.full_name(name)).is_some()
+    }
+
+    /// The shape of the tensor of this name, whatever it is.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        let tensor = self.full_name(name);
+        match self.shared.checkpoint.info(&tensor) {
+            Some(info) => Ok(info.shape.clone()),
+            None => Err(Error::Missing { tensor, file: self.first_file() }),
+        }
     }
 
     /// The module's `weight` `[out, in]` and, if `bias`, its `bias` `[out]`.
@@ -74,7 +99,7 @@ impl Weights {
     /// # Errors
     /// When one is missing or misshapen.
     pub fn linear(&self, out: usize, input: usize, bias: bool) -> Result<Linear> {
-        let weight = self.matrix(out, input, self.shared.options)?;
+        let weight = self.matrix(out, input)?;
         let bias = bias.then(|| self.tensor("bias", &[out])).transpose()?;
         Ok(Linear::new(weight, bias))
     }
@@ -84,7 +109,7 @@ impl Weights {
     /// # Errors
     /// When it is missing or misshapen.
     pub fn embedding(&self, vocab: usize, hidden: usize) -> Result<Arc<dyn QuantMethod>> {
-        self.matrix(vocab, hidden, WeightOptions { isq: None, ..self.shared.options })
+        self.as_stored().matrix(vocab, hidden)
     }
 
     /// The module's `weight` `[hidden]` as a norm.
@@ -136,15 +161,10 @@ impl Weights {
         first.map(|info| info.file.clone()).unwrap_or_default()
     }
 
-    fn matrix(
-        &self,
-        rows: usize,
-        cols: usize,
-        options: WeightOptions,
-    ) -> Result<Arc<dyn QuantMethod>> {
+    fn matrix(&self, rows: usize, cols: usize) -> Result<Arc<dyn QuantMethod>> {
         let name = self.full_name("weight");
         let info = self.find(&name, &[rows, cols])?;
-        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, options)
+        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, self.options)
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {
@@ -171,8 +191,8 @@ impl Weights {
 
     /// The name in the checkpoint.
     fn full_name(&self, name: impl std::fmt::Display) -> String {
-        let name = self.joined(name);
-        name.strip_prefix(self.absent_prefix).map(str::to_owned).unwrap_or(name)
+        let (name, (ours, theirs)) = (self.joined(name), self.renamed);
+        name.strip_prefix(ours).map(|rest| format!("{theirs}{rest}")).unwrap_or(name)
     }
 
     fn joined(&self, name: impl std::fmt::Display) -> String {

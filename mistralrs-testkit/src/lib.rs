@@ -8,6 +8,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 pub mod encoders;
+pub mod media;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +44,10 @@ pub const HF_MODELS: &[&str] = &[
     "deepseek-v3-halves",
     "gemma3n",
     "gemma3n-nested",
+    "gemma3n-media",
+    "gemma3-vision",
+    "idefics3",
+    "smolvlm",
 ];
 
 /// The GGUF files with a golden, by the name [`fixture`] takes.

@@ -4,10 +4,12 @@
 mod bidirectional;
 mod cpu;
 mod naive;
+mod plain;
 
 pub use bidirectional::{BidirectionalAttention, attend_both_ways};
 pub use cpu::CpuAttention;
 pub use naive::NaiveAttention;
+pub use plain::attend_plain;
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;

@@ -3,6 +3,7 @@
 
 mod altup;
 mod attention;
+mod conv;
 mod decoder;
 pub mod encoder;
 mod latent;
@@ -15,6 +16,7 @@ mod shared_kv;
 
 pub use altup::{AltUp, add_to_rest, resized};
 pub use attention::{Attention, AttentionBiases, Rotation};
+pub use conv::{Conv, ConvSteps};
 pub use decoder::{CausalLm, DecoderLayer, Logits, PreNormLayer, SandwichLayer, Sublayer};
 pub use latent::{LatentAttention, LatentShape};
 pub use media::{add_deepstack, place_media};

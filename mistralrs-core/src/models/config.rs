@@ -111,6 +111,15 @@ pub fn with_defaults(json: &Value, defaults: Value) -> Value {
     Value::Object(all)
 }
 
+/// The keys of one part of a file (`vision_config`) over `defaults`.
+pub fn part(json: &Value, name: &str, mut defaults: Value) -> Value {
+    let told = json.get(name).and_then(Value::as_object);
+    if let (Some(all), Some(told)) = (defaults.as_object_mut(), told) {
+        all.extend(told.clone());
+    }
+    defaults
+}
+
 /// The keys of a text model: those of `text_config` over those beside it, but for the names and ids
 /// that belong to the whole.
 fn text_keys(json: &Value) -> Cow<'_, Value> {

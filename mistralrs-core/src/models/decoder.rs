@@ -17,6 +17,26 @@ use std::sync::Arc;
 /// GGUF files carry llama3's stretching as a tensor of divisors, one per frequency.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// Where checkpoints of models with other parts than text keep their text model, by its embedding, and
+/// what stands there for `model.`; the head is `lm_head` at the root. The oldest names keep the head
+/// beside the text model, under one more prefix.
+const TEXT_PARTS: &[(&str, &str)] = &[
+    ("model.language_model.embed_tokens.weight", "model.language_model."),
+    ("model.text_model.embed_tokens.weight", "model.text_model."),
+];
+
+/// The text model's weights under a text model's names, wherever the checkpoint has them.
+pub fn text_part(weights: &Weights) -> Weights {
+    let old = weights.pp("language_model");
+    if old.contains("model.embed_tokens.weight") {
+        return old;
+    }
+    match TEXT_PARTS.iter().find(|(probe, _)| weights.contains(probe)) {
+        Some((_, theirs)) => weights.with_renamed("model.", theirs),
+        None => weights.clone(),
+    }
+}
+
 /// Every layer keeps the same.
 pub fn shape(config: &TextConfig) -> ModelShape {
     let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);

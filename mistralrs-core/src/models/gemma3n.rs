@@ -4,6 +4,7 @@
 //! Source: `modeling_gemma3n.py` of Hugging Face transformers.
 
 mod config;
+pub(in crate::models) mod embedder;
 
 use super::{Architecture, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
@@ -66,14 +67,10 @@ impl Architecture for Gemma3n {
     fn load(config: &Gemma3nConfig, weights: &Weights) -> Result<Self, LoadError> {
         let (text, streams) = (&config.text, config.streams);
         let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
-        let nested = weights.pp("model").pp("language_model");
-        let is_nested = nested.pp("embed_tokens").contains("weight");
-        let model = if is_nested { nested } else { weights.pp("model") };
-        if is_nested {
-            for other in ["vision_tower", "audio_tower", "embed_vision", "embed_audio"] {
-                weights.pp("model").pp(other).ignore();
-            }
+        for other in ["vision_tower", "audio_tower", "embed_vision", "embed_audio"] {
+            weights.pp("model").pp(other).ignore();
         }
+        let model = decoder::text_part(weights).pp("model");
         let between = |name: &str| -> Result<Vec<Linear>, LoadError> {
             Ok(model.pp(name).stacked_linear(streams - 1, hidden, hidden)?)
         };

@@ -1,6 +1,7 @@
 //! The registry: one line per architecture. A model sees [`Weights`] once and [`ForwardBatch`] ever
 //! after; it knows no files, sequences or devices.
 
+pub mod audio;
 pub mod config;
 mod decoder;
 mod deepseek;
@@ -8,10 +9,12 @@ pub mod encoders;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3_vl;
 mod gemma3n;
 pub mod gguf_config;
 mod glm4;
 mod granite;
+mod idefics3;
 mod llama;
 mod mistral;
 mod mixtral;
@@ -24,6 +27,7 @@ mod qwen3;
 mod qwen3_moe;
 mod smollm3;
 mod starcoder2;
+pub mod vision;
 
 use crate::error::LoadError;
 use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
@@ -131,10 +135,13 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
     row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
+    row::<gemma3_vl::Gemma3Vl>("Gemma3ForConditionalGeneration"),
     row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
     row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration"),
     row::<glm4::Glm4>("Glm4ForCausalLM"),
     row::<granite::Granite>("GraniteForCausalLM"),
+    row::<idefics3::Idefics3>("Idefics3ForConditionalGeneration"),
+    row::<idefics3::Idefics3>("SmolVLMForConditionalGeneration"),
     row::<llama::Llama>("LlamaForCausalLM"),
     row::<mistral::Mistral>("MistralForCausalLM"),
     row::<olmo2::Olmo2>("Olmo2ForCausalLM"),

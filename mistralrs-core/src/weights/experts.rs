@@ -61,7 +61,7 @@ impl Weights {
                     .collect::<Result<_>>()?
             }
         };
-        mistralrs_quant::experts(triples, self.shared.options)
+        mistralrs_quant::experts(triples, self.options)
     }
 
     /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
@@ -77,7 +77,7 @@ impl Weights {
         nope: usize,
         value: usize,
     ) -> Result<(HeadLinear, HeadLinear)> {
-        let options = self.shared.options;
+        let options = self.options;
         if self.contains("k_b_proj.weight") {
             let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
             let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
@@ -103,9 +103,40 @@ impl Weights {
         let shape = if out == 1 && is_vector { vec![input] } else { vec![out, input] };
         let mut info = self.find(&name, &shape)?.clone();
         info.shape = vec![out, input];
-        let options = WeightOptions { isq: None, ..self.shared.options };
+        let options = WeightOptions { isq: None, ..self.options };
         let bytes = self.shared.checkpoint.read(&name)?;
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
+    }
+
+    /// A matrix that is stored the other way round, `[in, out]`, as a layer; turned once, and kept as it
+    /// is stored.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn transposed_linear(&self, name: &str, input: usize, out: usize) -> Result<Linear> {
+        let name = self.full_name(name);
+        let info = self.find(&name, &[input, out])?.clone();
+        let bytes = self.shared.checkpoint.read(&name)?;
+        let StoredMatrix { info, bytes } = StoredMatrix { info, bytes }.transposed()?;
+        let options = self.as_stored().options;
+        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
+    }
+
+    /// The module's `weight` `[out, in, 1, 1]`, a convolution's kernel of one place, as a layer.
+    ///
+    /// # Errors
+    /// When it is missing or of another form.
+    pub fn pointwise(&self) -> Result<Linear> {
+        let name = self.full_name("weight");
+        let found = self.shape("weight")?;
+        let (out, input) = match found.as_slice() {
+            &[out, input, 1, 1] => (out, input),
+            _ => (found.first().copied().unwrap_or(0), found.get(1).copied().unwrap_or(0)),
+        };
+        let mut info = self.find(&name, &[out, input, 1, 1])?.clone();
+        info.shape = vec![out, input];
+        let bytes = self.shared.checkpoint.read(&name)?;
+        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options)?, None))
     }
 
     /// The numbers of a vector that is there under one of several names.
@@ -131,7 +162,7 @@ impl Weights {
             return (0..count).map(|number| self.pp(number).linear(out, input, false)).collect();
         }
         let linear = |StoredMatrix { info, bytes }| {
-            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.shared.options)?, None))
+            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options)?, None))
         };
         self.stack("weight", count, (out, input))?.into_iter().map(linear).collect()
     }
@@ -149,8 +180,9 @@ impl Weights {
 
     /// Says that nobody needs the tensors of this module, or the one of this name.
     pub fn ignore(&self) {
+        let place = self.full_name("");
         let inside = |name: &&str| {
-            let rest = name.strip_prefix(self.prefix.as_str());
+            let rest = name.strip_prefix(place.trim_end_matches('.'));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let names = self.shared.checkpoint.names().into_iter().filter(inside);

@@ -47,6 +47,16 @@ fn every_file_has_a_header_and_a_size() {
 }
 
 #[test]
+fn convolutions_go_through_one_door() {
+    const CALLS: [&str; 3] = [".conv1d", ".conv2d", ".conv_transpose"];
+    let found = lines_with(&rust_sources(), |source, line| {
+        source.path != "mistralrs-core/src/layers/conv.rs"
+            && CALLS.iter().any(|call| line.contains(call))
+    });
+    expect_none("convolutions outside layers/conv.rs", &found);
+}
+
+#[test]
 fn unsafe_stands_in_the_kernels_alone() {
     let sources = rust_sources();
     let found = lines_with(&sources, |source, line| {

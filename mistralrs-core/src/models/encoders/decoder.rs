@@ -76,7 +76,7 @@ pub fn without_head(config: &TextConfig) -> TextConfig {
 /// The weights under the names of a text model, whichever the file has.
 pub fn under_text_names(weights: &Weights) -> Weights {
     let has_prefix = weights.contains("model.embed_tokens.weight");
-    if has_prefix { weights.clone() } else { weights.without_prefix(PREFIX) }
+    if has_prefix { weights.clone() } else { weights.with_renamed(PREFIX, "") }
 }
 
 /// Nothing is kept per token; keys and values of one pass are working memory.

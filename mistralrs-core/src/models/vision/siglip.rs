@@ -1,0 +1,230 @@
+//! SigLIP's vision tower: patches, a table of positions, pre-norm layers that look both ways. It is
+//! also Idefics3's, which finds positions by where in the picture a patch lies.
+//! Source: `modeling_siglip.py`, `modeling_idefics3.py` of Hugging Face transformers; arXiv 2303.15343,
+//! 2307.06304 (positions as fractions).
+
+use crate::attention::AttentionParams;
+use crate::error::LoadError;
+use crate::layers::encoder::{Activation, EncoderAttention, LayerNorm};
+use crate::layers::{Conv, ConvSteps};
+use crate::models::config::{self, LARGEST_DIMENSION};
+use crate::weights::Weights;
+use candle_core::{Result, Tensor, bail};
+use mistralrs_quant::{Linear, MergedLinear, QuantMethod};
+use serde::Deserialize;
+use serde_json::Value;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The keys of `vision_config`, with SigLIP's defaults.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct SiglipConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_channels: usize,
+    /// Height and width of a picture, in pixels.
+    pub image_size: usize,
+    /// Height and width of a patch, in pixels.
+    pub patch_size: usize,
+    hidden_act: String,
+    /// Of the tower's norms.
+    pub layer_norm_eps: f64,
+}
+
+impl Default for SiglipConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            num_channels: 3,
+            image_size: 224,
+            patch_size: 16,
+            hidden_act: "gelu_pytorch_tanh".to_owned(),
+            layer_norm_eps: 1e-6,
+        }
+    }
+}
+
+impl SiglipConfig {
+    /// Reads `vision_config` of `json`, the whole `config.json`, where the family has other `defaults`
+    /// than SigLIP; the path is for messages only.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    pub fn parse(
+        file: &Path,
+        json: &Value,
+        defaults: Value,
+    ) -> std::result::Result<Self, LoadError> {
+        let bad = |reason: String| LoadError::BadFile {
+            file: file.to_owned(),
+            reason: format!("`vision_config`: {reason}"),
+        };
+        let keys = config::part(json, "vision_config", defaults);
+        let config = Self::deserialize(keys).map_err(|error| bad(error.to_string()))?;
+        config.check().map_err(bad)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        for (key, value) in [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_channels", self.num_channels),
+            ("image_size", self.image_size),
+            ("patch_size", self.patch_size),
+        ] {
+            if !(1..=LARGEST_DIMENSION).contains(&value) {
+                return Err(format!("`{key}` is {value}, outside 1..={LARGEST_DIMENSION}"));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
+            return Err(format!("`hidden_size` {hidden} is no multiple of {heads} heads"));
+        }
+        if self.patches_per_side() == 0 {
+            let (image, patch) = (self.image_size, self.patch_size);
+            return Err(format!("`image_size` {image} is smaller than `patch_size` {patch}"));
+        }
+        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
+            return Err(format!("`layer_norm_eps` is {}", self.layer_norm_eps));
+        }
+        self.activation().map(|_| ())
+    }
+
+    fn activation(&self) -> std::result::Result<Activation, String> {
+        Activation::from_name(&self.hidden_act)
+            .ok_or_else(|| format!("`hidden_act` {} is not supported", self.hidden_act))
+    }
+
+    /// Patches along each side of a whole picture.
+    pub fn patches_per_side(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+}
+
+/// A loaded tower.
+pub struct SiglipTower {
+    patch_embedding: Conv,
+    position_embedding: Arc<dyn QuantMethod>,
+    /// Rows and columns of the table of positions.
+    side: usize,
+    layers: Vec<SiglipLayer>,
+    post_layernorm: LayerNorm,
+}
+
+impl SiglipTower {
+    /// Reads the tower at `weights`.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    pub fn load(config: &SiglipConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
+        let (hidden, patch, side) =
+            (config.hidden_size, config.patch_size, config.patches_per_side());
+        let embeddings = weights.pp("embeddings");
+        let steps = ConvSteps { stride: patch, ..ConvSteps::default() };
+        let kernel = [hidden, config.num_channels, patch, patch];
+        let layers = weights.pp("encoder").pp("layers");
+        let last = weights.pp("post_layernorm");
+        Ok(Self {
+            patch_embedding: Conv::load(&embeddings.pp("patch_embedding"), &kernel, true, steps)?,
+            position_embedding: embeddings
+                .pp("position_embedding")
+                .embedding(side * side, hidden)?,
+            side,
+            layers: (0..config.num_hidden_layers)
+                .map(|number| SiglipLayer::load(config, &layers.pp(number)))
+                .collect::<std::result::Result<_, _>>()?,
+            post_layernorm: LayerNorm::load(&last, hidden, config.layer_norm_eps, true)?,
+        })
+    }
+
+    /// `[pictures, channels, height, width]` → `[pictures, patches, hidden]`, patches row by row.
+    ///
+    /// # Errors
+    /// When the pictures are of another shape, or have more patches on a side than there are positions.
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let patches = self.patch_embedding.forward(pixels)?; // [pictures, hidden, rows, columns]
+        let (pictures, hidden, rows, columns) = patches.dims4()?;
+        let positions = self.positions(rows, columns)?;
+        let positions = Tensor::new(positions, pixels.device())?;
+        let positions = self.position_embedding.rows(&positions)?; // [patches, hidden]
+        let x = patches.flatten_from(2)?.transpose(1, 2)?; // [pictures, patches, hidden]
+        let mut x = x.broadcast_add(&positions)?.reshape((pictures * rows * columns, hidden))?;
+        let spans: Vec<_> =
+            (0..pictures).map(|p| p * rows * columns..(p + 1) * rows * columns).collect();
+        for layer in &self.layers {
+            x = layer.forward(&x, &spans)?;
+        }
+        self.post_layernorm.forward(&x)?.reshape((pictures, rows * columns, hidden))
+    }
+
+    /// The entry of the table that belongs to each patch: where a patch begins, as a share of the
+    /// picture, says in which of the table's rows and columns it lies.
+    fn positions(&self, rows: usize, columns: usize) -> Result<Vec<u32>> {
+        if rows > self.side || columns > self.side {
+            bail!("{rows}×{columns} patches; there are positions for {0}×{0}", self.side);
+        }
+        let place = |index: usize, of: usize| (index * self.side / of) as u32;
+        let row = |row| {
+            (0..columns).map(move |c| place(row, rows) * self.side as u32 + place(c, columns))
+        };
+        Ok((0..rows).flat_map(row).collect())
+    }
+}
+
+/// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+struct SiglipLayer {
+    layer_norm1: LayerNorm,
+    attention: EncoderAttention,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    activation: Activation,
+    fc2: Linear,
+}
+
+impl SiglipLayer {
+    fn load(config: &SiglipConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let norm = |name| LayerNorm::load(&weights.pp(name), hidden, config.layer_norm_eps, true);
+        let attention = weights.pp("self_attn");
+        let own = |name| attention.pp(name).linear(hidden, hidden, true);
+        let mlp = weights.pp("mlp");
+        let head_dim = hidden / config.num_attention_heads;
+        Ok(Self {
+            layer_norm1: norm("layer_norm1")?,
+            attention: EncoderAttention {
+                qkv: MergedLinear::new(vec![own("q_proj")?, own("k_proj")?, own("v_proj")?]),
+                output: own("out_proj")?,
+                params: AttentionParams {
+                    num_heads: config.num_attention_heads,
+                    num_kv_heads: config.num_attention_heads,
+                    head_dim,
+                    scale: 1.0 / (head_dim as f32).sqrt(),
+                    window: None,
+                    softcap: None,
+                },
+            },
+            layer_norm2: norm("layer_norm2")?,
+            fc1: mlp.pp("fc1").linear(inner, hidden, true)?,
+            activation: config.activation().unwrap_or(Activation::GeluTanh),
+            fc2: mlp.pp("fc2").linear(hidden, inner, true)?,
+        })
+    }
+
+    /// `[patches, hidden]` → the same; each span is one picture.
+    fn forward(&self, x: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
+        let x = (x + self.attention.forward(&self.layer_norm1.forward(x)?, spans, None)?)?;
+        let inner = self.activation.forward(self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
+        &x + self.fc2.forward(&inner)?
+    }
+}

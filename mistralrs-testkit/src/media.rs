@@ -1,0 +1,69 @@
+//! Reference values of models that see and hear: what transformers makes of each medium, and
+//! log-probabilities of prompts with media in them.
+
+use crate::{GoldenCase, fixture, read_json};
+use serde::Deserialize;
+
+/// `media.golden.json` of a fixture.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MediaGolden {
+    /// The pictures of the folder `images`.
+    pub images: Vec<GoldenImage>,
+    /// Sounds, for models that hear.
+    #[serde(default)]
+    pub sounds: Vec<GoldenSound>,
+    /// Prompts, each with the numbers of its pictures in order.
+    pub cases: Vec<MediaCase>,
+}
+
+/// A picture and what becomes of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GoldenImage {
+    /// Its name in the folder `images`.
+    pub file: String,
+    /// What the image processor makes of it: `[tiles, channels, height, width]`.
+    pub pixels: GoldenTensor,
+    /// What the model makes of that: `[tiles, tokens, width of the text model]`.
+    pub features: GoldenTensor,
+}
+
+/// A sound and what becomes of it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GoldenSound {
+    /// Its mel spectrum: `[frames, bins]`.
+    pub mel: GoldenTensor,
+    /// How many of the frames are sound; the others are padding.
+    pub valid: usize,
+    /// What the model makes of it, before the rest is filled up: `[tokens, width of the text model]`.
+    pub features: GoldenTensor,
+}
+
+/// A prompt with pictures; it has a placeholder for every token of them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MediaCase {
+    /// Which of [`MediaGolden::images`] it has, in order.
+    pub images: Vec<usize>,
+    /// Which of [`MediaGolden::sounds`] it has, in order.
+    #[serde(default)]
+    pub sounds: Vec<usize>,
+    /// The prompt and its continuation.
+    #[serde(flatten)]
+    pub text: GoldenCase,
+}
+
+/// Numbers in a shape.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GoldenTensor {
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// The numbers, the last axis fastest.
+    pub data: Vec<f32>,
+}
+
+/// The reference values of a fixture with media.
+///
+/// # Panics
+/// When there are none.
+pub fn media_golden(name: &str) -> MediaGolden {
+    read_json(&fixture(name).join("media.golden.json"))
+}
