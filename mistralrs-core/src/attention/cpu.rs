@@ -71,7 +71,7 @@ impl PagedAttention<'_> {
             let ends = span.together.iter().map(|group| group.end);
             if !span.together.is_sorted_by(|a, b| a.end <= b.start)
                 || span.together.iter().any(Range::is_empty)
-                || ends.last().is_some_and(|end| end > span.context_len)
+                || ends.max().is_some_and(|end| end > span.context_len)
             {
                 bail!("attention: groups {:?} of {}", span.together, span.context_len);
             }

@@ -155,7 +155,7 @@ mod tests {
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_ok());
         batch.spans[0].together = vec![2..4, 3..7];
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
-        batch.spans[0].together = vec![5..8];
+        batch.spans[0].together = std::iter::once(5..8).collect();
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
         batch.spans[0].together.clear();
         batch.spans[0].block_table[0] = 99;

@@ -379,16 +379,16 @@ mod tests {
             let content = |media| Content { tokens: &tokens, media };
             shared(content(media), content(other))
         };
-        let (cat, dog) = (picture(1.0, 1..7), picture(2.0, 1..7));
-        assert_eq!(with(&[cat.clone()], &[cat.clone()]), 3);
-        assert_eq!(with(&[cat.clone()], &[dog.clone()]), 0);
-        assert_eq!(with(&[cat.clone()], &[]), 0, "a text of placeholders is no picture");
+        let (cat, dog) = ([picture(1.0, 1..7)], [picture(2.0, 1..7)]);
+        assert_eq!(with(&cat, &cat), 3);
+        assert_eq!(with(&cat, &dog), 0);
+        assert_eq!(with(&cat, &[]), 0, "a text of placeholders is no picture");
         // Two pictures of three tokens: the first ends with its block.
         let pair = |second| [picture(1.0, 1..4), picture(second, 4..7)];
         assert_eq!(with(&pair(3.0), &pair(3.0)), 3);
         assert_eq!(with(&pair(3.0), &pair(4.0)), 1);
         // The same picture, begun elsewhere.
-        assert_eq!(with(&[cat], &[picture(1.0, 2..8)]), 0);
+        assert_eq!(with(&cat, &[picture(1.0, 2..8)]), 0);
     }
 
     #[test]
