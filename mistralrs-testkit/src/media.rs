@@ -21,10 +21,17 @@ pub struct MediaGolden {
 pub struct GoldenImage {
     /// Its name in the folder `images`.
     pub file: String,
-    /// What the image processor makes of it: `[tiles, channels, height, width]`.
+    /// Patches along time, height and width, where the processor makes patches.
+    #[serde(default)]
+    pub grid: Vec<usize>,
+    /// What the image processor makes of it: `[tiles, channels, height, width]`, or `[patches, width of
+    /// a patch]`.
     pub pixels: GoldenTensor,
     /// What the model makes of that: `[tiles, tokens, width of the text model]`.
     pub features: GoldenTensor,
+    /// What is added behind the text model's first layers: `[tokens, width of the text model]` each.
+    #[serde(default)]
+    pub deepstack: Vec<GoldenTensor>,
 }
 
 /// A sound and what becomes of it.
@@ -46,6 +53,12 @@ pub struct MediaCase {
     /// Which of [`MediaGolden::sounds`] it has, in order.
     #[serde(default)]
     pub sounds: Vec<usize>,
+    /// The conversation that the prompt was rendered from; a picture's part has its number.
+    #[serde(default)]
+    pub messages: Vec<serde_json::Value>,
+    /// The prompt's positions along time, height and width, for models that have them.
+    #[serde(default)]
+    pub positions: Vec<Vec<u32>>,
     /// The prompt and its continuation.
     #[serde(flatten)]
     pub text: GoldenCase,

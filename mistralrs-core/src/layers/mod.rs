@@ -11,6 +11,7 @@ mod media;
 mod mlp;
 mod moe;
 mod norm;
+mod patch_conv;
 mod rope;
 mod shared_kv;
 
@@ -23,6 +24,7 @@ pub use media::{add_deepstack, place_media};
 pub use mlp::{Activation, GatedMlp, gated};
 pub use moe::{ExpertGroups, FeedForward, Routing, Scores, SharedExpert, SparseMoe};
 pub use norm::{Norm, RmsNorm};
+pub use patch_conv::Conv3dNoBias;
 pub use rope::{RopeTables, RotaryEmbedding};
 pub use shared_kv::{KvPlace, SharedKvAttention};
 

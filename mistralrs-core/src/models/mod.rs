@@ -25,6 +25,7 @@ mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+mod qwen_vl;
 mod smollm3;
 mod starcoder2;
 pub mod vision;
@@ -148,6 +149,10 @@ pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<phi3::Phi3>("Phi3ForCausalLM"),
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
     row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
+    row::<qwen_vl::QwenVl<qwen_vl::Second>>("Qwen2VLForConditionalGeneration"),
+    row::<qwen_vl::QwenVl<qwen_vl::SecondAndHalf>>("Qwen2_5_VLForConditionalGeneration"),
+    row::<qwen_vl::QwenVl<qwen_vl::Third>>("Qwen3VLForConditionalGeneration"),
+    row::<qwen_vl::QwenVl<qwen_vl::ThirdMoe>>("Qwen3VLMoeForConditionalGeneration"),
     row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
     row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),
     row::<mixtral::Mixtral>("MixtralForCausalLM"),

@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// A loaded Qwen2.
 #[derive(Debug)]
-pub struct Qwen2(CausalLm<PreNormLayer>);
+pub struct Qwen2(pub(super) CausalLm<PreNormLayer>);
 
 impl Architecture for Qwen2 {
     type Config = TextConfig;

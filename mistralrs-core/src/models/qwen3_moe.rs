@@ -19,7 +19,7 @@ use std::path::Path;
 
 /// A loaded Qwen3-MoE.
 #[derive(Debug)]
-pub struct Qwen3Moe(CausalLm<PreNormLayer<Attention, FeedForward>>);
+pub struct Qwen3Moe(pub(super) CausalLm<PreNormLayer<Attention, FeedForward>>);
 
 /// Its keys.
 #[derive(Debug, Clone, PartialEq)]

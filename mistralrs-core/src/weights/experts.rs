@@ -5,7 +5,8 @@
 use super::Weights;
 use candle_core::Tensor;
 use mistralrs_quant::{
-    Error, ExpertWeights, HeadLinear, Linear, Result, StoredExpert, StoredMatrix, WeightOptions,
+    Error, ExpertWeights, HeadLinear, Linear, QuantMethod, Result, StoredExpert, StoredMatrix,
+    WeightOptions,
 };
 use std::sync::{Arc, PoisonError};
 
@@ -31,11 +32,18 @@ impl Weights {
         });
         let triples = match stacked {
             Some((end, true)) => {
-                // Of each expert all gates, then all ups.
-                let both = self.stack(&format!("gate_up_proj{end}"), 2 * count, narrow)?;
+                let names = [format!("gate_up_proj{end}"), format!("down_proj{end}")];
+                let [both, downs] = match self.is_transposed(&names[0], (hidden, 2 * intermediate))
+                {
+                    true => self.transposed_stacks(&names, count, (hidden, intermediate))?,
+                    // Of each expert all gates, then all ups.
+                    false => [
+                        self.stack(&names[0], 2 * count, narrow)?,
+                        self.stack(&names[1], count, wide)?,
+                    ],
+                };
                 let (gates, ups) = both.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
                 let parts = |all: Vec<(usize, StoredMatrix)>| all.into_iter().map(|(_, m)| m);
-                let downs = self.stack(&format!("down_proj{end}"), count, wide)?;
                 zip3(parts(gates), parts(ups), downs.into_iter())
             }
             Some((end, false)) => {
@@ -139,6 +147,19 @@ impl Weights {
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options)?, None))
     }
 
+    /// The module's `weight` of any shape as a matrix `[first axis, all others]`, kept as it is stored.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn flattened(&self, shape: &[usize]) -> Result<Arc<dyn QuantMethod>> {
+        let name = self.full_name("weight");
+        let mut info = self.find(&name, shape)?.clone();
+        let out = shape.first().copied().unwrap_or(1);
+        info.shape = vec![out, shape.iter().skip(1).product()];
+        let bytes = self.shared.checkpoint.read(&name)?;
+        mistralrs_quant::weight(&info, bytes, self.as_stored().options)
+    }
+
     /// The numbers of a vector that is there under one of several names.
     ///
     /// # Errors
@@ -202,6 +223,34 @@ impl Weights {
         let halves = if name.contains("gate_up_proj") { 2 } else { 1 };
         let info = self.find(&name, &[count / halves, halves * rows, cols])?;
         StoredMatrix::cut(info, &self.shared.checkpoint.read(&name)?, (rows, cols))
+    }
+
+    /// Whether a stack holds matrices `[rows, cols]` that are usually stored the other way round.
+    fn is_transposed(&self, name: &str, (rows, cols): (usize, usize)) -> bool {
+        let info = self.shared.checkpoint.info(&self.full_name(name));
+        rows != cols && info.is_some_and(|info| info.shape.ends_with(&[rows, cols]))
+    }
+
+    /// Stacks as in the files of Qwen3-VL-MoE, turned: of each expert `[hidden, gate and up]`, cut into
+    /// gates and ups one after the other, and `[intermediate, hidden]`.
+    fn transposed_stacks(
+        &self,
+        [both, downs]: &[String; 2],
+        count: usize,
+        (hidden, intermediate): (usize, usize),
+    ) -> Result<[Vec<StoredMatrix>; 2]> {
+        let cut = |name: &str, (rows, cols)| {
+            let name = self.full_name(name);
+            let info = self.find(&name, &[count, rows, cols])?;
+            let matrices =
+                StoredMatrix::cut(info, &self.shared.checkpoint.read(&name)?, (rows, cols))?;
+            matrices.iter().map(StoredMatrix::transposed).collect::<Result<Vec<_>>>()
+        };
+        let whole = cut(both, (hidden, 2 * intermediate))?;
+        let halves = |matrix: &StoredMatrix| {
+            [matrix.rows(0, intermediate), matrix.rows(intermediate, intermediate)]
+        };
+        Ok([whole.iter().flat_map(halves).collect(), cut(downs, (intermediate, hidden))?])
     }
 
     /// The module's `weight` as it is stored.

@@ -12,6 +12,7 @@ mod forms;
 mod generation;
 mod golden;
 mod loading;
+mod media;
 mod models_page;
 mod names;
 mod tools;

@@ -13,6 +13,8 @@ pub enum Activation {
     Gelu,
     /// GELU by way of tanh.
     GeluTanh,
+    /// GELU by way of a sigmoid: `x · sigmoid(1.702 x)`.
+    QuickGelu,
     /// `max(x, 0)`
     Relu,
     /// `x · sigmoid(x)`
@@ -31,6 +33,7 @@ impl Activation {
             "identity" | "linear" => Self::Identity,
             "gelu" => Self::Gelu,
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
             "relu" => Self::Relu,
             "silu" | "swish" => Self::Silu,
             "tanh" => Self::Tanh,
@@ -53,6 +56,7 @@ impl Activation {
             }
             // candle's own name for the tanh form.
             Self::GeluTanh => x.gelu(),
+            Self::QuickGelu => &x / ((&x * -1.702)?.exp()? + 1.0)?,
             Self::Relu => x.relu(),
             Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
@@ -84,7 +88,8 @@ mod tests {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         // gelu(1) from tables of the normal distribution: 1 · 0.8413447.
         type Formula = fn(f64) -> f64;
-        let table: [(&str, Formula); 4] = [
+        let table: [(&str, Formula); 5] = [
+            ("quick_gelu", |x| x / (1.0 + (-1.702 * x).exp())),
             ("torch.nn.modules.linear.Identity", |x| x),
             ("relu", |x| x.max(0.0)),
             ("torch.nn.modules.activation.Tanh", f64::tanh),

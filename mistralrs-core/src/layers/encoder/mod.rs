@@ -5,10 +5,12 @@ mod activation;
 mod attention;
 mod head;
 mod layer_norm;
+mod mlp;
 mod pooling;
 
 pub use activation::Activation;
 pub use attention::EncoderAttention;
 pub use head::ClassificationHead;
 pub use layer_norm::LayerNorm;
+pub use mlp::PlainMlp;
 pub use pooling::{Pooling, pool};

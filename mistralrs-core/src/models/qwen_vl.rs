@@ -1,0 +1,312 @@
+//! Qwen2-VL, Qwen2.5-VL, Qwen3-VL and its mixture of experts: a tower beside a text model of the same
+//! generation that rotates by time, height and width.
+//! Source: `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py` of Hugging Face
+//! transformers; arXiv 2409.12191, 2502.13923.
+
+use super::config::TextConfig;
+use super::qwen2::Qwen2;
+use super::qwen3::Qwen3;
+use super::qwen3_moe::Qwen3Moe;
+use super::vision::qwen::TowerConfig;
+use super::vision::qwen2_vl::{Qwen2_5Tower, Qwen2_5TowerConfig, Qwen2Tower};
+use super::vision::qwen3_vl::{Qwen3Tower, Qwen3TowerConfig};
+use super::{Architecture, MediaEncoder, Model, ModelShape, decoder};
+use crate::error::LoadError;
+use crate::forward::ForwardBatch;
+use crate::kv_cache::KvCache;
+use crate::layers::RotaryEmbedding;
+use crate::weights::Weights;
+use candle_core::Tensor;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A loaded model of generation `G`.
+pub struct QwenVl<G: Generation> {
+    text: G::Text,
+    /// `None` where the checkpoint has only the text model's weights.
+    tower: Option<G::Tower>,
+}
+
+/// The keys of both halves.
+pub struct QwenVlConfig<G: Generation> {
+    text: <G::Text as Architecture>::Config,
+    /// `None` where the file does not speak of it.
+    tower: Option<G::TowerConfig>,
+    /// By which axis each frequency of the text model turns.
+    axes: Vec<usize>,
+}
+
+/// What differs from one generation to the next.
+pub trait Generation: 'static {
+    /// The half that speaks.
+    type Text: Architecture;
+    /// The half that sees.
+    type Tower: MediaEncoder + Send;
+    /// Its keys.
+    type TowerConfig;
+
+    /// The numbers of frequencies that turn by time, height and width, where a file is silent; and
+    /// whether they take turns, or follow one another.
+    const SECTIONS: ([usize; 3], Turns);
+
+    /// The text model's rotations.
+    fn rope(text: &mut Self::Text) -> &mut RotaryEmbedding;
+
+    /// Reads `vision_config`, for a text model of this width.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError>;
+
+    /// Reads the tower's weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError>;
+}
+
+/// How the frequencies are dealt to the axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turns {
+    /// All of time, all of height, all of width.
+    OneAfterTheOther,
+    /// Time, height, width, time, height, width, while height and width have any left; the rest is time.
+    InTurn,
+}
+
+impl Turns {
+    /// The axis of each of `pairs` frequencies; `None` if the sections do not fit.
+    fn axes(self, sections: [usize; 3], pairs: usize) -> Option<Vec<usize>> {
+        let [time, height, width] = sections;
+        match self {
+            Self::OneAfterTheOther => {
+                let axes = [
+                    vec![0; time.min(pairs)],
+                    vec![1; height.min(pairs)],
+                    vec![2; width.min(pairs)],
+                ];
+                Some(axes.concat()).filter(|axes| axes.len() == pairs)
+            }
+            Self::InTurn => {
+                let axis = |pair: usize| match pair % 3 {
+                    1 if pair / 3 < height => 1,
+                    2 if pair / 3 < width => 2,
+                    _ => 0,
+                };
+                let all = time.checked_add(height)?.checked_add(width)?;
+                (all == pairs).then(|| (0..pairs).map(axis).collect())
+            }
+        }
+    }
+}
+
+impl<G: Generation> Architecture for QwenVl<G> {
+    type Config = QwenVlConfig<G>;
+
+    fn config(file: &Path, json: &Value) -> Result<Self::Config, LoadError> {
+        let json = with_text_keys(json);
+        let text = TextConfig::parse_with(file, &json, json!({"head_dim": null}))?;
+        let text = Frame { hidden: text.hidden_size, pairs: text.head_dim / 2 };
+        let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
+        let (silent, turns) = G::SECTIONS;
+        let sections = sections(&json).unwrap_or(Ok(silent)).map_err(bad)?;
+        let axes = turns.axes(sections, text.pairs).ok_or_else(|| {
+            bad(format!("`mrope_section` {sections:?} does not make {} frequencies", text.pairs))
+        })?;
+        let vision = json.get("vision_config").filter(|config| config.is_object());
+        Ok(QwenVlConfig {
+            text: G::Text::config(file, &json)?,
+            tower: vision.map(|json| G::tower_config(file, json, text.hidden)).transpose()?,
+            axes,
+        })
+    }
+
+    fn shape(config: &Self::Config) -> ModelShape {
+        G::Text::shape(&config.text)
+    }
+
+    fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError> {
+        let mut text = G::Text::load(&config.text, &decoder::text_part(weights))?;
+        let rope = G::rope(&mut text);
+        *rope = rope.clone().with_axes(config.axes.clone());
+        // Newer files keep it beside the text model.
+        let visual = [weights.pp("model").pp("visual"), weights.pp("visual")];
+        let visual = visual.into_iter().find(Weights::has_any).map(|visual| visual.as_stored());
+        let tower = match (&config.tower, visual) {
+            (Some(config), Some(weights)) => Some(G::load_tower(config, &weights)?),
+            (_, weights) => {
+                tracing::warn!("the checkpoint has no vision tower: the model reads text only");
+                weights.iter().for_each(Weights::ignore);
+                None
+            }
+        };
+        Ok(Self { text, tower })
+    }
+}
+
+impl<G: Generation> Model for QwenVl<G> {
+    fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
+        self.text.forward(batch, kv)
+    }
+
+    fn media_encoder(&self) -> Option<&dyn MediaEncoder> {
+        self.tower.as_ref().map(|tower| tower as &dyn MediaEncoder)
+    }
+}
+
+/// What of the text model both halves need.
+struct Frame {
+    hidden: usize,
+    pairs: usize,
+}
+
+/// The file with what its text model takes for granted. Whether the head is the embedding is said at the
+/// top (row G2); the first files of transformers 5 say it beside the other keys of the text.
+fn with_text_keys(json: &Value) -> Value {
+    let mut json = json.clone();
+    let tied = json.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
+    let model_type = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    let second = model_type.starts_with("qwen2");
+    let nested = json.get_mut("text_config").and_then(Value::as_object_mut);
+    if let Some(text) = nested {
+        let inside = text.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
+        text.insert("tie_word_embeddings".into(), (tied || (second && inside)).into());
+        // The mixture always makes its chosen experts' shares add up to one, and no file says so.
+        text.insert("norm_topk_prob".into(), true.into());
+    }
+    json
+}
+
+/// `mrope_section` where the file has it.
+fn sections(json: &Value) -> Option<Result<[usize; 3], String>> {
+    let text = json.get("text_config").unwrap_or(json);
+    let rope = ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| {
+        text.get(key).or_else(|| json.get(key)).and_then(|rope| rope.get("mrope_section"))
+    })?;
+    let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+    let numbers =
+        rope.as_array().and_then(|all| all.iter().map(number).collect::<Option<Vec<_>>>());
+    let numbers = numbers.and_then(|numbers| <[usize; 3]>::try_from(numbers).ok());
+    Some(numbers.ok_or_else(|| format!("`mrope_section` is {rope}, not three numbers")))
+}
+
+/// Qwen2-VL.
+pub struct Second;
+
+impl Generation for Second {
+    type Text = Qwen2;
+    type Tower = Qwen2Tower;
+    type TowerConfig = TowerConfig;
+    const SECTIONS: ([usize; 3], Turns) = ([16, 24, 24], Turns::OneAfterTheOther);
+
+    fn rope(text: &mut Qwen2) -> &mut RotaryEmbedding {
+        &mut text.0.rope
+    }
+
+    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<TowerConfig, LoadError> {
+        Qwen2Tower::config(file, json, out)
+    }
+
+    fn load_tower(config: &TowerConfig, weights: &Weights) -> Result<Qwen2Tower, LoadError> {
+        Qwen2Tower::load(config, weights)
+    }
+}
+
+/// Qwen2.5-VL.
+pub struct SecondAndHalf;
+
+impl Generation for SecondAndHalf {
+    type Text = Qwen2;
+    type Tower = Qwen2_5Tower;
+    type TowerConfig = Qwen2_5TowerConfig;
+    const SECTIONS: ([usize; 3], Turns) = Second::SECTIONS;
+
+    fn rope(text: &mut Qwen2) -> &mut RotaryEmbedding {
+        &mut text.0.rope
+    }
+
+    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
+        Qwen2_5Tower::config(file, json, out)
+    }
+
+    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
+        Qwen2_5Tower::load(config, weights)
+    }
+}
+
+/// Qwen3-VL.
+pub struct Third;
+
+impl Generation for Third {
+    type Text = Qwen3;
+    type Tower = Qwen3Tower;
+    type TowerConfig = Qwen3TowerConfig;
+    const SECTIONS: ([usize; 3], Turns) = ([24, 20, 20], Turns::InTurn);
+
+    fn rope(text: &mut Qwen3) -> &mut RotaryEmbedding {
+        &mut text.0.rope
+    }
+
+    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
+        Qwen3Tower::config(file, json, out)
+    }
+
+    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
+        Qwen3Tower::load(config, weights)
+    }
+}
+
+/// Qwen3-VL with a mixture of experts.
+pub struct ThirdMoe;
+
+impl Generation for ThirdMoe {
+    type Text = Qwen3Moe;
+    type Tower = Qwen3Tower;
+    type TowerConfig = Qwen3TowerConfig;
+    const SECTIONS: ([usize; 3], Turns) = Third::SECTIONS;
+
+    fn rope(text: &mut Qwen3Moe) -> &mut RotaryEmbedding {
+        &mut text.0.rope
+    }
+
+    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
+        Qwen3Tower::config(file, json, out)
+    }
+
+    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
+        Qwen3Tower::load(config, weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_of_the_published_sections() {
+        let contiguous = Turns::OneAfterTheOther.axes([16, 24, 24], 64).unwrap();
+        assert_eq!(contiguous, [vec![0; 16], vec![1; 24], vec![2; 24]].concat());
+        let in_turn = Turns::InTurn.axes([24, 20, 20], 64).unwrap();
+        let of = |axis| (0..64).filter(|i| in_turn[*i] == axis).collect::<Vec<_>>();
+        assert!(of(1).into_iter().eq((0..20).map(|i| 3 * i + 1)));
+        assert!(of(2).into_iter().eq((0..20).map(|i| 3 * i + 2)));
+        for turns in [Turns::OneAfterTheOther, Turns::InTurn] {
+            assert_eq!(turns.axes([16, 24, 23], 64), None);
+            assert_eq!(turns.axes([usize::MAX, 24, 24], 64), None);
+        }
+    }
+
+    #[test]
+    fn the_head_is_the_embedding_where_the_top_says_so() {
+        let tied =
+            |json: Value| with_text_keys(&json)["text_config"]["tie_word_embeddings"].clone();
+        let inside = json!({"tie_word_embeddings": true});
+        let said = |model: &str, top: bool, text: Value| {
+            tied(json!({"model_type": model, "tie_word_embeddings": top, "text_config": text}))
+        };
+        assert_eq!(said("qwen3_vl", true, json!({})), true);
+        assert_eq!(said("qwen3_vl", false, json!({})), false);
+        assert_eq!(said("qwen3_vl_moe", false, inside.clone()), false);
+        assert_eq!(said("qwen2_5_vl", false, inside), true);
+    }
+}

@@ -1,0 +1,320 @@
+//! Models that see, against transformers: features, positions, and log-probabilities of conversations
+//! with none to three pictures, however the work is cut and whoever shares it. The engine is given the
+//! reference's own pixel values.
+
+use candle_core::Device;
+use mistralrs_core::SamplingParams;
+use mistralrs_core::attention::CpuAttention;
+use mistralrs_core::engine::{
+    EngineHandle, EngineLimits, GenerationRequest, PositionLogprobs, TokenEvent,
+};
+use mistralrs_core::forward::{Media, MediaItem, Modality};
+use mistralrs_core::kv_cache::KvCache;
+use mistralrs_core::kv_cache::block_pool::BlockPool;
+use mistralrs_core::models::{self, Model, ModelShape};
+use mistralrs_core::sampling::Sampler;
+use mistralrs_core::weights::Weights;
+use mistralrs_quant::{WeightOptions, open_safetensors};
+use mistralrs_testkit::media::{GoldenImage, GoldenTensor, MediaCase, MediaGolden, media_golden};
+use mistralrs_testkit::{GoldenStep, VOCAB_SIZE, fixture, read_json};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const QWEN_VL: [&str; 4] = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen3-vl-moe"];
+/// The placeholder of all of these.
+const IMAGE_PAD: u32 = 305;
+/// What f32 arithmetic in another order may differ by: log-probabilities, and features around 3.
+const TOLERANCE: f32 = 2e-3;
+const FEATURE_TOLERANCE: f32 = 2e-4;
+
+fn load_from(folder: &std::path::Path) -> (Box<dyn Model>, ModelShape) {
+    let file = folder.join("config.json");
+    let json: Value = read_json(&file);
+    let row = models::find(json["architectures"][0].as_str().unwrap()).unwrap();
+    let checkpoint = open_safetensors(&[folder.join("model.safetensors")]).unwrap();
+    let options = WeightOptions::default();
+    let weights = Weights::new(checkpoint, options, Arc::new(CpuAttention), |_, _| ());
+    let model = (row.load)(&file, &json, &weights).unwrap();
+    weights.check_surplus(|_| false).unwrap();
+    (model, (row.shape)(&file, &json).unwrap())
+}
+
+fn engine(name: &str, prefill_chunk: usize, sharing: bool) -> EngineHandle {
+    let (model, shape) = load_from(&fixture(name));
+    let kv = KvCache::allocate(&shape.kv, 512, 8, &Device::Cpu).unwrap();
+    let limits = EngineLimits {
+        max_seqs: 16,
+        max_queue: 64,
+        prefill_chunk,
+        short_context: None,
+        media_cache_bytes: 1 << 20,
+    };
+    EngineHandle::spawn(model, kv, BlockPool::new(512, 8, sharing), limits).unwrap()
+}
+
+fn media(image: &GoldenImage) -> Arc<Media> {
+    let grid = image.grid.clone().try_into().unwrap();
+    let GoldenTensor { shape, data } = &image.pixels;
+    Arc::new(Media::new(Modality::Image, data.clone(), shape, grid).unwrap())
+}
+
+/// The runs of placeholders.
+fn runs(prompt: &[u32]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, _) in prompt.iter().enumerate().filter(|(_, token)| **token == IMAGE_PAD) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end += 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}
+
+fn items(golden: &MediaGolden, case: &MediaCase) -> Vec<MediaItem> {
+    let runs = runs(&case.text.prompt);
+    assert_eq!(runs.len(), case.images.len());
+    let images = case.images.iter().map(|number| media(&golden.images[*number]));
+    runs.into_iter().zip(images).map(|(tokens, media)| MediaItem { tokens, media }).collect()
+}
+
+fn request(
+    prompt: &[u32],
+    media: Vec<MediaItem>,
+    max_tokens: usize,
+    scored: bool,
+) -> GenerationRequest {
+    let params = SamplingParams { temperature: Some(0.), ..SamplingParams::default() };
+    GenerationRequest {
+        prompt: prompt.to_vec(),
+        media,
+        max_tokens,
+        min_tokens: 0,
+        stop_token_ids: Vec::new(),
+        sampler: Sampler::new(&params, HashSet::new(), 0),
+        logprobs: Some(VOCAB_SIZE),
+        prompt_logprobs: scored.then_some(VOCAB_SIZE),
+        timeout: None,
+    }
+}
+
+/// What came back: log-probabilities of the prompt and of what was drawn, and the cached tokens.
+#[derive(Default)]
+struct Answer {
+    prompt: Vec<PositionLogprobs>,
+    drawn: Vec<PositionLogprobs>,
+    cached: usize,
+}
+
+impl Answer {
+    fn bits(&self) -> Vec<(u32, u32)> {
+        self.drawn.iter().map(|p| (p.chosen.0, p.chosen.1.to_bits())).collect()
+    }
+}
+
+fn collect(mut events: UnboundedReceiver<TokenEvent>) -> Answer {
+    let mut answer = Answer::default();
+    loop {
+        match events.blocking_recv().unwrap() {
+            TokenEvent::Prompt { cached_tokens, logprobs } => {
+                answer.cached = cached_tokens;
+                answer.prompt = logprobs.into_iter().flatten().collect();
+            }
+            TokenEvent::Token { logprobs, .. } => answer.drawn.extend(logprobs),
+            TokenEvent::Finished { .. } => return answer,
+            TokenEvent::Failed(kind) => panic!("{kind:?}"),
+        }
+    }
+}
+
+fn ask(engine: &EngineHandle, golden: &MediaGolden, case: &MediaCase, scored: bool) -> Answer {
+    let steps = case.text.greedy.len();
+    let request = request(&case.text.prompt, items(golden, case), steps, scored);
+    collect(engine.submit(request).unwrap())
+}
+
+fn distance(answer: &Answer, case: &MediaCase) -> f32 {
+    let one = |(ours, theirs): (&PositionLogprobs, &GoldenStep)| {
+        assert_eq!(ours.chosen.0, theirs.token);
+        let find = |token| ours.top.iter().find(|(id, _)| *id == token).map_or(f32::NAN, |c| c.1);
+        theirs.distance(find)
+    };
+    if !answer.prompt.is_empty() {
+        assert_eq!(answer.prompt.len(), case.text.prompt_logprobs.len());
+    }
+    assert_eq!(answer.drawn.len(), case.text.greedy.len());
+    let prompt = answer.prompt.iter().zip(&case.text.prompt_logprobs);
+    let drawn = answer.drawn.iter().zip(&case.text.greedy);
+    prompt.chain(drawn).map(one).fold(0., f32::max)
+}
+
+#[test]
+fn towers_see_what_transformers_sees() {
+    for name in QWEN_VL {
+        let golden = media_golden(name);
+        let (model, _) = load_from(&fixture(name));
+        let encoder = model.media_encoder().unwrap();
+        for image in &golden.images {
+            let encoded = encoder.encode(&media(image)).unwrap();
+            assert_eq!(encoded.deepstack.len(), image.deepstack.len());
+            let ours = std::iter::once(&encoded.embeddings).chain(&encoded.deepstack);
+            for (ours, theirs) in ours.zip(std::iter::once(&image.features).chain(&image.deepstack))
+            {
+                assert_eq!(ours.dims(), theirs.shape);
+                let numbers = ours.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let worst = numbers.iter().zip(&theirs.data).map(|(a, b)| (a - b).abs());
+                let worst = worst.fold(0., f32::max);
+                assert!(worst < FEATURE_TOLERANCE, "{name}, {}: {worst}", image.file);
+            }
+        }
+        for case in &golden.cases {
+            let media = items(&golden, case);
+            let positions = encoder.positions(case.text.prompt.len(), &media).unwrap();
+            for (at, ours) in positions.prompt.iter().enumerate() {
+                let theirs = [0, 1, 2].map(|axis| case.positions[axis][at]);
+                assert_eq!(*ours, theirs, "{name}: position {at}");
+            }
+            let largest = case.positions.iter().flatten().max().unwrap();
+            assert_eq!(positions.next, largest + 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn conversations_about_pictures_agree_with_transformers() {
+    for name in QWEN_VL {
+        let golden = media_golden(name);
+        assert_eq!(golden.cases.iter().map(|c| c.images.len()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let mut worst = 0f32;
+        for prefill_chunk in [512, 5] {
+            let engine = engine(name, prefill_chunk, true);
+            for case in &golden.cases {
+                worst = worst.max(distance(&ask(&engine, &golden, case, true), case));
+                let first = ask(&engine, &golden, case, false);
+                let again = ask(&engine, &golden, case, false);
+                assert_eq!(again.cached, (case.text.prompt.len() - 1) / 8 * 8, "{name}");
+                assert_eq!(first.bits(), again.bits(), "{name}: after a prefix hit");
+                worst = worst.max(distance(&first, case)).max(distance(&again, case));
+            }
+        }
+        println!("{name}: {worst:.1e}");
+        assert!(worst < TOLERANCE, "{name}: {worst}");
+    }
+}
+
+#[test]
+fn a_ragged_batch_of_pictures_and_text_agrees_too() {
+    for name in QWEN_VL {
+        let golden = media_golden(name);
+        for prefill_chunk in [512, 5] {
+            let engine = engine(name, prefill_chunk, false);
+            let text = |length: usize| {
+                let prompt = &golden.cases[0].text.prompt[..length];
+                engine.submit(request(prompt, Vec::new(), 9, false)).unwrap()
+            };
+            let others: Vec<_> = [1, 7, 20].map(text).into();
+            let asked: Vec<_> = golden
+                .cases
+                .iter()
+                .chain(&golden.cases)
+                .map(|case| {
+                    let steps = case.text.greedy.len();
+                    let request =
+                        request(&case.text.prompt, items(&golden, case), steps, prefill_chunk == 5);
+                    engine.submit(request).unwrap()
+                })
+                .collect();
+            others.into_iter().for_each(|other| drop(collect(other)));
+            for (events, case) in asked.into_iter().zip(golden.cases.iter().cycle()) {
+                let answer = collect(events);
+                let alone = ask(&engine, &golden, case, prefill_chunk == 5);
+                assert_eq!(answer.bits(), alone.bits(), "{name}: row G4, alone and in company");
+                let worst = distance(&answer, case);
+                assert!(worst < TOLERANCE, "{name}: {worst}");
+            }
+            let stats = engine.stats();
+            assert_eq!(stats.media_encoded_total, golden.images.len() as u64, "{name}: each once");
+            assert_eq!((stats.failed_steps_total, stats.kv_blocks_used), (0, 0));
+        }
+    }
+}
+
+/// The prompt of `case` with another picture of the same size in the place of its first.
+fn with_another_picture(golden: &MediaGolden, case: &MediaCase) -> Vec<MediaItem> {
+    let mut items = items(golden, case);
+    let image = &golden.images[case.images[0]];
+    let data = image.pixels.data.iter().map(|x| 0.5 - x).collect();
+    let grid = image.grid.clone().try_into().unwrap();
+    let other = Media::new(Modality::Image, data, &image.pixels.shape, grid).unwrap();
+    items[0].media = Arc::new(other);
+    items
+}
+
+#[test]
+fn the_same_text_about_another_picture_is_another_answer() {
+    for name in QWEN_VL {
+        let golden = media_golden(name);
+        let (sharing, fresh) = (engine(name, 512, true), engine(name, 512, false));
+        for case in &golden.cases[1..] {
+            let before = sharing.stats().media_encoded_total;
+            let first = ask(&sharing, &golden, case, false);
+            let media = || with_another_picture(&golden, case);
+            let about = |engine: &EngineHandle| {
+                let request = request(&case.text.prompt, media(), 16, false);
+                collect(engine.submit(request).unwrap())
+            };
+            let (other, alone) = (about(&sharing), about(&fresh));
+            assert_ne!(first.bits(), other.bits(), "{name}: the pictures differ");
+            assert_eq!(other.bits(), alone.bits(), "{name}: nothing of the first picture is left");
+            let blocks = media()[0].tokens.start / 8;
+            assert_eq!(other.cached, blocks * 8, "{name}: found up to the picture");
+            let encoded = sharing.stats().media_encoded_total;
+            let again = about(&sharing);
+            assert_eq!(again.bits(), other.bits(), "{name}");
+            assert_eq!(sharing.stats().media_encoded_total, encoded, "{name}: not encoded again");
+            assert!(encoded > before);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_without_its_tower_reads_text() {
+    let copy = mistralrs_testkit::copy_of("qwen3-vl");
+    let file = copy.path().join("config.json");
+    let mut config: Value = read_json(&file);
+    // The text half's weights are all there is, as some files are cut.
+    let bytes = std::fs::read(copy.path().join("model.safetensors")).unwrap();
+    std::fs::write(copy.path().join("model.safetensors"), without_tower(&bytes)).unwrap();
+    let (model, _) = load_from(copy.path());
+    assert!(model.media_encoder().is_none());
+    config.as_object_mut().unwrap().remove("vision_config");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let (model, _) = load_from(copy.path());
+    assert!(model.media_encoder().is_none());
+    // And a tower that nobody describes is no error.
+    std::fs::write(copy.path().join("model.safetensors"), bytes).unwrap();
+    let (model, _) = load_from(copy.path());
+    assert!(model.media_encoder().is_none());
+}
+
+/// A safetensors file without the tensors of the tower.
+fn without_tower(bytes: &[u8]) -> Vec<u8> {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (header, data) = (&bytes[8..8 + length], &bytes[8 + length..]);
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let (mut kept, mut rest) = (serde_json::Map::new(), Vec::new());
+    for (name, mut info) in header {
+        if name.contains("visual") || name == "__metadata__" {
+            continue;
+        }
+        let at = |i: usize| info["data_offsets"][i].as_u64().unwrap() as usize;
+        let (start, end) = (at(0), at(1));
+        info["data_offsets"] = serde_json::json!([rest.len(), rest.len() + end - start]);
+        rest.extend(&data[start..end]);
+        kept.insert(name, info);
+    }
+    let header = Value::Object(kept).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &rest].concat()
+}
