@@ -174,6 +174,13 @@ fn with_text_keys(json: &Value) -> Value {
         // The mixture always makes its chosen experts' shares add up to one, and no file says so.
         text.insert("norm_topk_prob".into(), true.into());
     }
+    for text in ["", "/text_config"] {
+        let rope = json.pointer_mut(&format!("{text}/rope_scaling")).and_then(Value::as_object_mut);
+        // The oldest name of "as trained": the sections say the rest.
+        if let Some(rope) = rope.filter(|rope| rope.get("type") == Some(&"mrope".into())) {
+            rope.insert("type".into(), "default".into());
+        }
+    }
     json
 }
 

@@ -237,8 +237,7 @@ impl RopeKeys<'_> {
     fn scaling(&self, raw: &RawRope, pairs: usize) -> Result<RopeScaling, String> {
         let kind = raw.rope_type.as_deref().or(raw.kind.as_deref()).unwrap_or("default");
         match kind {
-            // The axes of "mrope" are read by the models that have them.
-            "default" | "mrope" => Ok(RopeScaling::None),
+            "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: positive("factor", raw.factor)? }),
             "llama3" => self.llama3(raw),
             // Phi-3's early files call LongRoPE so.

@@ -6,7 +6,7 @@ pub mod gemma3n;
 pub mod grid;
 pub mod idefics3;
 pub mod mobilenet;
+pub mod qwen;
 pub mod qwen2_vl;
 pub mod qwen3_vl;
-pub mod qwen;
 pub mod siglip;
