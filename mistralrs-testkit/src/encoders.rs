@@ -16,6 +16,19 @@ pub const EMBEDDING_MODELS: [&str; 6] = [
 /// Folders that give scores, with a golden.
 pub const CROSS_ENCODERS: [&str; 3] = ["bert-rerank", "roberta-rerank", "modernbert-rerank"];
 
+/// GGUF files that give vectors, with a golden beside them; the first is a piece of a split one.
+pub const GGUF_EMBEDDING_MODELS: [&str; 5] = [
+    "bert-cls-f32-00001-of-00002.gguf",
+    "roberta-mean-f32.gguf",
+    "modernbert-f32.gguf",
+    "qwen3-embedding-f32.gguf",
+    "embedding-gemma-f32.gguf",
+];
+
+/// GGUF files that give scores, with a golden beside them.
+pub const GGUF_CROSS_ENCODERS: [&str; 3] =
+    ["bert-rerank-f16.gguf", "roberta-rerank-f16.gguf", "modernbert-rerank-f16.gguf"];
+
 /// Reference values of one encoder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EncoderGolden {
@@ -55,12 +68,18 @@ pub struct PairGolden {
     pub logit: f32,
 }
 
-/// The reference values of an entry of [`EMBEDDING_MODELS`] or [`CROSS_ENCODERS`].
+/// The reference values of an entry of the four lists.
 ///
 /// # Panics
 /// When there are none.
 pub fn encoder_golden(name: &str) -> EncoderGolden {
-    read_json(&fixture(name).join("golden.json"))
+    match name.strip_suffix(".gguf") {
+        Some(stem) => {
+            let whole = stem.split_once("-00001-of-").map_or(stem, |(whole, _)| whole);
+            read_json(&fixture(&format!("{whole}.golden.json")))
+        }
+        None => read_json(&fixture(name).join("golden.json")),
+    }
 }
 
 #[cfg(test)]
@@ -69,15 +88,15 @@ mod tests {
 
     #[test]
     fn every_golden_is_complete() {
-        for name in EMBEDDING_MODELS {
+        for name in EMBEDDING_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS) {
             let golden = encoder_golden(name);
-            assert!(golden.texts.len() >= 5 && golden.pairs.is_empty(), "{name}");
+            assert!(golden.texts.len() >= 4 && golden.pairs.is_empty(), "{name}");
             let width = golden.texts[0].vector.len();
             assert!(golden.texts.iter().all(|case| case.vector.len() == width), "{name}");
             let same = |a: &TextGolden, b: &TextGolden| a.vector == b.vector;
             assert!(!same(&golden.texts[0], &golden.texts[1]), "{name}");
         }
-        for name in CROSS_ENCODERS {
+        for name in CROSS_ENCODERS.iter().chain(&GGUF_CROSS_ENCODERS) {
             let golden = encoder_golden(name);
             assert!(golden.pairs.len() == 3 && golden.texts.is_empty(), "{name}");
         }

@@ -7,8 +7,11 @@
 #![expect(clippy::panic, reason = "a test helper has nobody to return an error to")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod bfloat16;
 pub mod encoders;
 pub mod media;
+
+pub use bfloat16::in_bfloat16;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +35,7 @@ pub const HF_MODELS: &[&str] = &[
     "olmo2",
     "glm4",
     "starcoder2",
+    "seed-oss",
     "mixtral",
     "mixtral-window",
     "qwen2-moe",

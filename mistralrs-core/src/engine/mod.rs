@@ -40,6 +40,8 @@ pub struct EngineLimits {
     /// Sequences that grow beyond this many tokens are computed anew, their keys rotated otherwise:
     /// see [`crate::models::ModelShape::short_context`].
     pub short_context: Option<usize>,
+    /// Nothing looks further back than this: see [`crate::models::ModelShape::window`].
+    pub window: Option<usize>,
     /// Most bytes of what encoders made of media that are kept for later requests.
     pub media_cache_bytes: usize,
 }

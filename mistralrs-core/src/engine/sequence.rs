@@ -2,7 +2,9 @@
 //! sampler. Owns the arithmetic of positions; nobody else counts.
 
 use super::media::SequenceMedia;
-use super::{FailureKind, GenerationRequest, PositionLogprobs, Submission, Timings, TokenEvent};
+use super::{
+    EngineLimits, FailureKind, GenerationRequest, PositionLogprobs, Submission, Timings, TokenEvent,
+};
 use crate::kv_cache::block_pool::{BlockPool, ChainHash, Content, Reservation};
 use crate::request::FinishReason;
 use std::time::Instant;
@@ -17,8 +19,12 @@ pub struct Sequence {
     prompt_len: usize,
     /// Tokens whose keys and values are in the cache.
     computed: usize,
-    /// Blocks held: they cover `tokens` up to what is planned.
+    /// They cover `tokens` up to what is planned.
     blocks: Vec<u32>,
+    /// Leading blocks that are no longer held: nothing looks into them again.
+    given_back: usize,
+    /// Nothing looks further back than this.
+    window: Option<usize>,
     /// Leading blocks that are findable, and the chain hash at their end.
     sealed: usize,
     chain: ChainHash,
@@ -41,8 +47,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// `short_context`: see [`super::EngineLimits`].
-    pub(super) fn new(submission: Submission, short_context: Option<usize>) -> Self {
+    pub(super) fn new(submission: Submission, limits: &EngineLimits) -> Self {
         let Submission { mut request, events, submitted } = submission;
         let tokens = std::mem::take(&mut request.prompt);
         let media = SequenceMedia::new(std::mem::take(&mut request.media));
@@ -54,7 +59,9 @@ impl Sequence {
             blocks: Vec::new(),
             sealed: 0,
             chain: ChainHash::default(),
-            short_context: short_context.unwrap_or(usize::MAX),
+            given_back: 0,
+            window: limits.window,
+            short_context: limits.short_context.unwrap_or(usize::MAX),
             long: false,
             cached_tokens: 0,
             admitted: false,
@@ -78,9 +85,14 @@ impl Sequence {
         self.computed
     }
 
-    /// The blocks held, in order of position.
+    /// The blocks in order of position; of those before the window only the places are left.
     pub fn blocks(&self) -> &[u32] {
         &self.blocks
+    }
+
+    /// The blocks held.
+    pub fn held(&self) -> &[u32] {
+        self.blocks.get(self.given_back..).unwrap_or_default()
     }
 
     /// Tokens that were not drawn.
@@ -167,15 +179,17 @@ impl Sequence {
 
     /// Gives all blocks back; what was computed must be computed again or found in the prefix cache.
     pub fn release(&mut self, pool: &mut BlockPool) {
-        pool.release(&self.blocks);
+        pool.release(self.held());
         self.blocks.clear();
+        self.given_back = 0;
         self.computed = 0;
         self.sealed = 0;
         self.chain = ChainHash::default();
         self.prompt_logprobs.clear();
     }
 
-    /// `count` further tokens are in the cache: full blocks become findable.
+    /// `count` further tokens are in the cache: full blocks become findable, and those that have left
+    /// the window are given back. Until they are reused they stay findable.
     pub fn advance(&mut self, count: usize, pool: &mut BlockPool) {
         self.computed += count;
         while (self.sealed + 1) * pool.block_size() <= self.computed {
@@ -188,6 +202,18 @@ impl Sequence {
             self.sealed += 1;
         }
         self.media.drop_computed(self.computed);
+        self.give_back(pool);
+    }
+
+    fn give_back(&mut self, pool: &mut BlockPool) {
+        let Some(window) = self.window else { return };
+        // The next token sees itself and the `window - 1` before it.
+        let first_seen = (self.computed + 1).saturating_sub(window);
+        let unseen = first_seen / pool.block_size();
+        if let Some(blocks) = self.blocks.get(self.given_back..unseen) {
+            pool.release(blocks);
+            self.given_back = unseen;
+        }
     }
 
     /// Keeps the log-probabilities of prompt positions until the prompt is announced.

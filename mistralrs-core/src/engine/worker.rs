@@ -67,9 +67,7 @@ impl Worker {
             };
             match command {
                 Ok(Command::Submit(submission)) => {
-                    self.scheduler
-                        .waiting
-                        .push_back(Sequence::new(*submission, self.limits.short_context));
+                    self.scheduler.waiting.push_back(Sequence::new(*submission, &self.limits));
                 }
                 Ok(Command::Shutdown) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,

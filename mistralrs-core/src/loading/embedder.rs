@@ -10,11 +10,10 @@ use crate::embedder::{Embedder, EmbedderInfo, EmbedderKind, EmbedderParts};
 use crate::engine::encoding::{EncodingHandle, EncodingLimits};
 use crate::error::LoadError;
 use crate::models::encoders::{self, EncoderRow, EncoderShape};
-use crate::sentence::{Chain, Head, SentenceConfig, SentenceModel};
+use crate::sentence::{Chain, Head, SentenceModel};
 use crate::weights::Weights;
 use candle_core::Device;
 use mistralrs_quant::WeightOptions;
-use std::path::Path;
 
 /// Loads what `row` describes.
 pub(super) fn load(
@@ -26,8 +25,7 @@ pub(super) fn load(
     if options.kv_cache_tokens.is_some() {
         tracing::warn!("an encoder keeps no KV cache: its size has no effect");
     }
-    let folder = opened.config_file.parent().unwrap_or(Path::new("."));
-    let sentence = SentenceConfig::read(folder)?;
+    let sentence = opened.sentence()?;
     let EncoderShape { mut model, hidden } = (row.shape)(&opened.config_file, &opened.config)?;
     // A shorter length in the files is a default, not a limit: the operator may ask for more.
     let trained = sentence.max_tokens.filter(|_| options.max_seq_len.is_none());
@@ -48,7 +46,7 @@ pub(super) fn load(
             (Head::Score(head), EmbedderKind::CrossEncoder, 1)
         }
         None => {
-            let chain = Chain::load(&sentence, hidden)?;
+            let chain = Chain::load(&sentence, hidden, &weights)?;
             let width = chain.width();
             (Head::Vector(chain), EmbedderKind::Embedding, width)
         }

@@ -164,6 +164,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
         short_context: shape.short_context,
+        window: shape.window,
         media_cache_bytes: options.media_cache_bytes,
     };
     let engine = EngineHandle::spawn(model, kv, pool, limits)

@@ -9,7 +9,7 @@ use crate::llm::ModelInfo;
 use crate::models::encoders::{self, EncoderRow};
 use crate::models::{ModelShape, gguf_config};
 use crate::sampling::{GenerationDefaults, SamplingParams};
-use crate::sentence;
+use crate::sentence::{self, SentenceConfig};
 use crate::text::TextPipeline;
 use mistralrs_quant::gguf::{GgufFile, Metadata};
 use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
@@ -82,6 +82,16 @@ enum Source {
     Gguf(Arc<GgufFile>),
 }
 
+impl Source {
+    /// Whether the files say that the model makes vectors or scores of texts.
+    fn is_sentence_model(&self, config: &Path) -> Result<bool, LoadError> {
+        match self {
+            Self::HuggingFace(_) => Ok(config.parent().is_some_and(sentence::is_sentence_model)),
+            Self::Gguf(file) => Ok(gguf_config::pooling(file.metadata())?.is_some()),
+        }
+    }
+}
+
 /// Weights, where the config came from, the config, the generation config.
 type Parts = (Source, PathBuf, Value, Option<Value>);
 
@@ -128,7 +138,7 @@ impl Opened {
                 gguf(GgufFile::embedded(name, bytes)?, name.clone())?
             }
         };
-        let is_sentence_model = config_file.parent().is_some_and(sentence::is_sentence_model);
+        let is_sentence_model = source.is_sentence_model(&config_file)?;
         let kind = Kind { is_sentence_model, purpose };
         let (architecture, encoder) = kind.decide(&config, &config_file)?;
         Ok(Self { source, config_file, config, generation_config, architecture, encoder })
@@ -151,6 +161,16 @@ impl Opened {
             Source::Gguf(file) => {
                 TextPipeline::from_gguf(file.metadata(), &self.config_file, options)
             }
+        }
+    }
+
+    /// What follows the encoder.
+    pub(super) fn sentence(&self) -> Result<SentenceConfig, LoadError> {
+        match &self.source {
+            Source::HuggingFace(_) => {
+                SentenceConfig::read(self.config_file.parent().unwrap_or(Path::new(".")))
+            }
+            Source::Gguf(file) => SentenceConfig::from_gguf(file),
         }
     }
 
@@ -206,11 +226,25 @@ impl Opened {
 
 /// Metadata is silent on what the presence of a tensor shows; and Phi-3's rope factors are tensors.
 fn add_what_tensors_tell(config: &mut Value, file: &GgufFile) -> Result<(), LoadError> {
-    config["tie_word_embeddings"] = file.info("lm_head.weight").is_none().into();
-    let attention_bias = file.info("model.layers.0.self_attn.q_proj.bias").is_some();
-    config["attention_bias"] = attention_bias.into();
-    config["use_bias"] = attention_bias.into();
-    config["mlp_bias"] = file.info("model.layers.0.mlp.down_proj.bias").is_some().into();
+    let has = |names: &[&str]| names.iter().any(|name| file.info(name).is_some());
+    config["tie_word_embeddings"] = (!has(&["lm_head.weight"])).into();
+    for (key, names) in [
+        ("attention_bias", ["model.layers.0.self_attn.q_proj.bias", "layers.0.attn.Wqkv.bias"]),
+        ("use_bias", ["model.layers.0.self_attn.q_proj.bias"; 2]),
+        ("mlp_bias", ["model.layers.0.mlp.down_proj.bias", "layers.0.mlp.Wi.bias"]),
+        ("norm_bias", ["final_norm.bias", "embeddings.norm.bias"]),
+        ("classifier_bias", ["head.dense.bias"; 2]),
+    ] {
+        config[key] = has(&names).into();
+    }
+    for (key, name) in [
+        ("type_vocab_size", "embeddings.token_type_embeddings.weight"),
+        ("num_labels", "classifier.weight"),
+    ] {
+        if let Some(rows) = file.info(name).and_then(|info| info.shape.first()) {
+            config[key] = (*rows).into();
+        }
+    }
     for (key, name) in
         [("short_factor", "rope_factors_short.weight"), ("long_factor", "rope_factors_long.weight")]
     {

@@ -19,6 +19,12 @@ use std::path::Path;
 /// No dimension of a model is larger; products of two stay far from overflow.
 pub(super) const LARGEST_DIMENSION: usize = 1 << 28;
 
+/// No model has more layers; what is kept per layer before a weight is read stays small.
+pub(super) const MOST_LAYERS: usize = 1 << 12;
+
+/// No head is wider; the frequencies of its rotation are computed before a weight is read.
+const WIDEST_HEAD: usize = 1 << 16;
+
 /// The keys of a text model, defaults filled in, ranges checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
@@ -79,7 +85,8 @@ impl TextConfig {
     pub fn parse(file: &Path, json: &Value) -> Result<Self, LoadError> {
         let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
         let json = text_keys(json);
-        let raw = RawConfig::deserialize(&*json).map_err(|error| bad(error.to_string()))?;
+        let raw: RawConfig =
+            serde_path_to_error::deserialize(&*json).map_err(|error| bad(error.to_string()))?;
         raw.check().map_err(bad)
     }
 
@@ -271,6 +278,14 @@ fn default_eps() -> f64 {
     1e-6
 }
 
+/// Checks a number of a config: there is at least one of everything.
+pub(super) fn within(key: &str, value: usize, most: usize) -> Result<usize, String> {
+    match (1..=most).contains(&value) {
+        true => Ok(value),
+        false => Err(format!("`{key}` is {value}, outside 1..={most}")),
+    }
+}
+
 impl RawConfig {
     fn check(self) -> Result<TextConfig, String> {
         if let Some(quantization) = &self.quantization_config {
@@ -281,10 +296,7 @@ impl RawConfig {
                  take the plain weights or a GGUF file"
             ));
         }
-        let dimension = |key: &str, value: usize| match value {
-            1..=LARGEST_DIMENSION => Ok(value),
-            _ => Err(format!("`{key}` is {value}, outside 1..={LARGEST_DIMENSION}")),
-        };
+        let dimension = |key: &str, value: usize| within(key, value, LARGEST_DIMENSION);
         let hidden_size = dimension("hidden_size", self.hidden_size)?;
         let heads = dimension("num_attention_heads", self.num_attention_heads)?;
         let kv_heads = dimension("num_key_value_heads", self.num_key_value_heads.unwrap_or(heads))?;
@@ -302,7 +314,8 @@ impl RawConfig {
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
             return Err(format!("`rms_norm_eps` is {}", self.rms_norm_eps));
         }
-        let head_dim = dimension("head_dim", self.head_dim.unwrap_or(hidden_size / heads))?;
+        let head_dim =
+            within("head_dim", self.head_dim.unwrap_or(hidden_size / heads), WIDEST_HEAD)?;
         let context = dimension("max_position_embeddings", self.max_position_embeddings)?;
         let layer_types = self.layer_types.clone().unwrap_or_default();
         if let Some(kind) =
@@ -324,7 +337,7 @@ impl RawConfig {
         Ok(TextConfig {
             hidden_size,
             intermediate_size: dimension("intermediate_size", self.intermediate_size)?,
-            num_hidden_layers: dimension("num_hidden_layers", self.num_hidden_layers)?,
+            num_hidden_layers: within("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS)?,
             num_attention_heads: heads,
             num_key_value_heads: kv_heads,
             head_dim,

@@ -48,8 +48,23 @@ pub fn shape(config: &TextConfig) -> ModelShape {
         vocab_size: config.vocab_size,
         context: config.max_position_embeddings,
         short_context: config.rope.short_context(),
+        window: None,
         activations_per_token: 4 * config.hidden_size + widest,
     }
+}
+
+/// The same where layers may have windows: `window` tells each one's.
+pub fn windowed_shape(config: &TextConfig, window: impl Fn(usize) -> Option<usize>) -> ModelShape {
+    ModelShape { window: widest_window(config, window), ..shape(config) }
+}
+
+/// The widest window, if every layer has one.
+pub fn widest_window(
+    config: &TextConfig,
+    window: impl Fn(usize) -> Option<usize>,
+) -> Option<usize> {
+    let windows: Option<Vec<usize>> = (0..config.num_hidden_layers).map(window).collect();
+    windows?.into_iter().max()
 }
 
 /// Plain causal attention: all heads, `1/√head_dim`, no window.

@@ -2,8 +2,11 @@
 //! read one format. Knows no tensors; what only tensors tell (a tied head, llama3's rope factors)
 //! the loader adds. Source: the key list of the GGUF specification (docs/gguf.md of ggml).
 
+mod encoders;
 mod experts;
 mod families;
+
+pub use encoders::{GgufPooling, pooling};
 
 use crate::error::LoadError;
 use families::Family;
@@ -41,6 +44,9 @@ const ARCHITECTURES: &[Row] = &[
     row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
     row("deepseek2", "DeepseekV2ForCausalLM", families::plain),
     row("gemma3n", "Gemma3nForCausalLM", families::gemma3n),
+    row("bert", "BertModel", encoders::bert),
+    row("modern-bert", "ModernBertModel", encoders::modern_bert),
+    row("gemma-embedding", "Gemma3TextModel", encoders::embedding_gemma),
 ];
 
 /// What files that name no context were made for: the length of the models of their time.
@@ -88,6 +94,7 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     keys.windows(&mut config)?;
     family(&keys, &mut config)?;
     experts::add(&keys, &mut config)?;
+    encoders::add(&keys, &mut config)?;
     Ok(Value::Object(config))
 }
 

@@ -43,7 +43,9 @@ impl Architecture for Mixtral {
     }
 
     fn shape(config: &MoeConfig) -> ModelShape {
-        config.shape()
+        let text = &config.text;
+        let window = decoder::widest_window(text, |_| text.sliding_window);
+        ModelShape { window, ..config.shape() }
     }
 
     fn load(config: &MoeConfig, weights: &Weights) -> Result<Self, LoadError> {

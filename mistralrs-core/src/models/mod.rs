@@ -26,6 +26,7 @@ mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen_vl;
+mod seed_oss;
 mod smollm3;
 mod starcoder2;
 pub mod vision;
@@ -79,6 +80,8 @@ pub struct ModelShape {
     pub context: usize,
     /// Sequences of more tokens than this have their keys rotated otherwise, all of them (LongRoPE).
     pub short_context: Option<usize>,
+    /// If every layer has a window, the widest: nothing looks further back than that.
+    pub window: Option<usize>,
     /// Most numbers alive per token at one moment of a step, the logits not counted.
     pub activations_per_token: usize,
 }
@@ -153,6 +156,7 @@ pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<qwen_vl::QwenVl<qwen_vl::SecondAndHalf>>("Qwen2_5_VLForConditionalGeneration"),
     row::<qwen_vl::QwenVl<qwen_vl::Third>>("Qwen3VLForConditionalGeneration"),
     row::<qwen_vl::QwenVl<qwen_vl::ThirdMoe>>("Qwen3VLMoeForConditionalGeneration"),
+    row::<seed_oss::SeedOss>("SeedOssForCausalLM"),
     row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
     row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),
     row::<mixtral::Mixtral>("MixtralForCausalLM"),

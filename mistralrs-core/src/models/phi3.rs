@@ -32,7 +32,7 @@ impl Architecture for Phi3 {
     }
 
     fn shape(config: &TextConfig) -> ModelShape {
-        decoder::shape(config)
+        decoder::windowed_shape(config, |_| config.sliding_window)
     }
 
     fn load(config: &TextConfig, weights: &Weights) -> Result<Self, LoadError> {

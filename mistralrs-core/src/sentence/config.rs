@@ -53,8 +53,8 @@ pub struct SentenceConfig {
 pub enum StepConfig {
     /// A linear layer and an activation.
     Dense {
-        /// `linear.weight` and `linear.bias` are in it.
-        file: PathBuf,
+        /// Where its weights are.
+        weights: DenseWeights,
         /// Numbers that come in.
         input: usize,
         /// Numbers that go out.
@@ -66,6 +66,15 @@ pub enum StepConfig {
     },
     /// To length 1.
     Normalize,
+}
+
+/// Where the weights of a dense step are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DenseWeights {
+    /// In a file of their own, as `linear.weight` and `linear.bias`.
+    File(PathBuf),
+    /// Among the model's, under this name.
+    Model(&'static str),
 }
 
 impl SentenceConfig {
@@ -249,7 +258,7 @@ fn read_dense(folder: &Path) -> Result<StepConfig, LoadError> {
         return Err(bad(&file, "0 features".to_owned()));
     }
     Ok(StepConfig::Dense {
-        file: folder.join("model.safetensors"),
+        weights: DenseWeights::File(folder.join("model.safetensors")),
         input: dense.in_features,
         output: dense.out_features,
         bias: dense.bias,
@@ -335,7 +344,7 @@ mod tests {
         assert_eq!(config.pooling, [Pooling::Cls]);
         let file = folder.path().join("2_Dense/model.safetensors");
         let wanted = StepConfig::Dense {
-            file,
+            weights: DenseWeights::File(file),
             input: 8,
             output: 4,
             bias: false,
@@ -348,9 +357,12 @@ mod tests {
             (Some(256), true, None)
         );
         // The file of weights is missing, and the widths do not fit.
-        let missing = super::super::Chain::load(&SentenceConfig::read(folder.path()).unwrap(), 8);
+        let weights = super::super::tests::model_weights();
+        let missing =
+            super::super::Chain::load(&SentenceConfig::read(folder.path()).unwrap(), 8, &weights);
         assert!(missing.unwrap_err().to_string().contains("model.safetensors"));
-        let narrow = super::super::Chain::load(&SentenceConfig::read(folder.path()).unwrap(), 6);
+        let narrow =
+            super::super::Chain::load(&SentenceConfig::read(folder.path()).unwrap(), 6, &weights);
         assert!(narrow.unwrap_err().to_string().contains("`in_features` is 8"));
     }
 

@@ -3,8 +3,9 @@
 //! Source: the modules of sentence-transformers.
 
 mod config;
+mod gguf;
 
-pub use config::{SentenceConfig, StepConfig, is_sentence_model};
+pub use config::{DenseWeights, SentenceConfig, StepConfig, is_sentence_model};
 
 use crate::attention;
 use crate::error::LoadError;
@@ -15,6 +16,7 @@ use crate::weights::Weights;
 use candle_core::{D, Device, Result, Tensor};
 use mistralrs_quant::{Linear, WeightOptions, open_safetensors};
 use std::ops::Range;
+use std::path::Path;
 
 /// Below this a vector's length counts as this: nothing is divided by zero.
 const SHORTEST: f64 = 1e-12;
@@ -75,29 +77,30 @@ enum Step {
 }
 
 impl Chain {
-    /// Reads the weights of the dense steps; `hidden` is the encoder's width.
+    /// Reads the weights of the dense steps; `hidden` is the width of the encoder, `model` its weights.
     ///
     /// # Errors
     /// When a step's file is missing or wrong, or its input is not as wide as the step before.
-    pub fn load(config: &SentenceConfig, hidden: usize) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        config: &SentenceConfig,
+        hidden: usize,
+        model: &Weights,
+    ) -> std::result::Result<Self, LoadError> {
         let mut width = hidden * config.pooling.len();
         let mut steps = Vec::new();
         for step in &config.steps {
             steps.push(match step {
                 StepConfig::Normalize => Step::Normalize,
-                StepConfig::Dense { file, input, output, bias, activation } => {
+                StepConfig::Dense { weights, input, output, bias, activation } => {
                     if *input != width {
                         return Err(LoadError::BadFile {
-                            file: file.clone(),
+                            file: weights.named().to_owned(),
                             reason: format!("`in_features` is {input}, what comes in has {width}"),
                         });
                     }
                     width = *output;
-                    let checkpoint = open_safetensors(std::slice::from_ref(file))?;
-                    let backend = attention::select(&Device::Cpu)?;
-                    let weights =
-                        Weights::new(checkpoint, WeightOptions::default(), backend, |_, _| ());
-                    Step::Dense(weights.pp("linear").linear(*output, *input, *bias)?, *activation)
+                    let weights = weights.open(model)?;
+                    Step::Dense(weights.linear(*output, *input, *bias)?, *activation)
                 }
             });
         }
@@ -125,6 +128,28 @@ impl Chain {
     }
 }
 
+impl DenseWeights {
+    fn named(&self) -> &Path {
+        match self {
+            Self::File(file) => file,
+            Self::Model(name) => Path::new(name),
+        }
+    }
+
+    fn open(&self, model: &Weights) -> std::result::Result<Weights, LoadError> {
+        match self {
+            Self::Model(name) => Ok(model.pp(name)),
+            Self::File(file) => {
+                let checkpoint = open_safetensors(std::slice::from_ref(file))?;
+                let backend = attention::select(&Device::Cpu)?;
+                let weights =
+                    Weights::new(checkpoint, WeightOptions::default(), backend, |_, _| ());
+                Ok(weights.pp("linear"))
+            }
+        }
+    }
+}
+
 /// Cuts a vector to its first `dimensions` numbers and gives it length 1 again.
 pub fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
     vector.truncate(dimensions);
@@ -148,6 +173,14 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
+    /// Some encoder's.
+    pub(super) fn model_weights() -> Weights {
+        let file = mistralrs_testkit::fixture("bert-plain").join("model.safetensors");
+        let checkpoint = open_safetensors(&[file]).unwrap();
+        let backend = attention::select(&Device::Cpu).unwrap();
+        Weights::new(checkpoint, WeightOptions::default(), backend, |_, _| ())
+    }
+
     #[test]
     fn shortened_vectors_have_length_one() {
         let mut vector = vec![3.0, 4.0, 12.0];
@@ -168,7 +201,7 @@ mod tests {
     #[test]
     fn a_chain_pools_and_normalizes() {
         let config = SentenceConfig::plain();
-        let chain = Chain::load(&config, 2).unwrap();
+        let chain = Chain::load(&config, 2, &model_weights()).unwrap();
         let x = Tensor::new(&[[1f32, 0.], [5., 8.], [0., 2.]], &Device::Cpu).unwrap();
         let out = chain.forward(&x, &[0..2, 2..3]).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(out, [[0.6, 0.8], [0., 1.]]);

@@ -1,7 +1,10 @@
-//! Rebuilds a tokenizer from what a GGUF file says about it: byte-level BPE (`gpt2`) and
-//! SentencePiece BPE (`llama`). Knows GGUF metadata and the `tokenizers` crate, no templates.
+//! Rebuilds a tokenizer from what a GGUF file says about it: byte-level BPE (`gpt2`), SentencePiece
+//! BPE (`llama`), and in `encoders` what only encoders have. Knows GGUF metadata and the `tokenizers`
+//! crate, no templates.
 //! Source: the `tokenizer.ggml.*` keys of the GGUF specification; SentencePiece models become
 //! BPE with merges in the order of the merged pieces' scores, as Hugging Face converts them.
+
+mod encoders;
 
 use super::pre_tokenizers::{self, PreTokenizer};
 use super::token_table::byte_token;
@@ -28,6 +31,7 @@ const SPACE: &str = "\u{2581}";
 
 /// `tokenizer.ggml.token_type`.
 mod token_type {
+    pub(super) const NORMAL: i32 = 1;
     pub(super) const UNKNOWN: i32 = 2;
     pub(super) const CONTROL: i32 = 3;
     pub(super) const USER_DEFINED: i32 = 4;
@@ -71,8 +75,10 @@ pub fn from_gguf(metadata: &Metadata, file: &Path) -> Result<(Tokenizer, Special
     let model = match kind {
         "gpt2" => byte_level(&vocabulary, metadata),
         "llama" => sentence_piece(&vocabulary, metadata),
+        "bert" => encoders::word_piece(&vocabulary, metadata),
+        "t5" => encoders::unigram(&vocabulary, metadata),
         other => Err(format!(
-            "tokenizer.ggml.model `{other}` is not supported (known: gpt2, llama); \
+            "tokenizer.ggml.model `{other}` is not supported (known: gpt2, llama, bert, t5); \
              give the model's tokenizer.json with --tokenizer-json"
         )),
     };
@@ -141,16 +147,22 @@ impl<'a> Vocabulary<'a> {
         let usual = |index: u32, name: &str| {
             (self.tokens.get(index as usize) == Some(&name)).then_some(index)
         };
+        // Those of encoders have them anywhere.
+        let encodes = matches!(metadata.get_str("tokenizer.ggml.model"), Some("bert" | "t5"));
+        let named = |names: [&str; 2]| {
+            let mut tokens = (0u32..).zip(&self.tokens);
+            tokens.find(|(_, token)| encodes && names.contains(token)).map(|(id, _)| id)
+        };
         SpecialIds {
-            bos: id("bos").or_else(|| usual(1, "<s>")),
-            eos: id("eos").or_else(|| usual(2, "</s>")),
-            unk: id("unknown").or_else(|| usual(0, "<unk>")),
+            bos: id("bos").or_else(|| usual(1, "<s>")).or_else(|| named(["[CLS]", "<s>"])),
+            eos: id("eos").or_else(|| usual(2, "</s>")).or_else(|| named(["[SEP]", "</s>"])),
+            unk: id("unknown").or_else(|| usual(0, "<unk>")).or_else(|| named(["[UNK]", "<unk>"])),
             end_of_turn,
         }
     }
 
     fn token_type(&self, index: usize) -> i32 {
-        self.types.get(index).copied().unwrap_or(1)
+        self.types.get(index).copied().unwrap_or(token_type::NORMAL)
     }
 
     fn name(&self, id: Option<u32>) -> Option<&'a str> {
@@ -239,7 +251,11 @@ fn byte_level(
     }
     model.with_pre_tokenizer(Some(splits(row)?));
     model.with_decoder(Some(ByteLevel::new(false, false, false)));
-    finish(model, vocabulary, metadata, row.add_bos)
+    // An encoder reads its texts between two special tokens.
+    let encodes = metadata
+        .get_str("general.architecture")
+        .is_some_and(|name| name == "bert" || name == "modern-bert");
+    finish(model, vocabulary, metadata, Ends { bos: row.add_bos || encodes, eos: encodes })
 }
 
 fn splits(row: &PreTokenizer) -> Result<PreTokenizerSequence, String> {
@@ -300,7 +316,7 @@ fn sentence_piece(
         decoders.push(Strip::new(' ', 1, 0).into());
     }
     model.with_decoder(Some(DecoderSequence::new(decoders)));
-    finish(model, vocabulary, metadata, true)
+    finish(model, vocabulary, metadata, Ends { bos: true, eos: false })
 }
 
 /// Every way to put a piece together from two others, best score of the result first; of equal
@@ -341,27 +357,45 @@ fn merges_by_score(vocabulary: &Vocabulary<'_>, ids: &Vocab) -> Vec<(String, Str
     merges.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect()
 }
 
-/// Adds what both kinds have in common: added tokens, and BOS and EOS around a text.
+/// Whether a text gets BOS before it and EOS behind it when the file does not say.
+struct Ends {
+    bos: bool,
+    eos: bool,
+}
+
+/// Adds what all kinds have in common: added tokens, and BOS and EOS around a text. Of a pair the
+/// second text begins behind the first one's EOS, where the file says so behind another.
 fn finish(
     mut model: tokenizers::Tokenizer,
     vocabulary: &Vocabulary<'_>,
     metadata: &Metadata,
-    add_bos_by_default: bool,
+    ends: Ends,
 ) -> Result<tokenizers::Tokenizer, String> {
     model.add_tokens(vocabulary.added()).map_err(|e| e.to_string())?;
     let flag = |key: &str| metadata.get_bool(&format!("tokenizer.ggml.{key}"));
-    let bos = flag("add_bos_token").unwrap_or(add_bos_by_default).then_some(vocabulary.special.bos);
-    let eos = flag("add_eos_token").unwrap_or(false).then_some(vocabulary.special.eos);
+    let bos = flag("add_bos_token").unwrap_or(ends.bos).then_some(vocabulary.special.bos);
+    let eos = flag("add_eos_token").unwrap_or(ends.eos).then_some(vocabulary.special.eos);
     let (bos, eos) = (bos.flatten(), eos.flatten());
     if bos.is_none() && eos.is_none() {
         return Ok(model);
     }
+    let has_types = metadata.get_str("tokenizer.ggml.model") == Some("bert");
+    let is_roberta = metadata.get_str("general.architecture") == Some("bert") && !has_types;
+    let twice = flag("add_sep_token").unwrap_or(is_roberta);
+    let second = if has_types { 1 } else { 0 };
     // The template knows tokens by name; any two different names do.
     let piece = |id: Option<u32>, name: &str| id.map(|_| name.to_owned());
-    let single: Vec<String> = [piece(bos, "bos"), Some("$A".to_owned()), piece(eos, "eos")]
-        .into_iter()
-        .flatten()
-        .collect();
+    let pieces = |list: &[Option<String>]| list.iter().flatten().cloned().collect::<Vec<_>>();
+    let (first, last) = (piece(bos, "bos"), piece(eos, "eos"));
+    let single = pieces(&[first.clone(), Some("$A".to_owned()), last.clone()]);
+    let pair = pieces(&[
+        first,
+        Some("$A".to_owned()),
+        last.clone(),
+        last.clone().filter(|_| twice),
+        Some(format!("$B:{second}")),
+        last.map(|last| format!("{last}:{second}")),
+    ]);
     let special: Vec<(String, u32)> =
         [bos.map(|id| ("bos".to_owned(), id)), eos.map(|id| ("eos".to_owned(), id))]
             .into_iter()
@@ -369,6 +403,8 @@ fn finish(
             .collect();
     let template = TemplateProcessing::builder()
         .try_single(single)
+        .map_err(|e| e.to_string())?
+        .try_pair(pair)
         .map_err(|e| e.to_string())?
         .special_tokens(special)
         .build()

@@ -67,6 +67,7 @@ fn every_published_option_is_felt() {
                 ("/logits_scaling", json!(1.0)),
             ],
         ),
+        ("seed-oss", &[("/rope_parameters/rope_theta", json!(100.0))]),
         ("olmo2", &[("/rms_norm_eps", json!(0.1)), ("/rope_parameters/rope_theta", json!(100.0))]),
         ("glm4", &[("/rope_parameters/partial_rotary_factor", json!(1.0))]),
         (

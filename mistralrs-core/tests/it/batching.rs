@@ -3,7 +3,8 @@
 
 use crate::answers::{Answer, Dice, ask, collect, load, start};
 use mistralrs_core::{GenerateOptions, Llm, LoadOptions, SamplingParams};
-use mistralrs_testkit::{fixture, golden};
+use mistralrs_testkit::{copy_of, fixture, golden};
+use std::path::Path;
 
 const VOCAB: usize = 300;
 
@@ -41,12 +42,17 @@ fn together(llm: &Llm, requests: &[(Vec<u32>, GenerateOptions)]) -> Vec<Answer> 
 }
 
 fn check(model: &str, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
+    check_files(&fixture(model), seed, change)
+}
+
+fn check_files(files: &Path, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
+    let model = files.display();
     let requests = requests(seed, 24);
-    let solo = load(&fixture(model), |o| {
+    let solo = load(files, |o| {
         o.prefix_cache = false;
         o.max_seqs = 1;
     });
-    let llm = load(&fixture(model), change);
+    let llm = load(files, change);
     for round in 0..2 {
         for ((prompt, options), answer) in requests.iter().zip(together(&llm, &requests)) {
             let alone = ask(&solo, prompt, options.clone());
@@ -82,14 +88,32 @@ fn company_and_chunks_do_not_matter() {
 
 #[test]
 fn preemption_does_not_matter() {
-    for model in ["qwen2-untied", "phi3"] {
-        let llm = check(model, 9, |o| {
-            o.block_size = 8;
-            o.max_seq_len = Some(176);
-            o.kv_cache_tokens = Some(176);
-            o.prefill_chunk = 16;
-        });
+    // With windows in all layers sequences stop growing, and nobody is preempted.
+    let without_window = copy_of("phi3");
+    let config = without_window.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let wide = text.replace("\"sliding_window\": 13", "\"sliding_window\": null");
+    assert_ne!(text, wide);
+    std::fs::write(&config, wide).unwrap();
+    for files in [&fixture("qwen2-untied"), without_window.path()] {
+        let llm = check_files(files, 9, one_context);
         assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
+    }
+}
+
+/// A cache of no more than one context.
+fn one_context(options: &mut LoadOptions) {
+    options.block_size = 8;
+    options.max_seq_len = Some(176);
+    options.kv_cache_tokens = Some(176);
+    options.prefill_chunk = 16;
+}
+
+/// Sequences give back what has left the window, others take it at once.
+#[test]
+fn blocks_given_back_do_not_matter() {
+    for model in ["mistral", "phi3", "starcoder2", "mixtral-window"] {
+        check(model, 10, one_context);
     }
 }
 

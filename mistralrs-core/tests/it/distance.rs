@@ -7,6 +7,11 @@ use mistralrs_testkit::{GoldenCase, GoldenStep, VOCAB_SIZE, fixture, golden};
 /// What f32 arithmetic in another order may differ by.
 pub const TOLERANCE: f32 = 1e-3;
 
+/// What rounding to 8 bits of mantissa may do to any log-probability of models this narrow (20 to 64
+/// numbers leave little to average out), and on average.
+pub const BF16_WORST: f32 = 0.5;
+pub const BF16_MEAN: f32 = 0.2;
+
 pub fn scored(case: &GoldenCase) -> GenerateOptions {
     GenerateOptions {
         logprobs: Some(VOCAB_SIZE),

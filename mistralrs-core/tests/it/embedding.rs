@@ -5,12 +5,18 @@ use mistralrs_core::{
     Embedder, EmbedderKind, EmbeddingRequest, Embeddings, Llm, LoadOptions, Prompt, RequestError,
     RequestErrorKind, RerankRequest,
 };
-use mistralrs_testkit::encoders::{CROSS_ENCODERS, EMBEDDING_MODELS, TextGolden, encoder_golden};
-use mistralrs_testkit::{fixture, stories260k, with_old_config};
+use mistralrs_testkit::encoders::{
+    CROSS_ENCODERS, EMBEDDING_MODELS, GGUF_CROSS_ENCODERS, GGUF_EMBEDDING_MODELS, TextGolden,
+    encoder_golden,
+};
+use mistralrs_testkit::{fixture, in_bfloat16, stories260k, with_old_config};
 use std::path::Path;
 
 /// What f32 arithmetic in another order may differ by.
 const TOLERANCE: f32 = 2e-5;
+
+/// What rounding to 8 bits of mantissa leaves of a vector's direction, at the least.
+const BF16_COSINE: f64 = 0.999;
 
 fn options(folder: &Path) -> LoadOptions {
     LoadOptions { progress: Progress::silent(), ..LoadOptions::new(folder.to_string_lossy()) }
@@ -57,10 +63,10 @@ fn bits(vectors: &[Vec<f32>]) -> Vec<u32> {
     vectors.iter().flatten().map(|x| x.to_bits()).collect()
 }
 
-/// Rows H1, H2, P-H1, P-H2.
+/// Rows H1, H2, P-H1, P-H2; row H5 with the files that are GGUF.
 #[test]
 fn every_encoder_agrees_with_sentence_transformers() {
-    for name in EMBEDDING_MODELS {
+    for name in EMBEDDING_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS) {
         let embedder = load(name);
         assert_eq!(embedder.info().kind, EmbedderKind::Embedding);
         let (mut least, mut worst) = (1.0, 0.0f32);
@@ -92,9 +98,25 @@ fn every_encoder_agrees_with_sentence_transformers() {
     }
 }
 
+/// Weights in bfloat16; where the processor multiplies in it, activations are rounded, too.
+#[test]
+fn encoders_in_bfloat16_stay_near_their_reference() {
+    for name in EMBEDDING_MODELS {
+        let copy = in_bfloat16(name);
+        let embedder = Embedder::load(options(copy.path())).unwrap();
+        let vectors = encoder_golden(name).texts.into_iter().map(|case| {
+            let vector = ask(&embedder, of_case(&case)).vectors.remove(0);
+            cosine(&vector, &case.vector)
+        });
+        let least = vectors.fold(1.0, f64::min);
+        println!("{name}: cosine at least {least:.6}");
+        assert!(least >= BF16_COSINE, "{name}: {least}");
+    }
+}
+
 #[test]
 fn cross_encoders_agree_with_transformers() {
-    for name in CROSS_ENCODERS {
+    for name in CROSS_ENCODERS.iter().chain(&GGUF_CROSS_ENCODERS) {
         let embedder = load(name);
         assert_eq!(embedder.info().kind, EmbedderKind::CrossEncoder);
         for pair in encoder_golden(name).pairs {

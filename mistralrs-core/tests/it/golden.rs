@@ -2,10 +2,12 @@
 //! continuation, however the work is cut.
 
 use crate::answers::{ask, greedy, load};
-use crate::distance::{check_closely, one, scored};
+use crate::distance::{BF16_MEAN, BF16_WORST, check_closely, one, scored};
+use mistralrs_core::Llm;
 use mistralrs_core::models::ARCHITECTURES;
 use mistralrs_testkit::{
-    GGUF_MODELS, HF_MODELS, fixture, golden, shared, stories260k, stories260k_reference,
+    GGUF_MODELS, HF_MODELS, fixture, golden, in_bfloat16, shared, stories260k,
+    stories260k_reference,
 };
 
 /// Where the processor multiplies 16-bit floats, activations are rounded to them, and 16-bit weights
@@ -28,20 +30,31 @@ fn every_model_agrees_with_transformers() {
 #[test]
 fn models_with_rounded_activations_stay_near_their_reference() {
     for name in HF_MODELS.iter().chain(GGUF_MODELS).filter(|name| is_rounded(name)) {
-        let (worst, mean) = rounding(name);
+        let (worst, mean) = rounding(&load(&fixture(name), |_| ()), name);
         println!("{name}: worst {worst:.2e}, mean {mean:.2e}");
-        assert!(worst < 0.5 && mean < 0.2, "{name}: worst {worst}, mean {mean}");
+        assert!(worst < BF16_WORST && mean < BF16_MEAN, "{name}: worst {worst}, mean {mean}");
+    }
+}
+
+/// Every architecture with its weights in bfloat16, against transformers in float32. Where the
+/// processor multiplies in bfloat16 activations are rounded to 8 bits, too.
+#[test]
+fn every_model_in_bfloat16_stays_near_its_reference() {
+    for name in HF_MODELS {
+        let copy = in_bfloat16(name);
+        let (worst, mean) = rounding(&load(copy.path(), |_| ()), name);
+        println!("{name}: worst {worst:.2e}, mean {mean:.2e}");
+        assert!(worst < BF16_WORST && mean < BF16_MEAN, "{name}: worst {worst}, mean {mean}");
     }
 }
 
 /// The largest and the mean distance over all prompt positions.
-fn rounding(name: &str) -> (f32, f32) {
-    let llm = load(&fixture(name), |_| ());
+fn rounding(llm: &Llm, name: &str) -> (f32, f32) {
     let distances: Vec<f32> = golden(name)
         .cases
         .iter()
         .flat_map(|case| {
-            let answer = ask(&llm, &case.prompt, scored(case));
+            let answer = ask(llm, &case.prompt, scored(case));
             let pairs = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
             pairs.map(|(ours, theirs)| one(ours, theirs)).collect::<Vec<_>>()
         })

@@ -9,6 +9,7 @@ mod distance;
 mod embedding;
 mod features;
 mod forms;
+mod fuzz;
 mod generation;
 mod golden;
 mod loading;

@@ -42,6 +42,7 @@ fn limits() -> EngineLimits {
         max_queue: 64,
         prefill_chunk: 8,
         short_context: None,
+        window: None,
         media_cache_bytes: 1 << 20,
     }
 }
@@ -146,9 +147,16 @@ fn dropping_the_handle_ends_the_thread() {
 }
 
 fn sequence(prompt_len: usize) -> (Sequence, UnboundedReceiver<TokenEvent>) {
+    sequence_within(prompt_len, &limits())
+}
+
+fn sequence_within(
+    prompt_len: usize,
+    limits: &EngineLimits,
+) -> (Sequence, UnboundedReceiver<TokenEvent>) {
     let (events, receiver) = unbounded_channel();
     let request = request(&vec![1; prompt_len], 100);
-    (Sequence::new(Submission { request, events, submitted: Instant::now() }, None), receiver)
+    (Sequence::new(Submission { request, events, submitted: Instant::now() }, limits), receiver)
 }
 
 /// Advances a plan as if it had been computed, drawing token 2 where a sequence is complete.
@@ -160,7 +168,46 @@ fn compute(scheduler: &mut Scheduler, pool: &mut BlockPool, plan: &scheduler::St
             sequence.push(2, None);
         }
     }
-    pool.check_invariants(scheduler.running.iter().map(Sequence::blocks)).unwrap();
+    pool.check_invariants(scheduler.running.iter().map(Sequence::held)).unwrap();
+}
+
+#[test]
+fn blocks_that_have_left_the_window_are_given_back_and_stay_findable() {
+    let limits = EngineLimits { window: Some(9), ..limits() };
+    let mut pool = BlockPool::new(20, 4, true);
+    let mut scheduler = Scheduler::default();
+    let (first, _events) = sequence_within(40, &limits);
+    scheduler.waiting.push_back(first);
+    for step in 1..=5 {
+        let plan = scheduler.schedule(&mut pool, &limits).plan;
+        compute(&mut scheduler, &mut pool, &plan);
+        // Of 8 · step tokens the last 8 are seen by the next: all blocks before theirs are free.
+        assert_eq!(pool.used(), 10 - 2 * (step - 1), "step {step}");
+    }
+    // The same prompt finds all of its blocks, and holds what it does not look into no longer.
+    let (second, _events) = sequence_within(40, &limits);
+    scheduler.waiting.push_back(second);
+    let outcome = scheduler.schedule(&mut pool, &limits);
+    assert_eq!(outcome.admitted, [(40, 36)]);
+    compute(&mut scheduler, &mut pool, &outcome.plan);
+    assert_eq!(scheduler.running[0].held()[0], scheduler.running[1].held()[0]);
+    // Another prompt takes the last of them, and the chain ends before.
+    let (mut third, _events) = sequence_within(44, &limits);
+    third.tokens.fill(3);
+    scheduler.waiting.push_back(third);
+    let outcome = scheduler.schedule(&mut pool, &limits);
+    assert_eq!(outcome.admitted, [(44, 0)]);
+    compute(&mut scheduler, &mut pool, &outcome.plan);
+    scheduler.running.remove(2).release(&mut pool);
+    let (mut fourth, _events) = sequence_within(40, &limits);
+    assert!(fourth.admit(&mut pool));
+    assert_eq!(fourth.computed(), 16, "given back and reused: no longer found");
+    fourth.release(&mut pool);
+    while let Some(mut sequence) = scheduler.running.pop() {
+        sequence.release(&mut pool);
+    }
+    assert_eq!(pool.used(), 0);
+    pool.check_invariants(std::iter::empty()).unwrap();
 }
 
 #[test]

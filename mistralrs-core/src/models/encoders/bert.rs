@@ -3,7 +3,9 @@
 //! Source: arXiv 1810.04805, 1907.11692; `modeling_bert.py`, `modeling_roberta.py` of Hugging Face
 //! transformers.
 
-use super::{Encoder, EncoderArchitecture, EncoderShape, check_labels, dimension, root};
+use super::{
+    Encoder, EncoderArchitecture, EncoderShape, check_labels, check_sizes, dimension, parse, root,
+};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
@@ -68,22 +70,14 @@ impl Default for BertConfig {
 
 impl BertConfig {
     fn parse(file: &Path, json: &Value) -> std::result::Result<Self, LoadError> {
-        let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
-        let config = Self::deserialize(json).map_err(|error| bad(error.to_string()))?;
-        config.check().map_err(bad)?;
-        Ok(config)
+        parse(file, json, Self::check)
     }
 
     fn check(&self) -> std::result::Result<(), String> {
         dimension("vocab_size", self.vocab_size)?;
-        dimension("num_hidden_layers", self.num_hidden_layers)?;
         dimension("intermediate_size", self.intermediate_size)?;
         dimension("type_vocab_size", self.type_vocab_size)?;
-        let hidden = dimension("hidden_size", self.hidden_size)?;
-        let heads = dimension("num_attention_heads", self.num_attention_heads)?;
-        if hidden % heads != 0 {
-            return Err(format!("`hidden_size` {hidden} is no multiple of {heads} heads"));
-        }
+        check_sizes(self.num_hidden_layers, self.hidden_size, self.num_attention_heads)?;
         if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
             return Err(format!("`layer_norm_eps` is {}", self.layer_norm_eps));
         }
@@ -117,6 +111,7 @@ impl BertConfig {
                 vocab_size: self.vocab_size,
                 context: self.max_position_embeddings.saturating_sub(first_position).max(1),
                 short_context: None,
+                window: None,
                 // The residual and a layer's output; then q, k, v and the attended, or the MLP's one.
                 activations_per_token: 3 * hidden + (4 * hidden).max(self.intermediate_size),
             },

@@ -8,11 +8,13 @@ mod modernbert;
 mod qwen3_embedding;
 
 use super::ModelShape;
+use super::config::{LARGEST_DIMENSION, MOST_LAYERS, within};
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
 use crate::layers::encoder::ClassificationHead;
 use crate::weights::Weights;
 use candle_core::Tensor;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
 
@@ -171,12 +173,32 @@ fn root(weights: &Weights, prefix: &str, probe: &str) -> Weights {
     if weights.contains(probe) { weights.clone() } else { weights.pp(prefix) }
 }
 
+/// The keys of `config.json` that `C` has, checked.
+fn parse<C: DeserializeOwned>(
+    file: &Path,
+    json: &Value,
+    check: fn(&C) -> Result<(), String>,
+) -> Result<C, LoadError> {
+    let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
+    let config: C =
+        serde_path_to_error::deserialize(json).map_err(|error| bad(error.to_string()))?;
+    check(&config).map_err(bad)?;
+    Ok(config)
+}
+
 /// Checks a number of `config.json`: a model has at least one of everything, and nothing in the
 /// millions of millions.
 fn dimension(key: &str, value: usize) -> Result<usize, String> {
-    match value {
-        1..=0x1000_0000 => Ok(value),
-        _ => Err(format!("`{key}` is {value}, outside 1..=2^28")),
+    within(key, value, LARGEST_DIMENSION)
+}
+
+/// Checks the widths that every encoder has: of the stream, of which the heads take equal parts.
+fn check_sizes(layers: usize, hidden: usize, heads: usize) -> Result<(), String> {
+    within("num_hidden_layers", layers, MOST_LAYERS)?;
+    let hidden = dimension("hidden_size", hidden)?;
+    match hidden.is_multiple_of(dimension("num_attention_heads", heads)?) {
+        true => Ok(()),
+        false => Err(format!("`hidden_size` {hidden} is no multiple of {heads} heads")),
     }
 }
 

@@ -2,7 +2,9 @@
 //! third sees all and turns slower.
 //! Source: arXiv 2412.13663; `modeling_modernbert.py` of Hugging Face transformers.
 
-use super::{Encoder, EncoderArchitecture, EncoderShape, check_labels, dimension, root};
+use super::{
+    Encoder, EncoderArchitecture, EncoderShape, check_labels, check_sizes, dimension, parse, root,
+};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
@@ -114,10 +116,10 @@ impl ModernBertConfig {
         dimension("max_position_embeddings", self.max_position_embeddings)?;
         dimension("global_attn_every_n_layers", self.global_attn_every_n_layers)?;
         dimension("local_attention", self.local_attention)?;
-        let layers = dimension("num_hidden_layers", self.num_hidden_layers)?;
-        let hidden = dimension("hidden_size", self.hidden_size)?;
-        let heads = dimension("num_attention_heads", self.num_attention_heads)?;
-        if hidden % (2 * heads) != 0 {
+        let (layers, heads) = (self.num_hidden_layers, self.num_attention_heads);
+        check_sizes(layers, self.hidden_size, heads)?;
+        if !self.hidden_size.is_multiple_of(2 * heads) {
+            let hidden = self.hidden_size;
             return Err(format!("`hidden_size` {hidden} gives {heads} heads no even size"));
         }
         if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
@@ -208,10 +210,7 @@ impl EncoderArchitecture for ModernBert {
     type Config = ModernBertConfig;
 
     fn config(file: &Path, json: &Value) -> std::result::Result<ModernBertConfig, LoadError> {
-        let bad = |reason: String| LoadError::BadFile { file: file.to_owned(), reason };
-        let config = ModernBertConfig::deserialize(json).map_err(|error| bad(error.to_string()))?;
-        config.check().map_err(bad)?;
-        Ok(config)
+        parse(file, json, ModernBertConfig::check)
     }
 
     fn shape(config: &ModernBertConfig) -> EncoderShape {
@@ -223,6 +222,7 @@ impl EncoderArchitecture for ModernBert {
                 vocab_size: config.vocab_size,
                 context: config.max_position_embeddings,
                 short_context: None,
+                window: None,
                 // The residual, its norm and a layer's output; then q|k|v, its parts and the
                 // attended, or the MLP's two and theirs.
                 activations_per_token: 3 * hidden + (7 * hidden).max(5 * config.intermediate_size),
@@ -352,17 +352,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(json: Value) -> std::result::Result<ModernBertConfig, String> {
+    fn read(json: Value) -> std::result::Result<ModernBertConfig, String> {
         ModernBert::config(Path::new("config.json"), &json).map_err(|error| error.to_string())
     }
 
     #[test]
     fn the_two_generations_mean_the_same() {
-        let old = parse(json!({
+        let old = read(json!({
             "num_hidden_layers": 4, "global_attn_every_n_layers": 2,
             "global_rope_theta": 5000.0, "local_rope_theta": 300.0,
         }));
-        let new = parse(json!({
+        let new = read(json!({
             "num_hidden_layers": 4,
             "layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"],
             "rope_parameters": {
@@ -377,7 +377,7 @@ mod tests {
             );
             assert_eq!([config.rope_theta(true), config.rope_theta(false)], [5000.0, 300.0]);
         }
-        let silent = parse(json!({})).unwrap();
+        let silent = read(json!({})).unwrap();
         assert_eq!([silent.rope_theta(true), silent.rope_theta(false)], [160_000.0, 10_000.0]);
         assert!(silent.sees_all(0) && !silent.sees_all(1) && silent.sees_all(3));
     }
@@ -396,7 +396,7 @@ mod tests {
             (json!({"classifier_pooling": "max"}), "classifier_pooling"),
             (json!({"hidden_activation": "snake"}), "snake"),
         ] {
-            let error = parse(json.clone()).unwrap_err();
+            let error = read(json.clone()).unwrap_err();
             assert!(error.contains(word), "{json}: {error}");
         }
     }

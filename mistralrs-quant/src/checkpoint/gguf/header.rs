@@ -71,8 +71,20 @@ pub(super) fn parse(bytes: &[u8], file: &Path) -> Result<Header> {
             ))),
         }
     });
-    let tensors = tensors.collect::<Result<_>>()?;
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    if let Some((first, second)) = overlapping(&tensors) {
+        return Err(reader.corrupt(format!("tensors `{first}` and `{second}` overlap")));
+    }
     Ok(Header { metadata, tensors })
+}
+
+/// Two tensors that lie on the same bytes.
+fn overlapping(tensors: &[TensorEntry]) -> Option<(&str, &str)> {
+    let mut placed: Vec<_> = tensors.iter().filter(|tensor| !tensor.range.is_empty()).collect();
+    placed.sort_by_key(|tensor| tensor.range.start);
+    placed.array_windows().find_map(|[first, second]| {
+        (first.range.end > second.range.start).then_some((&*first.name, &*second.name))
+    })
 }
 
 fn check_version(reader: &mut Reader<'_>, file: &Path) -> Result<()> {

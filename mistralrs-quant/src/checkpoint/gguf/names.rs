@@ -25,9 +25,16 @@ const ARCHITECTURES: &[Architecture] = &[
     // Neighbors turn together in both formats; the model knows.
     Architecture::new("deepseek2", LATENT_LAYER),
     Architecture::new("gemma3n", GEMMA3N_LAYER),
+    Architecture { model: BERT, layers: "encoder.layer", ..Architecture::new("bert", BERT_LAYER) },
+    Architecture {
+        model: MODERN_BERT,
+        layers: "layers",
+        ..Architecture::new("modern-bert", MODERN_BERT_LAYER)
+    },
+    Architecture { norms_hold_one: true, ..Architecture::new("gemma-embedding", SANDWICH_LAYER) },
 ];
 
-/// Names outside the layers, whole.
+/// A decoder's names outside the layers, whole.
 const MODEL: &[(&str, &str)] = &[
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
@@ -45,6 +52,57 @@ const MODEL: &[(&str, &str)] = &[
     ("per_layer_proj_norm.weight", "model.per_layer_projection_norm.weight"),
     ("altup_proj.weight", "model.altup_projections.weight"),
     ("altup_unembd_proj.weight", "model.altup_unembed_projections.weight"),
+];
+
+/// BERT's names outside the layers; what a cross-encoder has behind its layers has BERT's names there,
+/// whichever of its relatives the file was made from.
+const BERT: &[(&str, &str)] = &[
+    ("token_embd.weight", "embeddings.word_embeddings.weight"),
+    ("position_embd.weight", "embeddings.position_embeddings.weight"),
+    ("token_types.weight", "embeddings.token_type_embeddings.weight"),
+    ("token_embd_norm.weight", "embeddings.LayerNorm.weight"),
+    ("token_embd_norm.bias", "embeddings.LayerNorm.bias"),
+    ("cls.weight", "pooler.dense.weight"),
+    ("cls.bias", "pooler.dense.bias"),
+    ("cls.output.weight", "classifier.weight"),
+    ("cls.output.bias", "classifier.bias"),
+];
+
+/// ModernBERT's.
+const MODERN_BERT: &[(&str, &str)] = &[
+    ("token_embd.weight", "embeddings.tok_embeddings.weight"),
+    ("token_embd_norm.weight", "embeddings.norm.weight"),
+    ("token_embd_norm.bias", "embeddings.norm.bias"),
+    ("output_norm.weight", "final_norm.weight"),
+    ("output_norm.bias", "final_norm.bias"),
+    ("cls.weight", "head.dense.weight"),
+    ("cls.bias", "head.dense.bias"),
+    ("cls.norm.weight", "head.norm.weight"),
+    ("cls.norm.bias", "head.norm.bias"),
+    ("cls.output.weight", "classifier.weight"),
+    ("cls.output.bias", "classifier.bias"),
+];
+
+/// Norms behind attention and MLP.
+const BERT_LAYER: &[(&str, &str)] = &[
+    ("attn_q", "attention.self.query"),
+    ("attn_k", "attention.self.key"),
+    ("attn_v", "attention.self.value"),
+    ("attn_output", "attention.output.dense"),
+    ("attn_output_norm", "attention.output.LayerNorm"),
+    ("ffn_up", "intermediate.dense"),
+    ("ffn_down", "output.dense"),
+    ("layer_output_norm", "output.LayerNorm"),
+];
+
+/// Query, key and value in one; gate and up in one.
+const MODERN_BERT_LAYER: &[(&str, &str)] = &[
+    ("attn_norm", "attn_norm"),
+    ("attn_qkv", "attn.Wqkv"),
+    ("attn_output", "attn.Wo"),
+    ("ffn_norm", "mlp_norm"),
+    ("ffn_up", "mlp.Wi"),
+    ("ffn_down", "mlp.Wo"),
 ];
 
 /// Names inside a pre-norm decoder layer with a gated MLP, without `.weight` or `.bias`.
@@ -193,6 +251,10 @@ const KEY: &str = "self_attn.k_proj";
 pub(super) struct Architecture {
     /// `general.architecture`.
     name: &'static str,
+    /// Names outside the layers, whole.
+    model: &'static [(&'static str, &'static str)],
+    /// What stands before a layer's number.
+    layers: &'static str,
     /// Names inside `blk.N.`.
     layer: &'static [(&'static str, &'static str)],
     /// Which rotary embedding the rows of query and key are ordered for.
@@ -240,7 +302,14 @@ pub(super) fn find(metadata: &Metadata, file: &Path) -> Result<&'static Architec
 
 impl Architecture {
     const fn new(name: &'static str, layer: &'static [(&'static str, &'static str)]) -> Self {
-        Self { name, layer, rotary: Rotary::HalfSplit, norms_hold_one: false }
+        Self {
+            name,
+            model: MODEL,
+            layers: "model.layers",
+            layer,
+            rotary: Rotary::HalfSplit,
+            norms_hold_one: false,
+        }
     }
 
     /// Translates one name. A name that is in no list stays as it is, so that whoever finds it
@@ -252,7 +321,7 @@ impl Architecture {
         file: &Path,
     ) -> Result<Translated> {
         let plus_one = |name: &str| self.norms_hold_one && name.ends_with("norm.weight");
-        if let Some((_, theirs)) = MODEL.iter().find(|(ours, _)| *ours == name) {
+        if let Some((_, theirs)) = self.model.iter().find(|(ours, _)| *ours == name) {
             let change = plus_one(theirs).then_some(Change::PlusOne);
             return Ok(Translated { name: (*theirs).to_owned(), change });
         }
@@ -260,13 +329,13 @@ impl Architecture {
             return Ok(Translated { name: name.to_owned(), change: None });
         };
         if let Some((expert, theirs)) = expert_part(part) {
-            let name = format!("model.layers.{layer}.mlp.experts.{expert}.{theirs}.{parameter}");
+            let name = format!("{}.{layer}.mlp.experts.{expert}.{theirs}.{parameter}", self.layers);
             return Ok(Translated { name, change: None });
         }
         let Some((_, theirs)) = self.layer.iter().find(|(ours, _)| *ours == part) else {
             return Ok(Translated { name: name.to_owned(), change: None });
         };
-        let name = format!("model.layers.{layer}.{theirs}.{parameter}");
+        let name = format!("{}.{layer}.{theirs}.{parameter}", self.layers);
         let change = match plus_one(&name) {
             true => Some(Change::PlusOne),
             false => self.interleaved_heads(theirs, metadata, file)?.map(Change::Interleaved),

@@ -1,5 +1,6 @@
 //! Metadata against the `config.json` of the same model.
 
+mod encoders;
 mod experts;
 
 use super::*;

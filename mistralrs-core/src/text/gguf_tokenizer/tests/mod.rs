@@ -1,5 +1,7 @@
 //! Rebuilt tokenizers against the originals and against llama.cpp's own expectations.
 
+mod encoders;
+
 use super::*;
 use crate::text::pre_tokenizers::PRE_TOKENIZERS;
 use crate::text::tests::{Fixture, expectation_lines, llama_cpp_cases, shared};
@@ -221,7 +223,10 @@ fn what_is_wrong_is_named() {
     };
     let unknown = changed("pre", Value::String("new-kind".into()));
     assert!(unknown.contains("new-kind") && unknown.contains("qwen2"), "{unknown}");
-    assert!(changed("model", Value::String("bert".into())).contains("known: gpt2, llama"));
+    assert!(
+        changed("model", Value::String("rwkv".into())).contains("known: gpt2, llama, bert, t5")
+    );
+    assert!(changed("model", Value::String("t5".into())).contains("tokenizer.ggml.scores"));
     assert!(changed("model", Value::String("llama".into())).contains("tokenizer.ggml.scores"));
     assert!(changed("tokens", strings([])).contains("tokenizer.ggml.tokens"));
     assert!(changed("merges", strings([])).contains("tokenizer.ggml.merges"));

@@ -100,6 +100,26 @@ fn names_of_mixtures() {
 }
 
 #[test]
+fn names_of_encoders() {
+    let folder = tempfile::tempdir().unwrap();
+    for (architecture, theirs, ours) in [
+        ("bert", "token_types.weight", "embeddings.token_type_embeddings.weight"),
+        ("bert", "blk.3.attn_output_norm.bias", "encoder.layer.3.attention.output.LayerNorm.bias"),
+        ("bert", "blk.3.ffn_down.weight", "encoder.layer.3.output.dense.weight"),
+        ("bert", "cls.output.weight", "classifier.weight"),
+        ("modern-bert", "blk.0.attn_qkv.weight", "layers.0.attn.Wqkv.weight"),
+        ("modern-bert", "output_norm.weight", "final_norm.weight"),
+        ("gemma-embedding", "blk.1.attn_q_norm.weight", "model.layers.1.self_attn.q_norm.weight"),
+        ("gemma-embedding", "dense_2.weight", "dense_2.weight"),
+    ] {
+        let file = format!("{architecture}-{theirs}.gguf");
+        let writer = GgufWriter::new(architecture).f32s(theirs, &[2], &counting(2));
+        let gguf = GgufFile::open(&[writer.write(folder.path(), &file)]).unwrap();
+        assert_eq!(gguf.names(), [ours], "{architecture}");
+    }
+}
+
+#[test]
 fn tensors_have_our_names_shapes_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = sample()
@@ -378,6 +398,33 @@ fn hostile_tensor_places_are_refused() {
     assert!(refused(&[1 << 32, 1 << 32], 0), "numbers overflow");
     assert!(refused(&[u64::MAX, 0], 0), "a row overflows");
     assert!(refused(&[1; 5], 0), "five dimensions");
+}
+
+#[test]
+fn tensors_that_overlap_are_refused() {
+    let table = |offsets: [u64; 2]| {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(2_u64.to_le_bytes());
+        bytes.extend(0_u64.to_le_bytes());
+        for (name, offset) in [b'a', b'b'].into_iter().zip(offsets) {
+            bytes.extend(1_u64.to_le_bytes());
+            bytes.push(name);
+            bytes.extend(1_u32.to_le_bytes());
+            bytes.extend(12_u64.to_le_bytes()); // 48 bytes
+            bytes.extend(0_u32.to_le_bytes());
+            bytes.extend(offset.to_le_bytes());
+        }
+        bytes.resize(512, 0);
+        parse(&bytes).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(table([0, 64]), Ok(()));
+    assert_eq!(table([64, 0]), Ok(()));
+    for offsets in [[0, 0], [0, 32], [96, 64]] {
+        let error = table(offsets).unwrap_err();
+        for part in ["`a`", "`b`", "overlap"] {
+            assert!(error.contains(part), "{offsets:?}: {error}");
+        }
+    }
 }
 
 #[test]
