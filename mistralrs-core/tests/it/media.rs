@@ -50,6 +50,7 @@ fn engine(name: &str, prefill_chunk: usize, sharing: bool) -> EngineHandle {
         max_queue: 64,
         prefill_chunk,
         short_context: None,
+        window: None,
         media_cache_bytes: 1 << 20,
     };
     EngineHandle::spawn(model, kv, BlockPool::new(512, 8, sharing), limits).unwrap()
