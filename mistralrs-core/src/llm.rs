@@ -16,7 +16,7 @@ use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
 use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
-use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, breaker_ids};
+use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, ThinkingLimit, breaker_ids};
 use crate::text::TextPipeline;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,7 @@ struct Asked {
     field: &'static str,
     options: GenerateOptions,
     form: Option<FormPlan>,
+    thinking: Option<ThinkingLimit>,
     reading: Option<Reading>,
 }
 
@@ -155,7 +156,11 @@ impl Llm {
         let reading = parser.map(|parser| Reading { parser, single_call });
         let mut options = request.options;
         options.form = None;
-        self.generate(Asked { tokens, field: "messages", options, form, reading })
+        let budget = options.thinking_budget;
+        let thinking = budget.and_then(|budget| {
+            parts.dialect.thinking_limit(parts.text.tokenizer(), &prompt, budget)
+        });
+        self.generate(Asked { tokens, field: "messages", options, form, thinking, reading })
     }
 
     /// Continues a text.
@@ -169,7 +174,8 @@ impl Llm {
         };
         let mut options = request.options;
         let form = options.form.take().map(FormPlan::at_once);
-        self.generate(Asked { tokens, field: "prompt", options, form, reading: None })
+        let (thinking, reading) = (None, None);
+        self.generate(Asked { tokens, field: "prompt", options, form, thinking, reading })
     }
 
     /// The model's vocabulary as grammars see it, built when the first form is asked for.
@@ -185,7 +191,7 @@ impl Llm {
 
     fn generate(&self, asked: Asked) -> Result<Generation, RequestError> {
         let parts = &self.parts;
-        let Asked { mut tokens, field: param, options, form, reading } = asked;
+        let Asked { mut tokens, field: param, options, form, thinking, reading } = asked;
         if tokens.is_empty() {
             return Err(RequestError::invalid(param, "the prompt is empty: it has no tokens"));
         }
@@ -227,7 +233,9 @@ impl Llm {
             max_tokens,
             min_tokens: options.min_tokens,
             stop_token_ids,
-            sampler: Sampler::new(&sampling, breakers, seed).constrained(constraint),
+            sampler: Sampler::new(&sampling, breakers, seed)
+                .constrained(constraint)
+                .thinking(thinking),
             logprobs: options.logprobs,
             prompt_logprobs: options.prompt_logprobs,
             timeout: options.timeout,

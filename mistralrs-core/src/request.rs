@@ -105,6 +105,9 @@ pub struct GenerateOptions {
     pub sampling: SamplingParams,
     /// The form the answer must have; reasoning before it is free.
     pub form: Option<Form>,
+    /// Most tokens of reasoning: then its end is written for the model. No effect where the model's reasoning is
+    /// not told apart from its content.
+    pub thinking_budget: Option<usize>,
     /// The text ends before the first of these strings.
     pub stop: Vec<String>,
     /// Generation ends when one of these ids is drawn.
@@ -229,6 +232,8 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Tokens generated, the end-of-sequence token included.
     pub completion_tokens: usize,
+    /// Of these, how many came out as reasoning.
+    pub reasoning_tokens: usize,
     /// From submission to the first step.
     pub queue_time: Duration,
     /// From submission to the first token.

@@ -6,12 +6,15 @@ use crate::mcp::{McpClient, McpConfig};
 use crate::metrics::Metrics;
 use crate::model::ModelSlot;
 use crate::request_log::{self, RequestLog};
-use crate::routes::{chat, completions, embeddings, health, mcp, models, tokenize};
-use crate::{openai, openapi};
+use crate::responses::store::{ResponseStore, StoreLimits};
+use crate::routes::{
+    chat, completions, embeddings, health, mcp, messages, models, responses, tokenize,
+};
+use crate::{anthropic, openai, openapi};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::any::Any;
@@ -66,6 +69,8 @@ pub struct ServerConfig {
     pub enable_thinking: Option<bool>,
     /// Servers whose tools chats may use.
     pub mcp: Option<McpConfig>,
+    /// How many responses are kept, and how long.
+    pub responses: StoreLimits,
 }
 
 impl Default for ServerConfig {
@@ -82,6 +87,7 @@ impl Default for ServerConfig {
             model_name: None,
             enable_thinking: None,
             mcp: None,
+            responses: StoreLimits::default(),
         }
     }
 }
@@ -98,6 +104,8 @@ pub struct AppState {
     pub log: Option<RequestLog>,
     /// One permit per request to the model.
     pub in_flight: Arc<Semaphore>,
+    /// Responses that are kept.
+    pub responses: ResponseStore,
     /// The tools of MCP servers, from the moment the service runs.
     mcp: OnceLock<Arc<McpClient>>,
 }
@@ -106,12 +114,14 @@ impl AppState {
     /// Nothing loaded yet.
     pub fn new(config: ServerConfig, log: Option<RequestLog>) -> Self {
         let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
+        let responses = ResponseStore::new(config.responses);
         Self {
             model: ModelSlot::default(),
             config,
             metrics: Arc::new(Metrics::default()),
             log,
             in_flight,
+            responses,
             mcp: OnceLock::new(),
         }
     }
@@ -150,6 +160,9 @@ pub fn router(app: Arc<AppState>) -> Router {
         .route("/v1/completions", post(completions::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/rerank", post(embeddings::rerank))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(tokenize::apply_template))
@@ -157,6 +170,9 @@ pub fn router(app: Arc<AppState>) -> Router {
     let closed = model_routes
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1/responses/{id}", get(responses::read).delete(responses::delete))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/mcp/servers", get(mcp::servers))
         .route("/metrics", get(health::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&app), auth::require_key));
@@ -176,6 +192,7 @@ pub fn router(app: Arc<AppState>) -> Router {
         .layer(RequestBodyDeadlineLayer::new(BODY_DEADLINE))
         .layer(from_fn_with_state(Arc::clone(&app), request_log::record))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(anthropic::error::translate))
         .layer(cors(&app.config.origins))
         .layer(from_fn_with_state(Arc::clone(&app), observe))
         .with_state(app)
@@ -191,7 +208,7 @@ fn cors(origins: &Origins) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([REQUEST_ID, header::RETRY_AFTER])
         .max_age(Duration::from_secs(600))

@@ -255,6 +255,15 @@ struct ServerArgs {
     /// Most answers to one prompt (`n`)
     #[arg(long, default_value_t = 16, value_name = "N")]
     max_n: usize,
+    /// Most responses of /v1/responses that are kept, to be read and continued; 0 = none
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    keep_responses: usize,
+    /// Most megabytes of kept responses
+    #[arg(long, default_value_t = 256, value_name = "MB")]
+    keep_responses_mb: usize,
+    /// How long responses are kept
+    #[arg(long, default_value_t = 24, value_name = "HOURS")]
+    keep_responses_hours: u64,
     /// How long running requests may take to finish when the server is stopped
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     drain_timeout: u64,

@@ -1,14 +1,18 @@
-//! API keys: `Authorization: Bearer KEY`, compared in constant time. No keys = everybody may ask.
+//! API keys: `Authorization: Bearer KEY` or `x-api-key: KEY`, compared in constant time. No keys = everybody may
+//! ask.
 
 use crate::app::AppState;
 use crate::error::ApiError;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::fmt;
 use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
+
+/// Where the Messages API puts a key.
+const PLAIN_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The keys that are accepted. Never printed.
 #[derive(Clone, Default)]
@@ -45,14 +49,16 @@ impl ApiKeys {
         if self.is_empty() {
             return Ok(());
         }
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = value
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let (value, plain) = (text(header::AUTHORIZATION), text(PLAIN_KEY));
+        let bearer = value
             .and_then(|value| value.split_once(' '))
             .and_then(|(scheme, key)| scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()));
-        match key {
-            Some(key) if self.accepts(key) => Ok(()),
-            _ => Err(ApiError::unauthorized(value.is_some())),
+        // Clients of the Messages API may send both, one of them empty.
+        if [bearer, plain].into_iter().flatten().any(|key| self.accepts(key)) {
+            return Ok(());
         }
+        Err(ApiError::unauthorized(value.is_some() || plain.is_some()))
     }
 }
 
@@ -98,6 +104,18 @@ mod tests {
         ] {
             assert_eq!(check(&["a"], given).unwrap_err().status().as_u16(), 401, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_key_may_stand_in_a_header_of_its_own() {
+        let check = |key: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PLAIN_KEY, key.parse().unwrap());
+            ApiKeys::new(["a".to_owned()]).check(&headers)
+        };
+        assert!(check("a").is_ok());
+        assert_eq!(check("b").unwrap_err().status().as_u16(), 401);
+        assert_eq!(check("Bearer a").unwrap_err().status().as_u16(), 401);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl ApiError {
         let message = if given {
             "the API key is not valid"
         } else {
-            "an API key is needed: send the header `Authorization: Bearer KEY`"
+            "an API key is needed: send the header `Authorization: Bearer KEY` or `x-api-key: KEY`"
         };
         Self::new(StatusCode::UNAUTHORIZED, INVALID, Some("invalid_api_key"), message)
     }
@@ -194,6 +194,22 @@ impl ApiError {
         )
     }
 
+    /// The same, where a field has another name in the dialect of the request.
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        self.body.message = self.body.message.replace(from, to);
+        self.body.param = self.body.param.map(|param| param.replace(from, to));
+        self
+    }
+
+    /// There is no stored response of this id.
+    pub fn response_not_found(id: &str) -> Self {
+        let id: String = id.chars().take(100).collect();
+        let message = format!(
+            "there is no response `{id}`: it was never stored, was deleted, or made room for newer ones"
+        );
+        Self::new(StatusCode::NOT_FOUND, INVALID, Some("response_not_found"), message)
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -256,6 +272,8 @@ impl From<RequestError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.to_body())).into_response();
+        // For dialects that spell errors otherwise.
+        response.extensions_mut().insert(self.clone());
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod anthropic;
 pub mod app;
 pub mod args;
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod model;
 pub mod openai;
 pub mod openapi;
 pub mod request_log;
+pub mod responses;
 pub mod routes;
 pub mod serve;
 pub mod stream;

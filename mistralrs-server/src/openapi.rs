@@ -2,7 +2,9 @@
 
 use crate::error::ErrorResponse;
 use crate::openai::chat::ChatCompletionChunk;
-use crate::routes::{chat, completions, embeddings, health, mcp, models, tokenize};
+use crate::routes::{
+    chat, completions, embeddings, health, mcp, messages, models, responses, tokenize,
+};
 use axum::Json;
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
@@ -14,7 +16,8 @@ use utoipa::OpenApi;
     paths(
         chat::chat_completions, completions::completions, embeddings::embeddings, embeddings::rerank, models::list, models::one,
         tokenize::tokenize, tokenize::detokenize, tokenize::apply_template, health::root, health::health, health::metrics,
-        mcp::servers
+        mcp::servers, responses::create, responses::read, responses::delete, responses::cancel,
+        responses::input_items, messages::create, messages::count_tokens
     ),
     components(schemas(ChatCompletionChunk, ErrorResponse)),
     tags(

@@ -272,6 +272,10 @@ pub async fn collect(
 pub struct Opening<'a> {
     /// Its index.
     pub choice: usize,
+    /// Tokens of its prompt.
+    pub prompt_tokens: usize,
+    /// Of these, how many came from the prefix cache.
+    pub cached_tokens: usize,
     /// If asked for: one per token of the prompt.
     pub prompt_logprobs: &'a [Option<TokenLogprobs>],
     /// What is told beside the answer.
@@ -291,16 +295,34 @@ pub enum Piece {
     Run(ToolRunBody),
 }
 
-/// How a wire format writes a stream. Every method returns the JSON of the chunks to send, often one, at times none.
+/// Why one answer ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// The kind of reason.
+    pub reason: FinishReason,
+    /// The stop string that ended the text, if one did.
+    pub stop_string: Option<String>,
+}
+
+/// One server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its name, in formats that give events one.
+    pub event: Option<&'static str>,
+    /// JSON, or the word that ends a stream.
+    pub data: String,
+}
+
+/// How a wire format writes a stream. Every method returns the events to send, often one, at times none.
 pub trait Dialect: Send {
     /// An answer begins.
-    fn open(&mut self, opening: Opening<'_>) -> Vec<String>;
+    fn open(&mut self, opening: Opening<'_>) -> Vec<Frame>;
     /// Something to append. A text is never empty unless there are log-probabilities.
-    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String>;
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<Frame>;
     /// An answer ends.
-    fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String>;
-    /// All answers have ended.
-    fn usage(&mut self, usage: UsageBody) -> Vec<String>;
+    fn finish(&mut self, choice: usize, finish: Finish) -> Vec<Frame>;
+    /// All answers have ended, or something went wrong: the last word.
+    fn end(&mut self, ending: Result<UsageBody, &ApiError>) -> Vec<Frame>;
 }
 
 struct Sender<D> {
@@ -308,25 +330,14 @@ struct Sender<D> {
     dialect: D,
     notes: Notes,
     finished: Vec<ChoiceAnswer>,
-    frames: VecDeque<String>,
+    frames: VecDeque<Frame>,
+    failure: Option<ApiError>,
     ended: bool,
 }
 
-/// The second ending: the data of server-sent events, `[DONE]` included. An error is one event before it.
-pub fn events<D: Dialect>(
-    choices: Choices,
-    dialect: D,
-    notes: Notes,
-) -> impl Stream<Item = String> {
-    let sender = Sender {
-        choices,
-        dialect,
-        notes,
-        finished: Vec::new(),
-        frames: VecDeque::new(),
-        ended: false,
-    };
-    unfold(sender, |mut sender| async move {
+/// The second ending: server-sent events, the last word included. An error is told in that.
+pub fn events<D: Dialect>(choices: Choices, dialect: D, notes: Notes) -> impl Stream<Item = Frame> {
+    unfold(Sender::new(choices, dialect, notes), |mut sender| async move {
         loop {
             if let Some(frame) = sender.frames.pop_front() {
                 return Some((frame, sender));
@@ -339,22 +350,48 @@ pub fn events<D: Dialect>(
     })
 }
 
+/// The first ending for formats whose dialect puts the answer together: waits for everything and gives the
+/// dialect back.
+///
+/// # Errors
+/// The first error of any answer; the others are cancelled.
+pub async fn assemble<D: Dialect>(
+    choices: Choices,
+    dialect: D,
+    notes: Notes,
+) -> Result<D, ApiError> {
+    let mut sender = Sender::new(choices, dialect, notes);
+    while !sender.ended {
+        sender.advance().await;
+        sender.frames.clear();
+    }
+    match sender.failure.take() {
+        None => Ok(sender.dialect),
+        Some(error) => Err(error),
+    }
+}
+
 impl<D: Dialect> Sender<D> {
+    fn new(choices: Choices, dialect: D, notes: Notes) -> Self {
+        let (finished, frames) = (Vec::new(), VecDeque::new());
+        Self { choices, dialect, notes, finished, frames, failure: None, ended: false }
+    }
+
     async fn advance(&mut self) {
         let frames = match self.choices.next().await {
             Some(Ok((choice, delta))) => self.delta(choice, delta),
             Some(Err(error)) => return self.fail(&error),
             None => {
-                let frames = self.dialect.usage(response::usage(&self.finished));
-                self.end(frames)
+                self.ended = true;
+                self.dialect.end(Ok(response::usage(&self.finished)))
             }
         };
         self.frames.extend(frames);
     }
 
-    fn delta(&mut self, choice: usize, delta: Delta) -> Vec<String> {
+    fn delta(&mut self, choice: usize, delta: Delta) -> Vec<Frame> {
         match delta {
-            Delta::Prompt { prompt_tokens, truncated_tokens, logprobs, .. } => {
+            Delta::Prompt { prompt_tokens, cached_tokens, truncated_tokens, logprobs } => {
                 let mut warnings = std::mem::take(&mut self.notes.warnings);
                 if self.choices.first_of_prompt(choice) {
                     match self.notes.at_prompt(prompt_tokens, truncated_tokens) {
@@ -365,7 +402,10 @@ impl<D: Dialect> Sender<D> {
                         }
                     }
                 }
-                self.dialect.open(Opening { choice, prompt_logprobs: &logprobs, warnings })
+                let prompt_logprobs = &logprobs;
+                let opening =
+                    Opening { choice, prompt_tokens, cached_tokens, prompt_logprobs, warnings };
+                self.dialect.open(opening)
             }
             Delta::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {
                 Vec::new()
@@ -382,25 +422,19 @@ impl<D: Dialect> Sender<D> {
             Delta::ToolProgress(progress) => {
                 self.dialect.piece(choice, Piece::Run(progress.into()), &[])
             }
-            Delta::Finished { reason, usage, .. } => {
+            Delta::Finished { reason, stop_string, usage } => {
                 let empty = ChoiceAnswer::empty(self.choices.first_of_prompt(choice));
                 self.finished.push(ChoiceAnswer { reason, usage, ..empty });
-                self.dialect.finish(choice, reason)
+                self.dialect.finish(choice, Finish { reason, stop_string })
             }
         }
     }
 
     fn fail(&mut self, error: &ApiError) {
         self.choices.stop();
-        let body = serde_json::to_string(&error.to_body()).into_iter().collect();
-        let frames = self.end(body);
-        self.frames.extend(frames);
-    }
-
-    fn end(&mut self, mut frames: Vec<String>) -> Vec<String> {
         self.ended = true;
-        frames.push("[DONE]".to_owned());
-        frames
+        self.failure = Some(error.clone());
+        self.frames.extend(self.dialect.end(Err(error)));
     }
 }
 

@@ -204,6 +204,7 @@ impl Run {
         self.usage.prompt_tokens += round.prompt_tokens;
         self.usage.cached_tokens += round.cached_tokens;
         self.usage.completion_tokens += round.completion_tokens;
+        self.usage.reasoning_tokens += round.reasoning_tokens;
         self.usage.decode_time += round.decode_time;
         if first {
             self.usage.queue_time = round.queue_time;

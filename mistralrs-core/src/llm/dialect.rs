@@ -6,7 +6,8 @@ use crate::output::{Format, Fragment, OutputParser, ThinkTags, Thinking, tool_ca
 use crate::request::{
     ChatRequest, Content, Message, Part, Role, ToolCall, ToolCallDelta, ToolChoice,
 };
-use crate::text::TextPipeline;
+use crate::sampling::{ThinkingLimit, ThinkingStart, TokenBytes};
+use crate::text::{TextPipeline, Tokenizer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct Capabilities {
     pub tool_round_trip: bool,
     /// Whether reasoning is told apart from content.
     pub reasoning: bool,
+    /// Whether the chat template reads `reasoning_effort`.
+    pub reasoning_effort: bool,
 }
 
 /// The model's way with tools and reasoning.
@@ -31,6 +34,7 @@ pub(crate) struct ChatDialect {
     /// Whether the template takes a system's message.
     system: bool,
     round_trip: bool,
+    reads_effort: bool,
     /// Special tokens that the parsers want to see.
     shown: Arc<[u32]>,
 }
@@ -59,6 +63,7 @@ impl ChatDialect {
             tools_in_template: false,
             system: true,
             round_trip: false,
+            reads_effort: template.contains("reasoning_effort"),
             shown,
         };
         dialect.tools_in_template = text.chat_template().is_some() && shows_tools(text);
@@ -79,6 +84,7 @@ impl ChatDialect {
             tools_in_template: self.tools_in_template,
             tool_round_trip: self.round_trip,
             reasoning: self.think.is_some() || self.format.always,
+            reasoning_effort: self.reads_effort,
         }
     }
 
@@ -94,6 +100,35 @@ impl ChatDialect {
     /// Whether an answer to `prompt` thinks first.
     pub(super) fn thinking(&self, prompt: &str) -> Thinking {
         Thinking::after(prompt, self.think)
+    }
+
+    /// How the reasoning in an answer to `prompt` is bounded to so many tokens; none if it cannot be told apart.
+    pub(super) fn thinking_limit(
+        &self,
+        tokenizer: &Arc<Tokenizer>,
+        prompt: &str,
+        budget: usize,
+    ) -> Option<ThinkingLimit> {
+        let (start, close, written) = if self.format.always {
+            // Channels may think again and again; the written end leads to the answer.
+            let start = ThinkingStart::Anywhere("<|channel|>analysis<|message|>".to_owned());
+            (start, "<|end|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
+        } else {
+            match self.thinking(prompt) {
+                Thinking::Absent => return None,
+                Thinking::Possible(tags) => {
+                    (ThinkingStart::First(tags.open.to_owned()), tags.close, tags.close)
+                }
+                Thinking::Begun(tags) => (ThinkingStart::Begun, tags.close, tags.close),
+            }
+        };
+        let closing = match tokenizer.token_id(written) {
+            Some(id) => vec![id],
+            None => tokenizer.encode(written, false).ok()?,
+        };
+        let texts = Arc::clone(tokenizer);
+        let bytes: TokenBytes = Arc::new(move |id| texts.token_bytes(id));
+        Some(ThinkingLimit::new(start, close, closing, budget, bytes))
     }
 
     pub(crate) fn shown(&self) -> Arc<[u32]> {

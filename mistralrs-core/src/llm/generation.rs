@@ -189,7 +189,10 @@ impl Generation {
             let Pending { token_ids, logprobs } = std::mem::take(&mut self.pending);
             self.ready.push_back(Ok(match fragment {
                 Fragment::Content(text) => Delta::Text { text, token_ids, logprobs },
-                Fragment::Reasoning(text) => Delta::Reasoning { text, token_ids, logprobs },
+                Fragment::Reasoning(text) => {
+                    self.usage.reasoning_tokens += token_ids.len();
+                    Delta::Reasoning { text, token_ids, logprobs }
+                }
                 Fragment::ToolCall { index, delta } => {
                     Delta::ToolCall { index, delta, token_ids, logprobs }
                 }

@@ -7,11 +7,14 @@ pub mod grammar;
 pub mod params;
 mod processors;
 mod ranking;
+mod thinking;
 
 #[cfg(test)]
 mod tests;
 
 pub use params::{DryParams, GenerationDefaults, Mirostat, SamplingParams, Xtc};
+
+pub use thinking::{ThinkingLimit, ThinkingStart, TokenBytes};
 
 pub use grammar::{CompiledGrammar, Constraint, Grammar, GrammarCompiler, Onset, Standing};
 
@@ -30,6 +33,7 @@ pub struct Sampler {
     rng: ChaCha8Rng,
     pool: Pool,
     constraint: Option<Constraint>,
+    thinking: Option<ThinkingLimit>,
 }
 
 impl Sampler {
@@ -41,6 +45,7 @@ impl Sampler {
             rng: ChaCha8Rng::seed_from_u64(seed),
             pool: Pool::default(),
             constraint: None,
+            thinking: None,
         }
     }
 
@@ -48,6 +53,12 @@ impl Sampler {
     /// included.
     pub fn constrained(mut self, constraint: Option<Constraint>) -> Self {
         self.constraint = constraint;
+        self
+    }
+
+    /// Reasoning has a bound: what closes it goes before everything else, the form included.
+    pub fn thinking(mut self, limit: Option<ThinkingLimit>) -> Self {
+        self.thinking = limit;
         self
     }
 
@@ -80,7 +91,12 @@ impl Sampler {
     pub fn sample(&mut self, logits: &mut [f32], history: &[u32], suppressed: &[u32]) -> u32 {
         let mut constraint = self.constraint.take();
         let allowed = constraint.as_mut().and_then(|constraint| constraint.apply(logits));
-        let id = self.choose(logits, history, suppressed, allowed.as_ref());
+        let forced = self.thinking.as_ref().and_then(ThinkingLimit::forced);
+        let id =
+            forced.unwrap_or_else(|| self.choose(logits, history, suppressed, allowed.as_ref()));
+        if let Some(thinking) = &mut self.thinking {
+            thinking.take(id);
+        }
         if let Some(constraint) = &mut constraint {
             constraint.take(id);
         }

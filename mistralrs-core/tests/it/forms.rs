@@ -326,6 +326,35 @@ fn strict_arguments_beside_free_text() {
     assert!(message.contains("\"not\""), "{message}");
 }
 
+/// A random model would think for ever; its template begins the thoughts for it.
+#[test]
+fn thoughts_end_with_their_budget_and_the_form_follows() {
+    let llm = roomy("deepseek-ai-DeepSeek-R1-Distill-Llama-8B");
+    for (budget, seed) in [(0, 1), (1, 2), (9, 3), (40, 4)] {
+        let form = Form { grammar: Grammar::Regex("(yes|no)".into()), field: "grammar".to_owned() };
+        let request = ChatRequest {
+            messages: vec![Message::text(Role::User, "Hi")],
+            options: GenerateOptions {
+                form: Some(form),
+                thinking_budget: Some(budget),
+                ..options(&llm, seed, 100)
+            },
+            ..ChatRequest::default()
+        };
+        let answer = collect(llm.chat(request.clone()).unwrap()).unwrap();
+        assert!(["yes", "no"].contains(&&*answer.text), "{answer:?}");
+        assert_eq!(answer.reason, FinishReason::Stop);
+        assert!(!answer.reasoning.contains("think>"), "{answer:?}");
+        // Tokens without text of their own are told with the next text.
+        let used = answer.usage.reasoning_tokens;
+        assert!(used <= budget && used + 4 >= budget, "{used} of {budget}");
+        let endless = GenerateOptions { thinking_budget: None, ..request.options.clone() };
+        let endless = ChatRequest { options: endless, ..request };
+        let answer = collect(llm.chat(endless).unwrap()).unwrap();
+        assert_eq!((answer.reason, answer.text.as_str()), (FinishReason::Length, ""));
+    }
+}
+
 #[test]
 fn a_form_in_a_chat_comes_after_the_reasoning() {
     let llm = roomy("Qwen-Qwen3-0.6B");

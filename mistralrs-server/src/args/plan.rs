@@ -7,6 +7,7 @@ use crate::bench::BenchArgs;
 use crate::chat::{self, ChatOptions};
 use crate::demo;
 use crate::mcp::McpConfig;
+use crate::responses::store::StoreLimits;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
@@ -361,6 +362,11 @@ fn server_plan(
         model_name: server.served_model_name.clone(),
         enable_thinking: cli.template.enable_thinking.then_some(true),
         mcp,
+        responses: StoreLimits {
+            count: server.keep_responses,
+            bytes: server.keep_responses_mb.saturating_mul(1_000_000),
+            age: Duration::from_secs(server.keep_responses_hours.saturating_mul(3600)),
+        },
     };
     if !server.serve_ip.is_loopback() && config.api_keys.is_empty() {
         notes.push(format!(

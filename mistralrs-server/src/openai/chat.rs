@@ -3,19 +3,18 @@
 use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, warn_no_effect};
 use super::message::Messages;
 use super::response::{ChatLogprobs, Head, UsageBody};
+use super::thinking::Thinking;
 use super::tool_runs::{McpChoice, ToolRunBody};
 use super::tools::{FunctionChunk, ToolCallBody, ToolCallChunk, ToolRequest};
 use super::values::{Count, Present};
 use super::{Limits, form, response};
 use crate::error::ApiError;
-use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening, Piece};
+use crate::stream::{Answer, ChoiceAnswer, Dialect, Finish, Frame, Opening, Piece};
 use mistralrs_core::request::TokenLogprobs;
-use mistralrs_core::{ChatRequest, FinishReason, ToolCallDelta};
+use mistralrs_core::{ChatRequest, ToolCallDelta};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-
-const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// What a chat request has beyond [`GenerateBody`].
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -42,8 +41,10 @@ pub struct ChatBody {
     pub tool_choice: Option<Value>,
     /// False: the answer ends with its first call.
     pub parallel_tool_calls: Option<bool>,
-    /// `none`, `minimal`, `low`, `medium`, `high` or `xhigh`: the variable `reasoning_effort` of the chat template; `none` also switches thinking off.
+    /// `none` switches thinking off; `minimal`, `low`, `medium`, `high`, `xhigh` or `max` is the variable `reasoning_effort` of the chat template, or, where the template does not read it, at most 256, 1024, 8192 tokens of thought or any number.
     pub reasoning_effort: Option<String>,
+    /// Most tokens of thought: then its end is written for the model, and the answer begins. An extension.
+    pub thinking_budget: Option<Count>,
     /// Which tools of MCP servers the answer may use: `false`, `true`, or `{"servers", "allowed_tools", "denied_tools", "max_rounds"}`; absent = as the configuration says. An extension.
     #[schema(value_type = Option<Object>)]
     pub mcp: Option<McpChoice>,
@@ -84,6 +85,8 @@ pub struct Chat {
     pub request: ChatRequest,
     /// How to answer. Its options are those of the request.
     pub generate: Generate,
+    /// What it says about thinking.
+    pub thinking: Thinking,
     /// Which tools of MCP servers it may use.
     pub mcp: Option<McpChoice>,
 }
@@ -110,7 +113,13 @@ impl ChatBody {
             let message = "`grammar` and `response_format` exclude each other";
             return Err(ApiError::invalid("grammar", message));
         }
-        let template_kwargs = self.template_kwargs()?;
+        let thinking = Thinking {
+            enabled: self.enable_thinking,
+            effort: self.reasoning_effort,
+            budget: self.thinking_budget.map(|budget| budget.0),
+        };
+        thinking.check("reasoning_effort")?;
+        let template_kwargs = thinking.template_kwargs(self.chat_template_kwargs);
         let single_tool_call = self.parallel_tool_calls == Some(false);
         let tools = ToolRequest::read(self.tools, self.tool_choice)?;
         let request = ChatRequest {
@@ -121,28 +130,7 @@ impl ChatBody {
             template_kwargs,
             options: generate.options.clone(),
         };
-        Ok(Chat { request, generate, mcp: self.mcp })
-    }
-
-    /// What the fields about thinking mean to chat templates; those of `chat_template_kwargs` win.
-    fn template_kwargs(&self) -> Result<Map<String, Value>, ApiError> {
-        let mut kwargs = Map::new();
-        if let Some(effort) = &self.reasoning_effort {
-            if !EFFORTS.contains(&effort.as_str()) {
-                let message = format!("`reasoning_effort` has to be one of {}", EFFORTS.join(", "));
-                return Err(ApiError::invalid("reasoning_effort", message));
-            }
-            if effort == "none" {
-                kwargs.insert("enable_thinking".to_owned(), Value::Bool(false));
-            } else {
-                kwargs.insert("reasoning_effort".to_owned(), effort.as_str().into());
-            }
-        }
-        if let Some(thinking) = self.enable_thinking {
-            kwargs.insert("enable_thinking".to_owned(), Value::Bool(thinking));
-        }
-        kwargs.extend(self.chat_template_kwargs.clone().unwrap_or_default());
-        Ok(kwargs)
+        Ok(Chat { request, generate, thinking, mcp: self.mcp })
     }
 
     fn refuse_unsupported(&self) -> Result<(), ApiError> {
@@ -392,7 +380,7 @@ impl ChatDialect {
 }
 
 impl Dialect for ChatDialect {
-    fn open(&mut self, opening: Opening<'_>) -> Vec<String> {
+    fn open(&mut self, opening: Opening<'_>) -> Vec<Frame> {
         let role = Some("assistant");
         let delta = ChunkDelta { role, content: Some(String::new()), ..ChunkDelta::default() };
         let mut chunk = self.chunk(Some(Self::choice(opening.choice, delta)));
@@ -400,7 +388,7 @@ impl Dialect for ChatDialect {
         response::json(&chunk)
     }
 
-    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String> {
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<Frame> {
         let ends = matches!(&piece, Piece::Call(_, ToolCallDelta::End | ToolCallDelta::Abort));
         if ends && (tokens.is_empty() || !self.logprobs) {
             return Vec::new();
@@ -415,19 +403,18 @@ impl Dialect for ChatDialect {
         response::json(&ChatCompletionChunk { tool_progress, ..self.chunk(Some(choice)) })
     }
 
-    fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
-        let finish_reason = Some(response::finish_reason(reason));
+    fn finish(&mut self, choice: usize, finish: Finish) -> Vec<Frame> {
+        let finish_reason = Some(response::finish_reason(finish.reason));
         let end = ChunkChoice { finish_reason, ..Self::choice(choice, ChunkDelta::default()) };
         response::json(&self.chunk(Some(end)))
     }
 
-    fn usage(&mut self, usage: UsageBody) -> Vec<String> {
-        if !self.head.include_usage {
-            return Vec::new();
-        }
-        let mut chunk = self.chunk(None);
-        chunk.usage = Some(Some(usage));
-        response::json(&chunk)
+    fn end(&mut self, ending: Result<UsageBody, &ApiError>) -> Vec<Frame> {
+        response::last_word(ending.map(|usage| {
+            let mut chunk = self.chunk(None);
+            chunk.usage = Some(Some(usage));
+            if self.head.include_usage { response::json(&chunk) } else { Vec::new() }
+        }))
     }
 }
 

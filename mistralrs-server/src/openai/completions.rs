@@ -5,9 +5,9 @@ use super::generate::{Generate, GenerateBody, MAX_TOP_LOGPROBS, check_token};
 use super::response::{self, Head, UsageBody, finite, token_text};
 use super::values::Count;
 use crate::error::ApiError;
-use crate::stream::{Answer, ChoiceAnswer, Dialect, Opening, Piece};
+use crate::stream::{Answer, ChoiceAnswer, Dialect, Finish, Frame, Opening, Piece};
+use mistralrs_core::Prompt;
 use mistralrs_core::request::TokenLogprobs;
-use mistralrs_core::{FinishReason, Prompt};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -369,7 +369,7 @@ impl CompletionDialect {
         }
     }
 
-    fn chunk(&mut self, choice: Option<CompletionChoice>) -> Vec<String> {
+    fn chunk(&mut self, choice: Option<CompletionChoice>) -> Vec<Frame> {
         let usage = self.head.include_usage.then_some(None);
         let warnings = std::mem::take(&mut self.warnings);
         response::json(&self.envelope(choice.into_iter().collect(), usage, warnings))
@@ -465,7 +465,7 @@ impl CompletionDialect {
 }
 
 impl Dialect for CompletionDialect {
-    fn open(&mut self, opening: Opening<'_>) -> Vec<String> {
+    fn open(&mut self, opening: Opening<'_>) -> Vec<Frame> {
         self.warnings.extend(opening.warnings);
         match self.echo(opening.choice, opening.prompt_logprobs) {
             Some((text, logprobs)) => {
@@ -476,7 +476,7 @@ impl Dialect for CompletionDialect {
         }
     }
 
-    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<String> {
+    fn piece(&mut self, choice: usize, piece: Piece, tokens: &[TokenLogprobs]) -> Vec<Frame> {
         // Plain completions are not taken apart: all is text.
         let Piece::Text(text) = piece else { return Vec::new() };
         if self.prompt_only {
@@ -486,8 +486,8 @@ impl Dialect for CompletionDialect {
         self.chunk(Some(CompletionChoice { index: choice, text, logprobs, finish_reason: None }))
     }
 
-    fn finish(&mut self, choice: usize, reason: FinishReason) -> Vec<String> {
-        let finish_reason = Some(response::finish_reason(reason));
+    fn finish(&mut self, choice: usize, finish: Finish) -> Vec<Frame> {
+        let finish_reason = Some(response::finish_reason(finish.reason));
         self.chunk(Some(CompletionChoice {
             index: choice,
             text: String::new(),
@@ -496,12 +496,14 @@ impl Dialect for CompletionDialect {
         }))
     }
 
-    fn usage(&mut self, usage: UsageBody) -> Vec<String> {
-        if !self.head.include_usage {
-            return Vec::new();
-        }
-        let usage = self.true_usage(usage);
-        response::json(&self.envelope(Vec::new(), Some(Some(usage)), Vec::new()))
+    fn end(&mut self, ending: Result<UsageBody, &ApiError>) -> Vec<Frame> {
+        response::last_word(ending.map(|usage| {
+            if !self.head.include_usage {
+                return Vec::new();
+            }
+            let usage = self.true_usage(usage);
+            response::json(&self.envelope(Vec::new(), Some(Some(usage)), Vec::new()))
+        }))
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_STOP_STRINGS: usize = 16;
 const MAX_STOP_BYTES: usize = 1024;
 const MAX_STOP_TOKEN_IDS: usize = 256;
 /// OpenAI's bound; 0.6-era clients send up to this many as well.
-pub(super) const MAX_TOP_LOGPROBS: usize = 20;
+pub(crate) const MAX_TOP_LOGPROBS: usize = 20;
 const MAX_LOGIT_BIAS: f32 = 100.0;
 
 /// How an answer is to be generated. Absent or `null` = the model's own default.
@@ -170,6 +170,7 @@ impl GenerateBody {
             min_tokens,
             sampling,
             form,
+            thinking_budget: None,
             stop: stop_strings(self.stop)?,
             stop_token_ids,
             ignore_eos: self.ignore_eos.unwrap_or(false),
@@ -242,18 +243,8 @@ impl GenerateBody {
             (Some(max), _) => ("max_completion_tokens", Some(max.0)),
             (None, max) => ("max_tokens", max.map(|max| max.0)),
         };
-        match max {
-            Some(0) => {
-                return Err(ApiError::invalid(field, format!("`{field}` has to be 1 or more")));
-            }
-            Some(max) if max > limits.context_tokens => {
-                let context = limits.context_tokens;
-                let message = format!(
-                    "`{field}` is {max}; the model's context is {context} tokens, prompt included"
-                );
-                return Err(ApiError::invalid(field, message));
-            }
-            _ => {}
+        if let Some(max) = max {
+            check_max_tokens(field, max, limits)?;
         }
         let min = self.min_tokens.map_or(0, |min| min.0);
         let bound = max.unwrap_or(limits.context_tokens);
@@ -375,8 +366,21 @@ impl GenerateBody {
     }
 }
 
+/// Refuses a number of tokens that there cannot be.
+pub(crate) fn check_max_tokens(field: &str, max: usize, limits: &Limits) -> Result<(), ApiError> {
+    let context = limits.context_tokens;
+    let message = match max {
+        0 => format!("`{field}` has to be 1 or more"),
+        max if max > context => {
+            format!("`{field}` is {max}; the model's context is {context} tokens, prompt included")
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::invalid(field, message))
+}
+
 /// Tells which of these fields are there for nothing.
-pub(super) fn warn_no_effect(fields: &[(&str, Option<Present>)], warnings: &mut Vec<String>) {
+pub(crate) fn warn_no_effect(fields: &[(&str, Option<Present>)], warnings: &mut Vec<String>) {
     let there = fields.iter().filter(|(_, value)| value.is_some());
     warnings.extend(there.map(|(field, _)| format!("`{field}` has no effect here")));
 }

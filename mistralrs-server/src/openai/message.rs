@@ -1,12 +1,12 @@
 //! Messages of a conversation as clients send them: every role, content as a string or a list of parts.
 //! Knows that this model reads text only; knows no route.
 
+use super::values::TextOr;
 use crate::error::ApiError;
 use mistralrs_core::{Content, Message, Part, Role};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::{Map, Value};
-use std::fmt;
 use utoipa::ToSchema;
 
 /// The conversation: a list of messages, or one string for a single user message.
@@ -72,42 +72,9 @@ pub struct PartBody {
     pub refusal: Option<String>,
 }
 
-/// Reads a string, or a list of `T`.
-struct TextOrList<T> {
-    expecting: &'static str,
-    item: std::marker::PhantomData<T>,
-}
-
-enum TextOr<T> {
-    Text(String),
-    List(Vec<T>),
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrList<T> {
-    type Value = TextOr<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expecting)
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<TextOr<T>, E> {
-        Ok(TextOr::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TextOr<T>, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element()? {
-            items.push(item);
-        }
-        Ok(TextOr::List(items))
-    }
-}
-
 impl<'de> Deserialize<'de> for Messages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expecting = "a list of messages, or a string";
-        let visitor = TextOrList { expecting, item: std::marker::PhantomData };
-        Ok(match deserializer.deserialize_any(visitor)? {
+        Ok(match TextOr::read(deserializer, "a list of messages, or a string")? {
             TextOr::List(messages) => Self(messages),
             TextOr::Text(text) => Self(vec![MessageBody {
                 role: "user".to_owned(),
@@ -124,9 +91,7 @@ impl<'de> Deserialize<'de> for Messages {
 
 impl<'de> Deserialize<'de> for ContentBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expecting = "a string or a list of parts";
-        let visitor = TextOrList { expecting, item: std::marker::PhantomData };
-        Ok(match deserializer.deserialize_any(visitor)? {
+        Ok(match TextOr::read(deserializer, "a string or a list of parts")? {
             TextOr::Text(text) => Self::Text(text),
             TextOr::List(parts) => Self::Parts(parts),
         })
@@ -153,8 +118,28 @@ impl Messages {
     }
 }
 
+impl PartBody {
+    /// A part of text.
+    pub fn text(text: String) -> Self {
+        Self {
+            kind: "text".to_owned(),
+            text: Some(text),
+            image_url: None,
+            audio_url: None,
+            video_url: None,
+            input_audio: None,
+            file: None,
+            refusal: None,
+        }
+    }
+}
+
 impl MessageBody {
-    fn into_core(self, path: &str) -> Result<Message, ApiError> {
+    /// Checks the form and translates; `path` is where it stands.
+    ///
+    /// # Errors
+    /// [`ApiError::invalid`] with the path of the field.
+    pub fn into_core(self, path: &str) -> Result<Message, ApiError> {
         let role = role(&self.role).ok_or_else(|| {
             let role: String = self.role.chars().take(40).collect();
             let message = format!(

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod message;
 pub mod rerank;
 pub mod response;
+pub mod thinking;
 pub mod tool_runs;
 pub mod tools;
 pub mod values;

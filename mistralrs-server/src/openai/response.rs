@@ -1,6 +1,7 @@
 //! What answers of all routes share: head, token counts, log-probabilities, model cards.
 
-use crate::stream::ChoiceAnswer;
+use crate::error::ApiError;
+use crate::stream::{ChoiceAnswer, Frame};
 use mistralrs_core::request::{Candidate, TokenLogprobs};
 use mistralrs_core::{EmbedderInfo, EmbedderKind, FinishReason, Llm, ModelInfo, Usage};
 use serde::Serialize;
@@ -51,6 +52,8 @@ pub struct UsageBody {
     pub total_tokens: usize,
     /// Where the prompt's tokens came from.
     pub prompt_tokens_details: PromptTokensDetails,
+    /// What the generated tokens were for.
+    pub completion_tokens_details: CompletionTokensDetails,
     /// Times of the slowest answer.
     pub timings: Timings,
 }
@@ -60,6 +63,13 @@ pub struct UsageBody {
 pub struct PromptTokensDetails {
     /// Taken from the prefix cache.
     pub cached_tokens: usize,
+}
+
+/// What the generated tokens were for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CompletionTokensDetails {
+    /// Thought before the answer.
+    pub reasoning_tokens: usize,
 }
 
 /// Times in milliseconds; an extension.
@@ -97,6 +107,7 @@ pub fn usage(choices: &[ChoiceAnswer]) -> UsageBody {
     let prompt_tokens = firsts().map(|choice| choice.usage.prompt_tokens).sum();
     let cached_tokens = firsts().map(|choice| choice.usage.cached_tokens).sum();
     let completion_tokens = choices.iter().map(|choice| choice.usage.completion_tokens).sum();
+    let reasoning_tokens = choices.iter().map(|choice| choice.usage.reasoning_tokens).sum();
     let slowest = choices
         .iter()
         .map(|choice| &choice.usage)
@@ -106,6 +117,7 @@ pub fn usage(choices: &[ChoiceAnswer]) -> UsageBody {
         completion_tokens,
         total_tokens: prompt_tokens + completion_tokens,
         prompt_tokens_details: PromptTokensDetails { cached_tokens },
+        completion_tokens_details: CompletionTokensDetails { reasoning_tokens },
         timings: slowest.map(Timings::of).unwrap_or_default(),
     }
 }
@@ -119,9 +131,17 @@ pub fn finish_reason(reason: FinishReason) -> &'static str {
     }
 }
 
-/// The JSON of one chunk, as a list of one. Wire types always serialize; if one did not, the chunk is missing.
-pub(super) fn json(chunk: &impl Serialize) -> Vec<String> {
-    serde_json::to_string(chunk).into_iter().collect()
+/// One chunk, as a list of one. Wire types always serialize; if one did not, the chunk is missing.
+pub(super) fn json(chunk: &impl Serialize) -> Vec<Frame> {
+    let frame = |data| Frame { event: None, data };
+    serde_json::to_string(chunk).into_iter().map(frame).collect()
+}
+
+/// The end of a stream: an error if there is one, then the word that nothing follows.
+pub(super) fn last_word(ending: Result<Vec<Frame>, &ApiError>) -> Vec<Frame> {
+    let mut frames = ending.unwrap_or_else(|error| json(&error.to_body()));
+    frames.push(Frame { event: None, data: "[DONE]".to_owned() });
+    frames
 }
 
 /// Log-probabilities of a chat answer.

@@ -2,7 +2,9 @@
 //! Every error says what was expected, in words a caller understands.
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
 use std::fmt;
+use std::marker::PhantomData;
 use utoipa::ToSchema;
 
 /// 2^53: above it a float no longer says which integer is meant.
@@ -37,6 +39,68 @@ pub struct Strings(pub Vec<String>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(value_type = Object)]
 pub struct Present(());
+
+/// A string or a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextOr<T> {
+    /// A string.
+    Text(String),
+    /// A list.
+    List(Vec<T>),
+}
+
+struct TextOrVisitor<T> {
+    expecting: &'static str,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrVisitor<T> {
+    type Value = TextOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<TextOr<T>, E> {
+        Ok(TextOr::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TextOr<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(TextOr::List(items))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> TextOr<T> {
+    /// Reads one; an error says what was expected.
+    ///
+    /// # Errors
+    /// What the deserializer says.
+    pub fn read<D: Deserializer<'de>>(
+        deserializer: D,
+        expecting: &'static str,
+    ) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrVisitor { expecting, item: PhantomData })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::read(deserializer, "a string or a list")
+    }
+}
+
+impl<T: Serialize> Serialize for TextOr<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => items.serialize(serializer),
+        }
+    }
+}
 
 struct NumberVisitor;
 

@@ -4,7 +4,10 @@ use super::{check_warnings, event_stream, notes, nth_options, started, submit, t
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
-use crate::openai::chat::{ChatBody, ChatCompletionRequest, ChatCompletionResponse, ChatDialect};
+use crate::model::LoadedModel;
+use crate::openai::chat::{
+    Chat, ChatBody, ChatCompletionRequest, ChatCompletionResponse, ChatDialect,
+};
 use crate::openai::generate::GenerateBody;
 use crate::openai::response::Head;
 use crate::stream::{Choices, collect};
@@ -14,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use futures::future::try_join_all;
 use mistralrs_core::ChatRequest;
+use mistralrs_core::agent::ToolSpec;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Continues a conversation.
@@ -40,30 +45,7 @@ pub async fn chat_completions(
     check_warnings(&app, &unknown, &mut warnings)?;
     default_thinking(&app, &mut chat.request);
 
-    let (n, request) = (chat.generate.n, chat.request);
-    let helped = tools::helped(&app, model, &request, chat.mcp).await;
-    let (answers, meter) = match helped {
-        Some((agent, offered)) => {
-            let nth = |i| {
-                let options = nth_options(&request.options, i);
-                agent.answer(ChatRequest { options, ..request.clone() }, offered.clone())
-            };
-            let work = async { try_join_all((0..n).map(nth)).await.map_err(ApiError::from) };
-            started(&app, work).await?
-        }
-        None => {
-            let llm = model.llm.clone();
-            submit(&app, move || {
-                let nth = |i| {
-                    let options = nth_options(&request.options, i);
-                    llm.chat(ChatRequest { options, ..request.clone() }).map(StreamExt::boxed)
-                };
-                (0..n).map(nth).collect::<Result<Vec<_>, _>>()
-            })
-            .await?
-        }
-    };
-    let mut choices = Choices::new(answers, n, meter);
+    let Begun { mut choices, .. } = begin(&app, model, &mut chat, &mut warnings).await?;
     let mut notes = notes(&app, &chat.generate, warnings)?;
 
     let head = Head::new("chatcmpl", &model.name, &model.fingerprint, chat.generate.include_usage);
@@ -76,6 +58,54 @@ pub async fn chat_completions(
     }
     let (answer, warnings) = collect(choices, notes).await?;
     Ok(Json(dialect.response(answer, warnings)).into_response())
+}
+
+/// Answers that have begun.
+pub(super) struct Begun {
+    /// Their deltas.
+    pub choices: Choices,
+    /// Whose tools run here, by the tool's name.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Begins the answers to a checked chat: with the help of the tools that run here if it gets any, else straight
+/// from the engine.
+pub(super) async fn begin(
+    app: &AppState,
+    model: &LoadedModel,
+    chat: &mut Chat,
+    warnings: &mut Vec<String>,
+) -> Result<Begun, ApiError> {
+    let budget = chat.thinking.budget(model.llm.capabilities(), warnings);
+    check_warnings(app, &BTreeSet::new(), warnings)?;
+    chat.request.options.thinking_budget = budget;
+    let (n, request) = (chat.generate.n, chat.request.clone());
+    let helped = tools::helped(app, model, &request, chat.mcp.clone()).await;
+    let mut origins = BTreeMap::new();
+    let (answers, meter) = match helped {
+        Some((agent, offered)) => {
+            let origin = |tool: &ToolSpec| (tool.name.clone(), tool.origin.clone());
+            origins.extend(offered.iter().map(origin));
+            let nth = |i| {
+                let options = nth_options(&request.options, i);
+                agent.answer(ChatRequest { options, ..request.clone() }, offered.clone())
+            };
+            let work = async { try_join_all((0..n).map(nth)).await.map_err(ApiError::from) };
+            started(app, work).await?
+        }
+        None => {
+            let llm = model.llm.clone();
+            submit(app, move || {
+                let nth = |i| {
+                    let options = nth_options(&request.options, i);
+                    llm.chat(ChatRequest { options, ..request.clone() }).map(StreamExt::boxed)
+                };
+                (0..n).map(nth).collect::<Result<Vec<_>, _>>()
+            })
+            .await?
+        }
+    };
+    Ok(Begun { choices: Choices::new(answers, n, meter), origins })
 }
 
 /// `--enable-thinking` for requests that do not say.

@@ -5,7 +5,9 @@ pub mod completions;
 pub mod embeddings;
 pub mod health;
 pub mod mcp;
+pub mod messages;
 pub mod models;
+pub mod responses;
 pub mod tokenize;
 mod tools;
 
@@ -13,7 +15,7 @@ use crate::app::AppState;
 use crate::error::ApiError;
 use crate::metrics::{Meter, Outcome};
 use crate::openai::generate::Generate;
-use crate::stream::{self, Choices, Dialect, Notes};
+use crate::stream::{self, Choices, Dialect, Frame, Notes};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
@@ -94,7 +96,11 @@ fn event_stream<D: Dialect + 'static>(
     notes: Notes,
 ) -> Response {
     let frames = stream::events(choices, dialect, notes);
-    let events = frames.map(|data| Ok::<_, Infallible>(Event::default().data(data)));
+    let event = |frame: Frame| match frame.event {
+        Some(name) => Event::default().event(name).data(frame.data),
+        None => Event::default().data(frame.data),
+    };
+    let events = frames.map(move |frame| Ok::<_, Infallible>(event(frame)));
     let keep_alive = KeepAlive::new().interval(app.config.keep_alive).text("keep-alive");
     let headers = [("cache-control", "no-cache"), ("x-accel-buffering", "no")];
     (headers, Sse::new(events).keep_alive(keep_alive)).into_response()

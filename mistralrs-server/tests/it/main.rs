@@ -1,6 +1,7 @@
 //! The server over HTTP, with a small real model. One binary; every test may run beside every other.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod bfcl;
 mod binary;
 mod chat;
 mod completions;
@@ -10,8 +11,10 @@ mod hostile;
 mod lifecycle;
 mod load;
 mod mcp;
+mod messages;
 mod openapi;
 mod refusals;
+mod responses;
 mod streams;
 mod support;
 mod text;

@@ -1,6 +1,6 @@
 //! Answers and chunks against OpenAI's published document; our own document against itself.
 
-use crate::support::{CHAT, COMPLETIONS, chat_body, completion_body, shared, with};
+use crate::support::{CHAT, COMPLETIONS, RESPONSES, chat_body, completion_body, shared, with};
 use jsonschema::{Draft, Validator};
 use serde_json::{Map, Value, json};
 
@@ -84,6 +84,38 @@ fn answers_are_of_the_published_shape() {
 }
 
 #[test]
+fn responses_are_of_the_published_shape() {
+    let Some(schemas) = document() else { return };
+    let whole = validator(&schemas, "Response");
+    let event = validator(&schemas, "ResponseStreamEvent");
+    let tool = json!({"type": "function", "name": "say", "parameters": {"type": "object",
+        "properties": {"word": {"enum": ["yes", "no"]}}, "required": ["word"]}});
+    let include = json!(["message.output_text.logprobs"]);
+    let variants = [
+        json!({"store": false}),
+        json!({"include": include, "top_logprobs": 2, "metadata": {"a": "b"}}),
+        json!({"instructions": "Be brief.", "temperature": 1, "top_p": 0.9, "user": "warned"}),
+        json!({"tools": [tool], "tool_choice": "required", "max_output_tokens": 200}),
+        json!({"text": {"format": {"type": "json_schema", "name": "x", "schema": tool["parameters"]}}, "max_output_tokens": 100}),
+    ];
+    for changes in variants {
+        let body = json!({"input": "Once upon a time", "max_output_tokens": 8, "temperature": 0});
+        let body = with(body, changes);
+        check(&whole, &shared().post(RESPONSES, &body).ok());
+        let events = shared().events(RESPONSES, &with(body, json!({"stream": true})));
+        assert!(events.len() > 6);
+        events.iter().for_each(|told| check(&event, told));
+    }
+    let body = json!({"input": [{"role": "user", "content": "Hi"}], "max_output_tokens": 4});
+    let id = shared().post(RESPONSES, &body).ok()["id"].as_str().unwrap().to_owned();
+    let list = shared().get(&format!("{RESPONSES}/{id}/input_items")).ok();
+    check(&validator(&schemas, "ResponseItemList"), &list);
+    let mut broken = shared().post(RESPONSES, &body).ok();
+    broken["output"][0]["role"] = "robot".into();
+    assert!(!whole.is_valid(&broken), "a validator that accepts everything would prove nothing");
+}
+
+#[test]
 fn errors_are_of_the_published_shape() {
     let Some(schemas) = document() else { return };
     let error = validator(&schemas, "ErrorResponse");
@@ -119,6 +151,9 @@ fn our_own_document_is_complete() {
         COMPLETIONS,
         "/v1/models",
         "/v1/models/{id}",
+        RESPONSES,
+        "/v1/responses/{id}",
+        "/v1/messages",
         "/tokenize",
         "/detokenize",
         "/apply-template",

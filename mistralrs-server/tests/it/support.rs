@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const CHAT: &str = "/v1/chat/completions";
 pub const COMPLETIONS: &str = "/v1/completions";
+pub const RESPONSES: &str = "/v1/responses";
+pub const MESSAGES: &str = "/v1/messages";
 
 /// Asks a server, wherever it runs.
 pub struct Client {
@@ -164,6 +166,21 @@ impl Client {
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert!(reply.headers["content-type"].starts_with("text/event-stream"));
         reply.events()
+    }
+
+    /// A streamed answer whose events have names, which have to be their types.
+    pub fn events(&self, path: &str, body: &Value) -> Vec<Value> {
+        let reply = self.post(path, body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert!(reply.headers["content-type"].starts_with("text/event-stream"));
+        let told = reply.body.split("\n\n").filter(|told| told.starts_with("event: "));
+        let read = |told: &str| {
+            let (name, data) = told["event: ".len()..].split_once("\ndata: ").unwrap();
+            let event: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(event["type"], name);
+            event
+        };
+        told.map(read).collect()
     }
 
     /// The value of a metric without labels.

@@ -57,7 +57,8 @@ fn dialect(include_usage: bool, logprobs: bool) -> ChatDialect {
 }
 
 async fn frames(choices: Choices, include_usage: bool, notes: Notes) -> Vec<Value> {
-    let frames: Vec<String> = events(choices, dialect(include_usage, false), notes).collect().await;
+    let frames = events(choices, dialect(include_usage, false), notes).map(|frame| frame.data);
+    let frames: Vec<String> = frames.collect().await;
     assert_eq!(frames.last().map(String::as_str), Some("[DONE]"));
     frames[..frames.len() - 1].iter().map(|frame| serde_json::from_str(frame).unwrap()).collect()
 }
@@ -198,7 +199,10 @@ async fn every_log_probability_arrives_once() {
     };
     let answer = vec![prompt(1, 0, 0), with("", 1), with("é", 2), finished(FinishReason::Stop, 2)];
     let frames: Vec<String> =
-        events(choices(vec![answer.clone()], 1).0, dialect(false, true), wide()).collect().await;
+        events(choices(vec![answer.clone()], 1).0, dialect(false, true), wide())
+            .map(|frame| frame.data)
+            .collect()
+            .await;
     let count = |frame: &String| {
         let frame: Value = serde_json::from_str(frame).unwrap_or_default();
         frame["choices"][0]["logprobs"]["content"].as_array().map_or(0, Vec::len)
@@ -263,7 +267,7 @@ async fn an_error_in_one_answer_cancels_the_others() {
     ));
     let mut last = String::new();
     while let Some(frame) = frames.next().await {
-        last = frame;
+        last = frame.data;
     }
     assert_eq!(last, "[DONE]");
     assert!(dropped.load(Ordering::SeqCst), "before the stream itself is dropped");

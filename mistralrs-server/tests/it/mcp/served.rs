@@ -3,8 +3,8 @@
 use super::fake::entry;
 use super::{client, names, with as with_keys};
 use crate::support::{
-    CHAT, COMPLETIONS, Client, Server, chat_body, completion_body, shared, stories, streamed_text,
-    with,
+    CHAT, COMPLETIONS, Client, MESSAGES, RESPONSES, Server, chat_body, completion_body, shared,
+    stories, streamed_text, with,
 };
 use mistralrs_core::agent::ToolHost;
 use mistralrs_server::app::ServerConfig;
@@ -76,6 +76,33 @@ fn with_tools_around_everything_else_is_as_before() {
         );
     }
     server.post("/tokenize", &json!({"text": "a"})).ok();
+    // The other dialects likewise: without tools as before, and with them they answer.
+    let asked = json!({"input": "Once upon a time", "max_output_tokens": 8, "temperature": 0, "store": false});
+    let plain = shared().post(RESPONSES, &asked).ok();
+    let found = server.post(RESPONSES, &with(asked.clone(), json!({"mcp": false}))).ok();
+    assert_eq!(found["output"][0]["content"], plain["output"][0]["content"]);
+    assert_eq!(found["usage"]["input_tokens"], plain["usage"]["input_tokens"]);
+    let offered = server.post(RESPONSES, &asked).ok();
+    assert!(offered["usage"]["input_tokens"].as_u64() > plain["usage"]["input_tokens"].as_u64());
+    let asked = with(body, json!({"max_tokens": 8}));
+    let plain = shared().post(MESSAGES, &asked).ok();
+    let found =
+        server.post(MESSAGES, &with(asked.clone(), json!({"tool_choice": {"type": "none"}}))).ok();
+    assert_eq!(found["content"], plain["content"]);
+    server.post(MESSAGES, &asked).ok();
+    let count = json!({"messages": asked["messages"]});
+    let [plain, found] =
+        [shared(), &server].map(|it| it.post("/v1/messages/count_tokens", &count).ok());
+    assert_eq!(found, plain, "what is counted is what the client sent");
+    // An error in the loop is told, not waited for.
+    let long = "word ".repeat(2000);
+    server.post(RESPONSES, &json!({"input": long, "store": false})).error(400);
+    assert_eq!(
+        server
+            .post(MESSAGES, &with(asked, json!({"messages": [{"role": "user", "content": long}]})))
+            .status,
+        400
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Unit tests of [`super`]: forms of a prompt, refusals, the columns of log-probabilities.
 
 use super::*;
+use mistralrs_core::FinishReason;
 use mistralrs_core::request::Candidate;
 use serde_json::{Value, json};
 
