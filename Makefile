@@ -81,7 +81,7 @@ test-mcp: ## nine MCP servers from npm and PyPI, all at once
 	scripts/install_mcp_servers.sh $(or $(CARGO_TARGET_DIR),target)/mcp-servers
 	MCP_SERVERS=$(abspath $(or $(CARGO_TARGET_DIR),target)/mcp-servers) \
 	  cargo test --workspace --test it mcp::real -- --ignored --nocapture
-test-clients: ## the official openai clients (Python and npm, from their registries) against a running server
+test-clients: ## official clients and agent frameworks (from PyPI and npm) against a running server
 	cargo test --workspace --no-run # the same build as `make test`, so that nothing is compiled twice
 	scripts/test_clients.sh $(or $(CARGO_TARGET_DIR),target)/debug/mistralrs-server mistralrs-testkit/fixtures/stories260K
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Runs the official openai clients against a server: scripts/test_clients.sh BINARY MODEL
+# Runs clients that agents are built with against a server: scripts/test_clients.sh BINARY MODEL
 #
-# Installs both clients, at the versions pinned under tests/clients, under the target folder; starts the
-# server twice on free ports (once with an API key), waits until it is ready, runs both test scripts,
+# openai (Python, npm), anthropic, LangChain, Pydantic AI, LlamaIndex, Vercel's AI SDK.
+#
+# Installs them, at the versions pinned under tests/clients, under the target folder; starts the
+# server twice on free ports (once with an API key), waits until it is ready, runs the test scripts,
 # and ends the servers by their process ids. They must end in peace: exit code 0 after SIGTERM.
 set -euo pipefail
 
@@ -24,12 +26,18 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+install_python() { # environment, requirements
+    [ -x "$place/$1/bin/python" ] || python3 -m venv "$place/$1"
+    "$place/$1/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
+        -r "$root/tests/clients/python/$2"
+}
+
 install_clients() {
     mkdir -p "$place/node"
-    [ -x "$place/venv/bin/python" ] || python3 -m venv "$place/venv"
-    "$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -r "$root/tests/clients/python/requirements.txt"
-    cp "$root/tests/clients/node/package.json" "$root/tests/clients/node/test.mjs" "$place/node/"
+    # LlamaIndex wants an older openai than the others: it gets an environment of its own.
+    install_python venv requirements.txt
+    install_python venv-llamaindex requirements-llamaindex.txt
+    cp "$root"/tests/clients/node/package.json "$root"/tests/clients/node/*.mjs "$place/node/"
     (cd "$place/node" && npm install --silent --no-audit --no-fund)
 }
 
@@ -59,8 +67,14 @@ wait_until_ready "$secured" "${pids[1]}" "$place/secured.log"
 
 export BASE_URL=http://127.0.0.1:$port/v1 SECURED_URL=http://127.0.0.1:$secured/v1 SECURED_KEY=$key
 result=0
-"$place/venv/bin/python" "$root/tests/clients/python/test_openai.py" || result=1
-(cd "$place/node" && node test.mjs) || result=1
+export PYTHONDONTWRITEBYTECODE=1
+for client in openai anthropic langchain pydantic_ai; do
+    "$place/venv/bin/python" "$root/tests/clients/python/test_$client.py" || result=1
+done
+"$place/venv-llamaindex/bin/python" "$root/tests/clients/python/test_llamaindex.py" || result=1
+for client in test ai; do
+    (cd "$place/node" && node "$client.mjs") || result=1
+done
 
 end_servers
 for pid in "${pids[@]}"; do

@@ -147,6 +147,21 @@ const tests = {
     const bad = { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } };
     await assert.rejects(() => chat({ response_format: bad }), OpenAI.BadRequestError);
   },
+  async responses() {
+    const asked = { model, input: 'Once upon a time', temperature: 0, max_output_tokens: 24 };
+    const answer = await client.responses.create(asked);
+    assert.ok(answer.output_text.length > 0);
+    assert.equal(answer.status, 'incomplete');
+    const events = await collect(await client.responses.create({ ...asked, stream: true }));
+    const streamed = events.filter((e) => e.type === 'response.output_text.delta').map((e) => e.delta);
+    assert.equal(streamed.join(''), answer.output_text);
+    const next = { ...asked, input: 'And then?', previous_response_id: answer.id };
+    const after = await client.responses.create(next);
+    assert.ok(after.usage.input_tokens > answer.usage.input_tokens);
+    assert.equal((await client.responses.retrieve(after.id)).output_text, after.output_text);
+    await client.responses.delete(after.id);
+    await assert.rejects(() => client.responses.retrieve(after.id), OpenAI.NotFoundError);
+  },
   async completions() {
     const one = await client.completions.create({ model, prompt: 'The dog', max_tokens: 12, temperature: 0 });
     assert.equal(one.object, 'text_completion');

@@ -279,6 +279,40 @@ def test_structured_output():
     assert word.choices[0].message.content in ("yes", "no")
 
 
+def test_responses():
+    def ask(**changes):
+        settings = dict(model=MODEL, input="Once upon a time", temperature=0, max_output_tokens=24)
+        return client.responses.create(**{**settings, **changes})
+
+    answer = ask(instructions="Be brief.")
+    assert answer.status == "incomplete" and answer.incomplete_details.reason == "max_output_tokens"
+    assert answer.output_text and answer.usage.output_tokens == 24
+    events = list(ask(instructions="Be brief.", stream=True))
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == answer.output_text
+    assert events[-1].type == "response.incomplete" and events[-1].response.output_text == answer.output_text
+    with client.responses.stream(model=MODEL, input="Once upon a time", temperature=0, max_output_tokens=24) as stream:
+        for _ in stream:
+            pass
+
+    say = {"type": "function", "strict": True, **SAY["function"]}
+    called = ask(tools=[say], tool_choice="required", parallel_tool_calls=False, max_output_tokens=200)
+    (call,) = called.output
+    assert call.type == "function_call" and json.loads(call.arguments)["word"] in ("yes", "no")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "said"}
+    after = ask(input=[result], previous_response_id=called.id, tools=[say])
+    assert after.usage.input_tokens > called.usage.input_tokens
+    assert client.responses.retrieve(after.id).output_text == after.output_text
+    client.responses.delete(after.id)
+    raises(openai.NotFoundError, lambda: client.responses.retrieve(after.id), status_code=404)
+
+    form = {"format": {"type": "json_schema", "name": "word", "strict": True, "schema": say["parameters"]}}
+    assert json.loads(ask(text=form, max_output_tokens=100).output_text)["word"] in ("yes", "no")
+    begun = ask(background=True)
+    while begun.status == "in_progress":
+        begun = client.responses.retrieve(begun.id)
+    assert begun.output_text == ask().output_text
+
+
 def test_many_at_once():
     async def run():
         many = openai.AsyncOpenAI(base_url=BASE_URL, api_key="unused", max_retries=0, timeout=120)
