@@ -34,8 +34,9 @@ pub use llm::{Capabilities, Generation, Llm, ModelInfo};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_quant::QuantType;
 pub use request::{
-    Candidate, ChatRequest, CompletionRequest, Content, Delta, FinishReason, Form, GenerateOptions,
-    Message, Part, Prompt, Role, TokenLogprobs, ToolCall, ToolCallDelta, ToolChoice, Usage,
+    Audio, Candidate, ChatRequest, CompletionRequest, Content, Delta, Detail, FinishReason, Form,
+    GenerateOptions, Image, MediaBytes, Message, Part, Prompt, Role, TokenLogprobs, ToolCall,
+    ToolCallDelta, ToolChoice, Usage, Video,
 };
 pub use sampling::{Grammar, SamplingParams};
 

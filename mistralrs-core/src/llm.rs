@@ -3,6 +3,7 @@
 mod dialect;
 mod form;
 mod generation;
+mod media;
 mod truncation;
 
 pub use dialect::Capabilities;
@@ -146,6 +147,7 @@ impl Llm {
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
         let parts = &self.parts;
+        media::check(&request.messages)?;
         let prompt = parts.text.render(&parts.dialect.prepare(request.clone()))?;
         tracing::debug!(prompt, "the conversation as the model reads it");
         // The template writes its own special tokens.

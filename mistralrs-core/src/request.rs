@@ -3,7 +3,10 @@
 
 use crate::sampling::{Grammar, SamplingParams};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::Duration;
+
+pub use mistralrs_vision::Detail;
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +32,93 @@ impl Role {
     }
 }
 
-/// One part of a message's content. Images and audio will be further variants.
+/// One part of a message's content.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     /// Plain text.
     Text(String),
+    /// A picture.
+    Image(Image),
+    /// Pictures in time.
+    Video(Video),
+    /// Sound.
+    Audio(Audio),
+}
+
+impl Part {
+    /// The text of a text part.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Image(_) | Self::Video(_) | Self::Audio(_) => None,
+        }
+    }
+
+    /// The kind by the name that chat templates use: `text`, `image`, `video` or `audio`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Image(_) => "image",
+            Self::Video(_) => "video",
+            Self::Audio(_) => "audio",
+        }
+    }
+}
+
+/// A file's bytes, still encoded (PNG, WAV, …). Cheap to clone; prints as its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MediaBytes(Arc<[u8]>);
+
+impl From<Vec<u8>> for MediaBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl std::ops::Deref for MediaBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for MediaBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A picture as it came: PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The file.
+    pub bytes: MediaBytes,
+    /// How closely the model is to look.
+    pub detail: Detail,
+}
+
+impl Image {
+    /// A picture to be looked at as the model likes.
+    pub fn new(bytes: impl Into<MediaBytes>) -> Self {
+        Self { bytes: bytes.into(), detail: Detail::Auto }
+    }
+}
+
+/// A video as its frames.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Video {
+    /// One picture per frame, in order; or one animated GIF, which stands for all its frames.
+    pub frames: Vec<MediaBytes>,
+    /// Frames per second of `frames`; `None` = as the model assumes, or as the animation says.
+    pub fps: Option<f64>,
+}
+
+/// Sound as it came: a WAV file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audio {
+    /// The file.
+    pub bytes: MediaBytes,
 }
 
 /// What a message says.

@@ -202,12 +202,10 @@ impl ChatDialect {
     fn tell(&self, messages: &mut Vec<Message>, told: &str) {
         match messages.first_mut() {
             Some(first) if matches!(first.role, Role::System | Role::Developer) => {
-                let text = format!("{}\n\n{told}", plain_text(&first.content));
-                first.content = Content::Text(text);
+                add_text(&mut first.content, told, Edge::End);
             }
             Some(first) if !self.system => {
-                let text = format!("{told}\n\n{}", plain_text(&first.content));
-                first.content = Content::Text(text);
+                add_text(&mut first.content, told, Edge::Start);
             }
             _ => messages.insert(0, Message::text(Role::System, told)),
         }
@@ -328,11 +326,35 @@ fn takes_system(text: &TextPipeline) -> bool {
     render(text, request).is_ok_and(|prompt| prompt.contains("probe_system"))
 }
 
+enum Edge {
+    Start,
+    End,
+}
+
+/// Adds a text as a paragraph of its own; pictures and sound stay where they are.
+fn add_text(content: &mut Content, text: &str, edge: Edge) {
+    let has_media = |parts: &[Part]| parts.iter().any(|part| part.as_text().is_none());
+    match (content, edge) {
+        (Content::Parts(parts), Edge::Start) if has_media(parts) => {
+            parts.insert(0, Part::Text(format!("{text}\n\n")));
+        }
+        (Content::Parts(parts), Edge::End) if has_media(parts) => {
+            parts.push(Part::Text(format!("\n\n{text}")));
+        }
+        (content, Edge::Start) => {
+            *content = Content::Text(format!("{text}\n\n{}", plain_text(content)));
+        }
+        (content, Edge::End) => {
+            *content = Content::Text(format!("{}\n\n{text}", plain_text(content)));
+        }
+    }
+}
+
 fn plain_text(content: &Content) -> String {
     match content {
         Content::Text(text) => text.clone(),
         Content::Parts(parts) => {
-            let texts: Vec<&str> = parts.iter().map(|Part::Text(text)| text.as_str()).collect();
+            let texts: Vec<&str> = parts.iter().filter_map(Part::as_text).collect();
             texts.join("\n")
         }
         Content::None => String::new(),

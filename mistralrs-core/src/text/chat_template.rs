@@ -214,15 +214,18 @@ impl Wishes {
     }
 
     fn content(self, content: &Content) -> Value {
-        let part = |text: &str| json!({"type": "text", "text": text});
+        let text_part = |text: &str| json!({"type": "text", "text": text});
+        // Media are named, not shown: the template writes the mark that stands for them.
+        let part = |part: &Part| match part {
+            Part::Text(text) => text_part(text),
+            medium => json!({"type": medium.kind()}),
+        };
         match content {
-            Content::Text(text) if self.parts && !self.text => vec![part(text)].into(),
+            Content::Text(text) if self.parts && !self.text => vec![text_part(text)].into(),
             Content::Text(text) => text.as_str().into(),
-            Content::Parts(parts) if self.parts => {
-                parts.iter().map(|Part::Text(text)| part(text)).collect()
-            }
+            Content::Parts(parts) if self.parts => parts.iter().map(part).collect(),
             Content::Parts(parts) => {
-                let texts: Vec<&str> = parts.iter().map(|Part::Text(text)| text.as_str()).collect();
+                let texts: Vec<&str> = parts.iter().filter_map(Part::as_text).collect();
                 texts.join("\n").into()
             }
             Content::None if self.null_content => Value::Null,

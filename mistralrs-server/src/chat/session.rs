@@ -232,7 +232,7 @@ impl Session {
 fn text_of(content: &Content) -> String {
     match content {
         Content::Text(text) => text.clone(),
-        Content::Parts(parts) => parts.iter().map(|Part::Text(text)| text.as_str()).collect(),
+        Content::Parts(parts) => parts.iter().filter_map(Part::as_text).collect(),
         Content::None => String::new(),
     }
 }

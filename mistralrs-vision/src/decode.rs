@@ -1,0 +1,203 @@
+//! Bytes of an image file → RGB pixels, as Pillow and transformers' `convert_to_rgb` see them: EXIF
+//! orientation applied, transparency laid on white, 16 bits cut to 8. Knows file formats (through the
+//! crate `image`), no model. Sizes are checked by the header, before pixels are allocated.
+
+use crate::error::{Error, Result};
+use crate::picture::Picture;
+use image::codecs::gif::GifDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use std::io::Cursor;
+
+/// What a file may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a file.
+    pub max_bytes: usize,
+    /// Width times height of one picture.
+    pub max_pixels: u64,
+    /// Pictures of one video.
+    pub max_frames: usize,
+}
+
+impl Default for Limits {
+    /// 20 MiB, 50 million pixels, 128 frames.
+    fn default() -> Self {
+        Self { max_bytes: 20 << 20, max_pixels: 50_000_000, max_frames: 128 }
+    }
+}
+
+/// The frames of an animation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Animation {
+    /// At least one.
+    pub frames: Vec<Picture>,
+    /// Frames per second, if the file says.
+    pub fps: Option<f64>,
+}
+
+const KNOWN: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
+
+/// One picture; of an animation, the first frame.
+///
+/// # Errors
+/// [`Error`] names the limit, or what is wrong with the file.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
+    let format = format(bytes, limits)?;
+    let undecodable = |error: ImageError| undecodable(format, &error);
+    if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
+        let reason = "it is cut off: its end marker is missing".to_owned();
+        return Err(Error::Undecodable { format: name(format), reason });
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(decoder_limits(limits));
+    let mut decoder = reader.into_decoder().map_err(undecodable)?;
+    check_size(decoder.dimensions(), limits)?;
+    let orientation = decoder.orientation().map_err(undecodable)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    image.apply_orientation(orientation);
+    to_rgb(&image)
+}
+
+/// All frames of an animated GIF or WebP; a still picture is one frame.
+///
+/// # Errors
+/// [`Error`] names the limit, or what is wrong with the file.
+pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
+    let format = format(bytes, limits)?;
+    let undecodable = |error: ImageError| undecodable(format, &error);
+    let cursor = Cursor::new(bytes);
+    let frames = match format {
+        ImageFormat::Gif => {
+            let mut decoder = GifDecoder::new(cursor).map_err(undecodable)?;
+            check_size(decoder.dimensions(), limits)?;
+            decoder.set_limits(decoder_limits(limits)).map_err(undecodable)?;
+            decoder.into_frames()
+        }
+        ImageFormat::WebP => {
+            let decoder = WebPDecoder::new(cursor).map_err(undecodable)?;
+            check_size(decoder.dimensions(), limits)?;
+            if !decoder.has_animation() {
+                return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None });
+            }
+            decoder.into_frames()
+        }
+        _ => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
+    };
+    let (mut pictures, mut seconds) = (Vec::new(), 0.);
+    for frame in frames {
+        if pictures.len() == limits.max_frames {
+            return Err(Error::TooManyFrames { limit: limits.max_frames });
+        }
+        let frame = frame.map_err(undecodable)?;
+        let (numerator, denominator) = frame.delay().numer_denom_ms();
+        seconds += f64::from(numerator) / f64::from(denominator.max(1)) / 1000.;
+        pictures.push(to_rgb(&DynamicImage::ImageRgba8(frame.into_buffer()))?);
+    }
+    if pictures.is_empty() {
+        return Err(Error::Empty("video"));
+    }
+    let fps = (seconds > 0.).then(|| pictures.len() as f64 / seconds);
+    Ok(Animation { frames: pictures, fps })
+}
+
+fn format(bytes: &[u8], limits: &Limits) -> Result<ImageFormat> {
+    if bytes.is_empty() {
+        return Err(Error::Empty("image"));
+    }
+    if bytes.len() > limits.max_bytes {
+        let (bytes, limit) = (bytes.len(), limits.max_bytes);
+        return Err(Error::TooManyBytes { what: "image", bytes, limit });
+    }
+    let known = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
+    let format = image::guess_format(bytes).ok().filter(|format| known.contains(format));
+    format.ok_or(Error::UnknownFormat { known: KNOWN })
+}
+
+fn name(format: ImageFormat) -> String {
+    match format {
+        ImageFormat::WebP => "WebP".to_owned(),
+        other => format!("{other:?}").to_uppercase(),
+    }
+}
+
+fn undecodable(format: ImageFormat, error: &ImageError) -> Error {
+    let reason: String = error.to_string().chars().take(200).collect();
+    Error::Undecodable { format: name(format), reason }
+}
+
+/// A decoder may hold a picture of the largest size in its widest form, and as much again for itself.
+fn decoder_limits(limits: &Limits) -> image::Limits {
+    const BYTES_PER_PIXEL: u64 = 16;
+    const SLACK: u64 = 1 << 20;
+    let mut decoder = image::Limits::no_limits();
+    decoder.max_alloc = Some(limits.max_pixels.saturating_mul(BYTES_PER_PIXEL) + SLACK);
+    decoder
+}
+
+fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<()> {
+    if width == 0 || height == 0 {
+        return Err(Error::Empty("image"));
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(Error::TooManyPixels { width, height, limit: limits.max_pixels });
+    }
+    Ok(())
+}
+
+/// Whether an end marker follows the last scan. The decoder fills what is missing with gray.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let last = |marker| bytes.windows(2).rposition(|pair| pair == [0xFF, marker]);
+    last(0xD9) > last(0xDA)
+}
+
+fn to_rgb(image: &DynamicImage) -> Result<Picture> {
+    let (width, height) = (image.width(), image.height());
+    // Pillow opens gray with 16 bits as numbers and clips them; of all else it keeps the high byte.
+    let clip = |v: u16| u8::try_from(v).unwrap_or(u8::MAX);
+    let high = |v: u16| v.to_be_bytes()[0];
+    let gray = |v: u8| [v; 3];
+    let rgb = match image {
+        DynamicImage::ImageRgb8(image) => image.as_raw().clone(),
+        DynamicImage::ImageLuma8(image) => image.iter().flat_map(|v| gray(*v)).collect(),
+        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|v| gray(clip(*v))).collect(),
+        DynamicImage::ImageRgb16(image) => image.iter().map(|v| high(*v)).collect(),
+        DynamicImage::ImageLumaA8(image) => {
+            image.pixels().flat_map(|p| gray(over_white(p.0[0], p.0[1]))).collect()
+        }
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().flat_map(|p| gray(over_white(high(p.0[0]), high(p.0[1])))).collect()
+        }
+        DynamicImage::ImageRgba8(image) => image.pixels().flat_map(|p| on_white(p.0)).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|p| on_white(p.0.map(high))).collect()
+        }
+        other => other.to_rgb8().into_raw(),
+    };
+    Picture::new(width, height, rgb)
+}
+
+fn on_white([r, g, b, alpha]: [u8; 4]) -> [u8; 3] {
+    [r, g, b].map(|value| over_white(value, alpha))
+}
+
+/// Pillow's `alpha_composite` over opaque white: 7 more bits, and division by 255 through two shifts.
+fn over_white(value: u8, alpha: u8) -> u8 {
+    const BITS: u32 = 7;
+    const WHITE: u32 = 255;
+    let alpha = u32::from(alpha);
+    let blended = (u32::from(value) * alpha + WHITE * (WHITE - alpha)) << BITS;
+    let rounded = blended + (0x80 << BITS);
+    let byte = (((rounded >> 8) + rounded) >> 8) >> BITS;
+    u8::try_from(byte).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Pictures → the numbers an encoder reads: whole planes, or patches in the order in which a merger
+//! joins them. Knows tables and pixels, no model.
+
+use crate::error::{Error, Result};
+use crate::normalize::PixelTable;
+use crate::picture::Picture;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+/// How pictures are cut into patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patching {
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Frames of a patch.
+    pub temporal: usize,
+    /// Patches whose features become one token, per side.
+    pub merge: usize,
+}
+
+impl Patching {
+    /// Sides of pictures are multiples of this many pixels.
+    pub fn factor(&self) -> usize {
+        self.patch * self.merge
+    }
+
+    /// Numbers of a patch: 3 channels × frames × side × side.
+    pub fn dim(&self) -> usize {
+        Picture::CHANNELS * self.temporal * self.patch * self.patch
+    }
+}
+
+/// Pictures of one size → `[pictures, 3, height, width]`.
+///
+/// # Errors
+/// [`Error::FrameSize`] if the sizes differ, [`Error::Empty`] without a picture.
+pub fn planes(pictures: &[Picture], table: &PixelTable) -> Result<Tensor> {
+    let (width, height) = common_size(pictures)?;
+    let mut values = vec![0f32; pictures.len() * Picture::CHANNELS * height * width];
+    let rows = values.par_chunks_mut(width).enumerate();
+    rows.for_each(|(at, row)| {
+        let (channel, y) = (at / height % Picture::CHANNELS, at % height);
+        let Some(picture) = pictures.get(at / height / Picture::CHANNELS) else { return };
+        let table = table.channel(channel);
+        let pixels = picture.row(y).iter().skip(channel).step_by(Picture::CHANNELS);
+        for (value, pixel) in row.iter_mut().zip(pixels) {
+            *value = table[usize::from(*pixel)];
+        }
+    });
+    let shape = (pictures.len(), Picture::CHANNELS, height, width);
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// Frames of one size → `[grid_t · grid_h · grid_w, 3 · temporal · patch · patch]` and the grid.
+/// Patches stand in the order (t, h / merge, w / merge, merge, merge); the last frame is repeated
+/// until `temporal` divides their number.
+///
+/// # Errors
+/// [`Error::FrameSize`] if the sizes differ, [`Error::Invalid`] if they are no multiples of the factor.
+pub fn patches(
+    frames: &[Picture],
+    patching: Patching,
+    table: &PixelTable,
+) -> Result<(Tensor, [usize; 3])> {
+    let (width, height) = common_size(frames)?;
+    let factor = patching.factor();
+    if factor == 0 || patching.temporal == 0 || width % factor != 0 || height % factor != 0 {
+        return Err(Error::Invalid(format!(
+            "{width} × {height} pixels cannot be cut into squares of {factor}"
+        )));
+    }
+    let Patching { patch, temporal, merge } = patching;
+    let grid = [frames.len().div_ceil(temporal), height / patch, width / patch];
+    let [grid_t, grid_h, grid_w] = grid;
+    let mut values = vec![0f32; grid_t * grid_h * grid_w * patching.dim()];
+    // A band is one row of squares of one group of frames; its patches are consecutive.
+    let band = grid_w * merge * patching.dim();
+    let bands_per_group = grid_h / merge;
+    values.par_chunks_mut(band).enumerate().for_each(|(at, band)| {
+        let (group, band_y) = (at / bands_per_group, at % bands_per_group);
+        for (i, values) in band.chunks_exact_mut(patching.dim()).enumerate() {
+            let (square, inside) = (i / (merge * merge), i % (merge * merge));
+            let left = (square * merge + inside % merge) * patch;
+            let top = (band_y * merge + inside / merge) * patch;
+            for (j, row) in values.chunks_exact_mut(patch).enumerate() {
+                // (channel, frame, y)
+                let (channel, frame) = (j / patch / temporal, j / patch % temporal);
+                let frame = (group * temporal + frame).min(frames.len() - 1);
+                let Some(frame) = frames.get(frame) else { continue };
+                let start = left * Picture::CHANNELS + channel;
+                let pixels = frame.row(top + j % patch).get(start..).unwrap_or_default();
+                let table = table.channel(channel);
+                for (value, pixel) in row.iter_mut().zip(pixels.iter().step_by(Picture::CHANNELS)) {
+                    *value = table[usize::from(*pixel)];
+                }
+            }
+        }
+    });
+    let shape = (grid_t * grid_h * grid_w, patching.dim());
+    Ok((Tensor::from_vec(values, shape, &Device::Cpu)?, grid))
+}
+
+/// Width and height of all.
+fn common_size(pictures: &[Picture]) -> Result<(usize, usize)> {
+    let first = pictures.first().ok_or(Error::Empty("video"))?;
+    let first = (first.width(), first.height());
+    for (frame, picture) in pictures.iter().enumerate() {
+        let found = (picture.width(), picture.height());
+        if found != first {
+            return Err(Error::FrameSize { frame, found, first });
+        }
+    }
+    Ok((first.0 as usize, first.1 as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(width: u32, height: u32, seed: usize) -> Picture {
+        let n = (width * height * 3) as usize;
+        let rgb = (0..n).map(|i| ((i + seed) * 2_654_435_761 >> 7) as u8).collect();
+        Picture::new(width, height, rgb).unwrap()
+    }
+
+    /// By the definition of the order, one number at a time.
+    #[test]
+    fn every_number_stands_where_the_order_says() {
+        let table = PixelTable::new(None, None);
+        for (patch, temporal, merge, frames) in
+            [(2, 2, 2, 1), (3, 2, 1, 3), (4, 1, 2, 2), (2, 3, 3, 4)]
+        {
+            let patching = Patching { patch, temporal, merge };
+            let factor = patching.factor() as u32;
+            let (width, height) = (factor * 3, factor * 2);
+            let frames: Vec<Picture> = (0..frames).map(|i| picture(width, height, i * 7)).collect();
+            let (tensor, grid) = patches(&frames, patching, &table).unwrap();
+            let [grid_t, grid_h, grid_w] = grid;
+            assert_eq!(tensor.dims(), [grid_t * grid_h * grid_w, patching.dim()]);
+            let found = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let mut wanted = Vec::new();
+            for t in 0..grid_t {
+                for square in 0..(grid_h / merge) * (grid_w / merge) {
+                    let (by, bx) = (square / (grid_w / merge), square % (grid_w / merge));
+                    for inside in 0..merge * merge {
+                        let y0 = (by * merge + inside / merge) * patch;
+                        let x0 = (bx * merge + inside % merge) * patch;
+                        for c in 0..3 {
+                            for f in 0..temporal {
+                                let frame = &frames[(t * temporal + f).min(frames.len() - 1)];
+                                for y in 0..patch {
+                                    for x in 0..patch {
+                                        let at = ((y0 + y) * width as usize + x0 + x) * 3 + c;
+                                        wanted.push(f32::from(frame.rgb()[at]));
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn planes_are_channels_first() {
+        let table = PixelTable::new(None, None);
+        let pictures = [picture(3, 2, 0), picture(3, 2, 5)];
+        let found = planes(&pictures, &table).unwrap();
+        assert_eq!(found.dims(), [2, 3, 2, 3]);
+        let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (i, value) in found.into_iter().enumerate() {
+            let (p, c, pixel) = (i / 18, i / 6 % 3, i % 6);
+            assert_eq!(value, f32::from(pictures[p].rgb()[pixel * 3 + c]));
+        }
+    }
+
+    #[test]
+    fn sizes_have_to_agree() {
+        let table = PixelTable::new(None, None);
+        let two = [picture(4, 4, 0), picture(4, 8, 0)];
+        assert!(matches!(planes(&two, &table), Err(Error::FrameSize { frame: 1, .. })));
+        assert!(matches!(planes(&[], &table), Err(Error::Empty(_))));
+        let patching = Patching { patch: 2, temporal: 2, merge: 2 };
+        assert!(patches(&[picture(6, 4, 0)], patching, &table).is_err());
+    }
+}

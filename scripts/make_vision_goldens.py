@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Writes what transformers, Pillow and scipy make of pictures and sounds.
+
+    python scripts/make_vision_goldens.py ../shared
+
+writes mistralrs-testkit/fixtures/vision/: files.safetensors (small image files of every kind and the
+RGB that Pillow and transformers' convert_to_rgb read from them), pictures.json (samples of the pixels
+that the image processors give for drawn pictures and for those of ../shared/images, with grids and
+counts) and sound.json (log-mel frames and a resampled sound). The tests in mistralrs-vision/tests/it
+compare. Needs transformers 5, torchvision, Pillow, scipy and soundfile.
+"""
+
+import io
+import json
+import pathlib
+import sys
+
+import numpy as np
+import scipy.signal
+import soundfile
+import torch
+from PIL import Image, ImageOps
+from safetensors.numpy import save_file
+from transformers import Gemma3nAudioFeatureExtractor
+from transformers.image_transforms import convert_to_rgb
+from transformers.models.gemma3 import Gemma3ImageProcessor
+from transformers.models.idefics3 import Idefics3ImageProcessor
+from transformers.models.qwen2_vl import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+from transformers.models.qwen3_vl import Qwen3VLVideoProcessor
+from transformers.models.siglip import SiglipImageProcessor
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = ROOT / "mistralrs-testkit/fixtures/vision"
+SAMPLES = 48
+
+QWEN2 = {"min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "merge_size": 2}
+QWEN3 = {
+    "size": {"shortest_edge": 65536, "longest_edge": 1048576},
+    "patch_size": 16,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+GEMMA3 = {"size": {"height": 896, "width": 896}, "resample": 2}
+SCAN = {
+    "size": {"height": 224, "width": 224},
+    "do_pan_and_scan": True,
+    "pan_and_scan_min_crop_size": 64,
+    "pan_and_scan_max_num_crops": 4,
+    "pan_and_scan_min_ratio_to_activate": 1.2,
+}
+GEMMA3N = {"size": {"height": 768, "width": 768}, "resample": 2, "do_normalize": False}
+SMOLVLM = {"size": {"longest_edge": 1024}, "max_image_size": {"longest_edge": 512}}
+WHOLE = {**SMOLVLM, "do_image_splitting": False}
+RECIPES = {
+    "qwen2": (Qwen2VLImageProcessor, QWEN2),
+    "qwen3": (Qwen2VLImageProcessor, QWEN3),
+    "gemma3": (Gemma3ImageProcessor, GEMMA3),
+    "gemma3-scan": (Gemma3ImageProcessor, SCAN),
+    "gemma3n": (SiglipImageProcessor, GEMMA3N),
+    "smolvlm": (Idefics3ImageProcessor, SMOLVLM),
+    "smolvlm-whole": (Idefics3ImageProcessor, WHOLE),
+}
+VIDEOS = {
+    "qwen2": (Qwen2VLVideoProcessor, {"min_pixels": 3136, "max_pixels": 50176}),
+    "qwen3": (Qwen3VLVideoProcessor, {"size": {"shortest_edge": 4096, "longest_edge": 200000}}),
+}
+
+# Width, height.
+SIZES = [(1, 1), (2, 1), (13, 27), (28, 28), (56, 57), (100, 80), (333, 41), (640, 480), (3, 500), (1100, 900)]
+LARGE = [(3000, 2000), (2000, 3000)]
+STRIPES = [(201, 1), (1, 300)]
+
+
+def drawn(width, height, frame=0):
+    """A picture both languages can draw: smooth and noisy parts, every value."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.int64)
+    x = x + 5 * frame
+    planes = [
+        (x * 7 + y * 3) % 256,
+        ((x * x + y * 5) // 7) % 256,
+        ((x * 2654435761 + y * 40503 + (x * y) % 8191) >> 5) % 256,
+    ]
+    return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+
+
+def sampled(pixels):
+    flat = pixels.to(torch.float64).flatten()
+    at = [i * (flat.numel() - 1) // (SAMPLES - 1) for i in range(SAMPLES)]
+    return {
+        "shape": list(pixels.shape),
+        "mean": float(flat.mean()),
+        "mean_square": float((flat * flat).mean()),
+        "samples": [round(float(flat[i]), 7) for i in at],
+    }
+
+
+def processed(recipe, picture):
+    kind, config = RECIPES[recipe]
+    processor = kind(**config)
+    options = {"return_row_col_info": True} if kind is Idefics3ImageProcessor else {}
+    got = processor(images=[picture], return_tensors="pt", **options)
+    case = {"recipe": recipe}
+    if "image_grid_thw" in got:
+        case["grid"] = got["image_grid_thw"][0].tolist()
+    if "num_crops" in got:
+        case["crops"] = int(got["num_crops"][0])
+    if "rows" in got:
+        case["rows"], case["columns"] = int(got["rows"][0][0]), int(got["cols"][0][0])
+    pixels = got["pixel_values"]
+    case.update(sampled(pixels[0] if kind is Idefics3ImageProcessor else pixels))
+    return case
+
+
+def pictures(shared):
+    cases = []
+    for size in SIZES + LARGE:
+        for recipe in RECIPES if size not in LARGE else ["qwen2", "qwen3", "gemma3", "smolvlm"]:
+            cases.append({"size": size, **processed(recipe, drawn(*size))})
+    for size in STRIPES:
+        for recipe in ["qwen2", "qwen3"]:
+            try:
+                processed(recipe, drawn(*size))
+            except ValueError as error:
+                assert "aspect ratio" in str(error), error
+                cases.append({"size": size, "recipe": recipe, "refused": True})
+    for path in sorted((shared / "images").iterdir()):
+        picture = ImageOps.exif_transpose(Image.open(path))
+        for recipe in ["qwen2", "qwen3", "gemma3", "smolvlm"]:
+            cases.append({"file": path.name, **processed(recipe, picture)})
+    videos = []
+    for recipe, (kind, config) in VIDEOS.items():
+        for size, frames in [((60, 60), 4), ((200, 100), 5), ((31, 90), 2), ((90, 9), 3)]:
+            clip = np.stack([np.array(drawn(*size, frame)) for frame in range(frames)])
+            clip = torch.from_numpy(clip).permute(0, 3, 1, 2)
+            got = kind(**config)(videos=[clip], return_tensors="pt", do_sample_frames=False)
+            grid = got["video_grid_thw"][0].tolist()
+            case = {"recipe": recipe, "size": size, "frames": frames, "grid": grid}
+            videos.append({**case, **sampled(got["pixel_values_videos"])})
+    configs = {name: config for name, (_, config) in RECIPES.items()}
+    video_configs = {name: config for name, (_, config) in VIDEOS.items()}
+    return {"configs": configs, "video_configs": video_configs, "cases": cases, "videos": videos}
+
+
+def image_files():
+    """Every kind of file, by name."""
+    base = drawn(24, 17)
+    alpha = Image.fromarray((np.mgrid[0:17, 0:24].sum(0) * 6 % 256).astype(np.uint8))
+    rgba = base.copy()
+    rgba.putalpha(alpha)
+    gray = base.convert("L")
+    deep = (np.array(gray).astype(np.uint16) << 4) + 3
+    files = {}
+
+    def save(name, picture, kind, **options):
+        out = io.BytesIO()
+        picture.save(out, kind, **options)
+        files[name] = out.getvalue()
+
+    save("rgb.png", base, "PNG")
+    save("rgba.png", rgba, "PNG")
+    save("gray.png", gray, "PNG")
+    save("gray_alpha.png", rgba.convert("LA"), "PNG")
+    save("palette.png", base.quantize(16), "PNG", bits=4)
+    save("palette_transparent.png", base.quantize(16), "PNG", transparency=3)
+    save("one_bit.png", gray.convert("1"), "PNG")
+    save("gray16.png", Image.fromarray(deep), "PNG")
+    save("rgb.bmp", base, "BMP")
+    save("gray.bmp", gray, "BMP")
+    save("rgb.tiff", base, "TIFF")
+    save("lzw.tiff", base, "TIFF", compression="tiff_lzw")
+    save("gray16.tiff", Image.fromarray(deep), "TIFF")
+    save("rgb.gif", base.quantize(64), "GIF")
+    save("transparent.gif", base.quantize(16), "GIF", transparency=2)
+    frames = [drawn(24, 17, frame).quantize(32) for frame in range(3)]
+    save("animated.gif", frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
+    save("lossless.webp", rgba, "WEBP", lossless=True)
+    save("lossy.webp", base, "WEBP", quality=90)
+    save("444.jpg", base, "JPEG", quality=95, subsampling=0)
+    save("420.jpg", base, "JPEG", quality=90, subsampling=2)
+    save("progressive.jpg", base, "JPEG", quality=90, progressive=True)
+    save("gray.jpg", gray, "JPEG", quality=90)
+    save("cmyk.jpg", base.convert("CMYK"), "JPEG", quality=95)
+    for orientation in range(2, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        save(f"exif{orientation}.jpg", base, "JPEG", quality=95, subsampling=0, exif=exif)
+    tensors = {}
+    for name, file in files.items():
+        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+        tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
+        tensors[f"{name}/rgb"] = np.ascontiguousarray(convert_to_rgb(picture, return_numpy=True))
+    return tensors
+
+
+def sound(shared):
+    """Samples both languages can make, and the recordings."""
+    n = np.arange(20000, dtype=np.float64)
+    wave = (0.4 * np.sin(n * 0.05) + 0.3 * np.sin(n * n * 1e-5) + 0.1 * np.sin(n * 1.3)).astype(np.float32)
+    extractor = Gemma3nAudioFeatureExtractor()
+    cases = []
+
+    def mel(name, samples):
+        got = extractor(samples, return_tensors="np")
+        features, mask = got["input_features"][0], got["input_features_mask"][0]
+        cases.append({
+            "name": name,
+            "samples": len(samples),
+            "inside": int(mask.sum()),
+            **sampled(torch.from_numpy(np.ascontiguousarray(features))),
+        })
+
+    for length in [513, 1000, 16000, 20000]:
+        mel("wave", wave[:length])
+    resampled = []
+    for path in sorted((shared / "audio").glob("*.wav")):
+        samples, rate = soundfile.read(path, dtype="float32")
+        if rate == 16000 and samples.ndim == 1:
+            mel(path.name, samples)
+    # A long Kaiser filter, much longer than ours: the error left is ours.
+    for up, down in [(160, 441), (1, 3), (2, 1), (320, 441)]:
+        smooth = (0.4 * np.sin(n * 0.02) + 0.3 * np.sin(n * 0.31 + 1) + 0.2 * np.sin(n * 0.7)).astype(np.float32)
+        largest = max(up, down)
+        taps = scipy.signal.firwin(2 * 200 * largest + 1, 0.97 / largest, window=("kaiser", 12.0))
+        out = scipy.signal.resample_poly(smooth.astype(np.float64), up, down, window=taps)
+        at = np.linspace(1000, len(out) - 1001, 200).astype(int)
+        case = {"up": up, "down": down, "len": len(out), "at": at.tolist()}
+        resampled.append({**case, "values": [round(float(out[i]), 7) for i in at]})
+    return {"mel": cases, "resampled": resampled}
+
+
+def main():
+    shared = pathlib.Path(sys.argv[1]).resolve()
+    TARGET.mkdir(exist_ok=True)
+    save_file(image_files(), TARGET / "files.safetensors")
+    for name, content in [("pictures", pictures(shared)), ("sound", sound(shared))]:
+        text = json.dumps(content, separators=(",", ":"))
+        (TARGET / f"{name}.json").write_text(text.replace('},{"', '},\n{"') + "\n")
+
+
+if __name__ == "__main__":
+    main()
