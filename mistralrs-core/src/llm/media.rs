@@ -11,7 +11,8 @@ use crate::request::{Content, Message, Role};
 pub(super) fn check(messages: &[Message]) -> Result<(), RequestError> {
     for (i, message) in messages.iter().enumerate() {
         let Content::Parts(parts) = &message.content else { continue };
-        for (j, part) in parts.iter().enumerate().filter(|(_, part)| part.as_text().is_none()) {
+        let medium = parts.iter().enumerate().find(|(_, part)| part.as_text().is_none());
+        if let Some((j, part)) = medium {
             let (path, kind) = (format!("messages[{i}].content[{j}]"), part.kind());
             let reason = match message.role {
                 Role::User => "this model reads text only",

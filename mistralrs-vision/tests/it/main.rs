@@ -1,0 +1,32 @@
+//! Pictures, videos and sounds against transformers, Pillow and scipy: the values that
+//! `scripts/make_vision_goldens.py` wrote. Tests over ../shared skip where it is absent.
+
+mod files;
+mod pictures;
+mod sound;
+
+use serde::Deserialize;
+
+/// What was written down of a tensor.
+#[derive(Debug, Clone, Deserialize)]
+struct Sampled {
+    shape: Vec<usize>,
+    mean: f64,
+    mean_square: f64,
+    /// At evenly spaced places, the first and the last among them.
+    samples: Vec<f64>,
+}
+
+impl Sampled {
+    /// The largest distance of a sample, and that of the mean.
+    fn distances(&self, values: &[f32]) -> (f64, f64) {
+        let count = values.len();
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count as f64;
+        let square = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count as f64;
+        let last = self.samples.len() - 1;
+        let at = |i: usize| f64::from(values[i * (count - 1) / last]);
+        let samples = self.samples.iter().enumerate().map(|(i, wanted)| (at(i) - wanted).abs());
+        let means = (mean - self.mean).abs().max((square - self.mean_square).abs());
+        (samples.fold(0., f64::max), means)
+    }
+}

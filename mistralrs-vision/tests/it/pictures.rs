@@ -1,0 +1,157 @@
+//! The image processors of transformers 5, recipe by recipe.
+
+use crate::Sampled;
+use mistralrs_testkit::{fixture, read_json, shared};
+use mistralrs_vision::{
+    Animation, Detail, Error, Family, ImageProcessor, Layout, Limits, Picture, decode,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
+
+#[derive(Deserialize)]
+struct Goldens {
+    configs: HashMap<String, Value>,
+    video_configs: HashMap<String, Value>,
+    cases: Vec<Case>,
+    videos: Vec<Video>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Case {
+    recipe: String,
+    /// Width and height of a drawn picture, or the name of a file.
+    size: Option<(u32, u32)>,
+    file: Option<String>,
+    grid: Option<[usize; 3]>,
+    crops: Option<usize>,
+    rows: Option<usize>,
+    columns: Option<usize>,
+    #[serde(default)]
+    refused: bool,
+    #[serde(flatten)]
+    values: Option<Sampled>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Video {
+    recipe: String,
+    size: (u32, u32),
+    frames: u32,
+    grid: [usize; 3],
+    #[serde(flatten)]
+    values: Sampled,
+}
+
+fn goldens() -> Goldens {
+    read_json(&fixture("vision/pictures.json"))
+}
+
+/// As the script draws it.
+fn drawn((width, height): (u32, u32), frame: u32) -> Picture {
+    let pixel = |i: u64| {
+        let (x, y) = (i % u64::from(width) + 5 * u64::from(frame), i / u64::from(width));
+        let noise = (x * 2_654_435_761 + y * 40_503 + (x * y) % 8191) >> 5;
+        [(x * 7 + y * 3) % 256, (x * x + y * 5) / 7 % 256, noise % 256].map(|v| v as u8)
+    };
+    let rgb = (0..u64::from(width) * u64::from(height)).flat_map(pixel).collect();
+    Picture::new(width, height, rgb).unwrap()
+}
+
+fn family(recipe: &str) -> Family {
+    match recipe {
+        "qwen2" => Family::Qwen2Vl,
+        "qwen3" => Family::Qwen3Vl,
+        "gemma3" | "gemma3-scan" => Family::Gemma3,
+        "gemma3n" => Family::Gemma3n,
+        "smolvlm" | "smolvlm-whole" => Family::Idefics3,
+        other => panic!("{other}"),
+    }
+}
+
+fn processor(configs: &HashMap<String, Value>, recipe: &str) -> ImageProcessor {
+    ImageProcessor::from_config(&configs[recipe], family(recipe)).unwrap()
+}
+
+/// What differs, if anything does: values by more than `most`, means by more than `mean_most`.
+fn compare(
+    case: &Case,
+    processor: &ImageProcessor,
+    picture: &Picture,
+    (most, mean_most): (f64, f64),
+) -> Option<String> {
+    let wanted = case.values.as_ref().unwrap();
+    let pixels = processor.image(picture, Detail::Auto).unwrap();
+    let layout = match pixels.layout {
+        Layout::Grid { grid, .. } => Some(grid) == case.grid,
+        Layout::Crops { crops } => crops == case.crops.unwrap_or(0),
+        Layout::Tiles { rows, columns } => (Some(rows), Some(columns)) == (case.rows, case.columns),
+    };
+    let dims = pixels.pixels.dims();
+    if !layout || dims != wanted.shape {
+        return Some(format!("{case:?}: {:?}, shape {dims:?}", pixels.layout));
+    }
+    let values = pixels.pixels.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (worst, means) = wanted.distances(&values);
+    (worst > most || means > mean_most).then(|| {
+        let name = case.file.clone().unwrap_or_else(|| format!("{:?}", case.size));
+        format!("{name} {}: samples {worst:.6}, means {means:.8}", case.recipe)
+    })
+}
+
+#[test]
+fn drawn_pictures_have_the_reference_s_pixels_grids_and_counts() {
+    let goldens = goldens();
+    let (mut seen, mut found) = (0, Vec::new());
+    for case in &goldens.cases {
+        let Some(size) = case.size else { continue };
+        seen += 1;
+        let processor = processor(&goldens.configs, &case.recipe);
+        if case.refused {
+            let refused = processor.image(&drawn(size, 0), Detail::Auto);
+            assert!(matches!(refused, Err(Error::AspectRatio { .. })), "{case:?}");
+            continue;
+        }
+        found.extend(compare(case, &processor, &drawn(size, 0), (1e-6, 1e-7)));
+    }
+    assert!(seen >= 70, "{seen} cases");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Pictures from the wild. JPEG and lossy WebP are not laid down to the bit; all else is exact.
+#[test]
+fn pictures_from_the_wild_have_the_reference_s_pixels() {
+    let Some(folder) = shared("images") else { return };
+    let goldens = goldens();
+    let (mut seen, mut found) = (0, Vec::new());
+    for case in &goldens.cases {
+        let Some(file) = &case.file else { continue };
+        seen += 1;
+        let picture =
+            decode(&std::fs::read(folder.join(file)).unwrap(), &Limits::default()).unwrap();
+        let lossy = file.ends_with(".jpg") || file.ends_with(".webp");
+        // Two of 255 steps, in units of the smallest deviation.
+        let most = if lossy { (2. / 255. / 0.26, 1e-3) } else { (1e-6, 1e-7) };
+        found.extend(compare(case, &processor(&goldens.configs, &case.recipe), &picture, most));
+    }
+    assert!(seen >= 40, "{seen} cases");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn videos_have_the_reference_s_pixels_and_grids() {
+    let goldens = goldens();
+    for case in &goldens.videos {
+        let processor = processor(&goldens.video_configs, &case.recipe);
+        let frames = (0..case.frames).map(|frame| drawn(case.size, frame)).collect();
+        let pixels = processor.video(&Animation { frames, fps: None }).unwrap();
+        let Layout::Grid { grid, timestamps, .. } = pixels.layout else { panic!("{case:?}") };
+        assert_eq!(grid, case.grid, "{case:?}");
+        assert_eq!(timestamps.len(), grid[0]);
+        assert_eq!(pixels.pixels.dims(), case.values.shape, "{case:?}");
+        let values = pixels.pixels.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (worst, means) = case.values.distances(&values);
+        assert!(worst < 1e-6 && means < 1e-7, "{case:?}: {worst} {means}");
+    }
+    assert!(goldens.videos.len() >= 8);
+}
