@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 """Embeddings per second, ours against sentence-transformers, on the same folder with the same number of threads.
 
-    bench_embeddings.py SERVER_BINARY MODEL_FOLDER [--threads 1] [--rounds 5] [--texts 256]
+    bench_embeddings.py PROGRAM MODEL_FOLDER [--threads 1] [--rounds 5] [--texts 256]
 
-Needs sentence-transformers. Both programs are started once and asked in turn; a round is all texts once. What
-counts is CPU time, user and system, of all threads of each program: a shared machine stretches wall time. Ours
-includes HTTP and JSON of the one process; sentence-transformers is called in this process, in batches of 32
-sorted by length as it does by default.
+Needs sentence-transformers. PROGRAM is the example `embeddings`, as `cargo build --release --example embeddings`
+leaves it. Both are started once and asked in turn; a round is all texts once. What counts is CPU time, user and
+system, of all threads of each: a shared machine stretches wall time. sentence-transformers is called in this
+process, in batches of 32 sorted by length as it does by default.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import random
@@ -18,7 +17,6 @@ import re
 import statistics
 import subprocess
 import time
-import urllib.request
 
 WORDS = (
     "the old lighthouse keeper counted ships that passed in night there were seven of them and then rain came she "
@@ -36,25 +34,21 @@ def texts(kind, count):
 
 
 class Ours:
-    def __init__(self, binary, folder, threads):
-        command = [binary, "--port", "0", "--threads", str(threads), "-m", folder]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for line in self.process.stdout:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                self.url = f"http://127.0.0.1:{found[1]}/v1/embeddings"
-                break
-        else:
-            raise SystemExit("the server did not start")
+    def __init__(self, binary, folder):
+        self.process = subprocess.Popen([binary, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def encode(self, batch):
-        body = json.dumps({"input": batch, "encoding_format": "base64", "truncate": True}).encode()
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["usage"]["prompt_tokens"]
+        self.process.stdin.write("\n".join(batch) + "\n\n")
+        self.process.stdin.flush()
+        return int(re.search(r"(\d+) tokens", self.process.stdout.readline())[1])
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 class Theirs:
@@ -84,7 +78,7 @@ def shown(numbers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("binary")
+    parser.add_argument("program")
     parser.add_argument("folder")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -92,7 +86,7 @@ def main():
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    theirs, ours = Theirs(args.folder, args.threads), Ours(args.binary, args.folder, args.threads)
+    theirs, ours = Theirs(args.folder, args.threads), Ours(args.program, args.folder)
     try:
         print("| texts | tokens | ours, texts per CPU second | sentence-transformers | ratio of medians |\n|---|---:|---:|---:|---:|")
         for kind in LENGTHS:
@@ -107,8 +101,7 @@ def main():
             ratio = statistics.median(rates[ours]) / statistics.median(rates[theirs])
             print(f"| {kind} | {tokens} | {shown(rates[ours])} | {shown(rates[theirs])} | {ratio:.2f} |", flush=True)
     finally:
-        ours.process.terminate()
-        ours.process.wait()
+        ours.end()
 
 
 if __name__ == "__main__":
