@@ -18,7 +18,8 @@ pub struct SequenceSpan {
     pub context_len: usize,
     /// The blocks that hold its keys and values, in order of position.
     pub block_table: Vec<u32>,
-    /// Ranges of positions whose tokens see each other both ways, besides what they see anyway;
+    /// Ranges of positions whose tokens also see those behind them in the range; what a window hides
+    /// before them stays hidden;
     /// ascending, within `context_len`. Only for models that ask for it.
     pub together: Vec<Range<usize>>,
 }

@@ -49,8 +49,8 @@ pub struct AttentionSpan<'a> {
     /// The cache block of each `block_size` positions; blocks wholly outside the window may be
     /// anything.
     pub block_table: &'a [u32],
-    /// Ranges of positions that see each other both ways, window or not, besides what they see
-    /// anyway: the tokens of one image. Ascending, apart, within `context_len`; only where a query
+    /// Ranges of positions that see ahead as far as the range goes, besides what they see anyway: the
+    /// tokens of one image. A window bounds how far back they see, not how far ahead. Ascending, apart, within `context_len`; only where a query
     /// looks back.
     pub together: &'a [Range<usize>],
 }
@@ -91,9 +91,7 @@ impl AttentionSpan<'_> {
         let position = seen.end - 1;
         let at = self.together.partition_point(|group| group.end <= position);
         match self.together.get(at) {
-            Some(group) if group.start <= position => {
-                seen.start.min(group.start)..seen.end.max(group.end)
-            }
+            Some(group) if group.start <= position => seen.start..seen.end.max(group.end),
             _ => seen,
         }
     }

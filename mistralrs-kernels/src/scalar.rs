@@ -138,7 +138,8 @@ pub fn paged_attention(
         let end = (span.context_len + row + 1).saturating_sub(span.query_len);
         let both =
             |group: &Range<usize>| end > 0 && group.contains(&(end - 1)) && group.contains(&p);
-        p < end && end - 1 - p < window || span.together.iter().any(both)
+        let back = p < end && end - 1 - p < window;
+        back || p >= end && span.together.iter().any(both)
     };
     attention_where(shape, (q, k_cache, v_cache), spans, sees, out);
 }

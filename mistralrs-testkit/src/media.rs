@@ -3,6 +3,7 @@
 
 use crate::{GoldenCase, fixture, read_json};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// `media.golden.json` of a fixture.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,6 +15,12 @@ pub struct MediaGolden {
     pub sounds: Vec<GoldenSound>,
     /// Prompts, each with the numbers of its pictures in order.
     pub cases: Vec<MediaCase>,
+    /// The token that stands for pictures.
+    #[serde(skip)]
+    pub image_token: Option<u32>,
+    /// The token that stands for sounds.
+    #[serde(skip)]
+    pub audio_token: Option<u32>,
 }
 
 /// A picture and what becomes of it.
@@ -55,7 +62,7 @@ pub struct MediaCase {
     pub sounds: Vec<usize>,
     /// The conversation that the prompt was rendered from; a picture's part has its number.
     #[serde(default)]
-    pub messages: Vec<serde_json::Value>,
+    pub messages: Vec<Value>,
     /// The prompt's positions along time, height and width, for models that have them.
     #[serde(default)]
     pub positions: Vec<Vec<u32>>,
@@ -78,5 +85,11 @@ pub struct GoldenTensor {
 /// # Panics
 /// When there are none.
 pub fn media_golden(name: &str) -> MediaGolden {
-    read_json(&fixture(name).join("media.golden.json"))
+    let config: Value = read_json(&fixture(name).join("config.json"));
+    let token = |key: &str| config.get(key)?.as_u64()?.try_into().ok();
+    MediaGolden {
+        image_token: token("image_token_id").or_else(|| token("image_token_index")),
+        audio_token: token("audio_token_id"),
+        ..read_json(&fixture(name).join("media.golden.json"))
+    }
 }

@@ -79,7 +79,7 @@ fn mask(
             let position = context - rows + row;
             (0..context).map(move |seen| {
                 let back = seen <= position && position - seen < window;
-                if back || both(position, seen) { 0. } else { f32::NEG_INFINITY }
+                if back || seen > position && both(position, seen) { 0. } else { f32::NEG_INFINITY }
             })
         })
         .collect();

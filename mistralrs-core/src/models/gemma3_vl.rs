@@ -5,9 +5,9 @@
 use super::gemma::{self, GemmaConfig};
 use super::gemma3::Gemma3;
 use super::vision::gemma3::{Gemma3Vision, Gemma3VisionConfig};
-use super::{Architecture, Model, ModelShape, decoder};
+use super::{Architecture, MediaEncoder, Model, ModelShape, decoder, vision};
 use crate::error::LoadError;
-use crate::forward::ForwardBatch;
+use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::KvCache;
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -17,7 +17,6 @@ use std::path::Path;
 /// A loaded Gemma 3 with its eyes.
 pub struct Gemma3Vl {
     text: Gemma3,
-    #[expect(dead_code, reason = "no medium reaches a model yet")]
     vision: Gemma3Vision,
 }
 
@@ -47,5 +46,23 @@ impl Architecture for Gemma3Vl {
 impl Model for Gemma3Vl {
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
         self.text.forward(batch, kv)
+    }
+
+    fn media_encoder(&self) -> Option<&dyn MediaEncoder> {
+        Some(self)
+    }
+}
+
+impl MediaEncoder for Gemma3Vl {
+    fn encode(&self, media: &Media) -> candle_core::Result<Encoded> {
+        vision::encoded(&self.vision.forward(&vision::pixels(media)?)?)
+    }
+
+    fn positions(&self, _: usize, _: &[MediaItem]) -> Option<RopePositions> {
+        None
+    }
+
+    fn sees_both_ways(&self) -> bool {
+        true
     }
 }

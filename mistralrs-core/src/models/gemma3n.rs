@@ -1,31 +1,32 @@
-//! Gemma 3n, text: four residual streams of which a layer computes one, a low-rank detour beside
-//! attention, embeddings for every layer, sparse gates in the first layers, and last layers that read
-//! the keys and values of earlier ones.
+//! Gemma 3n, with its eyes and ears where the checkpoint has them: four residual streams of which a
+//! layer computes one, a low-rank detour beside attention, embeddings for every layer, sparse gates in
+//! the first layers, and last layers that read the keys and values of earlier ones.
 //! Source: `modeling_gemma3n.py` of Hugging Face transformers.
 
 mod config;
 pub(in crate::models) mod embedder;
+mod senses;
 
-use super::{Architecture, Model, ModelShape, decoder};
+use super::{Architecture, MediaEncoder, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::layers::{
     Activation, AltUp, GatedMlp, RmsNorm, RotaryEmbedding, SharedKvAttention, Step, add_to_rest,
-    gated, resized,
+    gated, place_media, resized,
 };
 use crate::weights::Weights;
 use candle_core::Tensor;
 use config::Gemma3nConfig;
 use mistralrs_quant::{Linear, QuantMethod};
+use senses::Senses;
 use serde_json::Value;
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::path::Path;
 use std::sync::Arc;
 
 /// A loaded Gemma 3n.
-#[derive(Debug)]
 pub struct Gemma3n {
     embed_tokens: Arc<dyn QuantMethod>,
     embedding_scale: f64,
@@ -39,6 +40,7 @@ pub struct Gemma3n {
     norm: RmsNorm,
     lm_head: Linear,
     softcap: Option<f64>,
+    senses: Senses,
 }
 
 impl Architecture for Gemma3n {
@@ -67,9 +69,6 @@ impl Architecture for Gemma3n {
     fn load(config: &Gemma3nConfig, weights: &Weights) -> Result<Self, LoadError> {
         let (text, streams) = (&config.text, config.streams);
         let (hidden, eps) = (text.hidden_size, text.rms_norm_eps);
-        for other in ["vision_tower", "audio_tower", "embed_vision", "embed_audio"] {
-            weights.pp("model").pp(other).ignore();
-        }
         let model = decoder::text_part(weights).pp("model");
         let between = |name: &str| -> Result<Vec<Linear>, LoadError> {
             Ok(model.pp(name).stacked_linear(streams - 1, hidden, hidden)?)
@@ -92,6 +91,7 @@ impl Architecture for Gemma3n {
                 false => weights.pp("lm_head").linear(text.vocab_size, hidden, false)?,
             },
             softcap: config.softcap,
+            senses: Senses::load(&config.senses, weights)?,
             embed_tokens,
         })
     }
@@ -102,6 +102,8 @@ impl Model for Gemma3n {
         let device = self.rope.device();
         let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
         let x = (self.embed_tokens.rows(&ids)? * self.embedding_scale)?; // [tokens, hidden]
+        self.senses.place_tokens(&x, batch)?;
+        let x = place_media(x, batch)?;
         let per_layer = self.per_layer.compute(&batch.token_ids, &x)?;
         let mut streams = vec![x.clone()];
         for projection in &self.altup_projections {
@@ -128,6 +130,10 @@ impl Model for Gemma3n {
             Some(cap) => (logits / cap)?.tanh()? * cap,
             None => Ok(logits),
         }
+    }
+
+    fn media_encoder(&self) -> Option<&dyn MediaEncoder> {
+        self.senses.any().then_some(&self.senses as &dyn MediaEncoder)
     }
 }
 

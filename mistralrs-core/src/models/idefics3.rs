@@ -5,9 +5,9 @@
 use super::config::TextConfig;
 use super::llama::Llama;
 use super::vision::idefics3::{Idefics3Vision, Idefics3VisionConfig};
-use super::{Architecture, Model, ModelShape, decoder};
+use super::{Architecture, MediaEncoder, Model, ModelShape, decoder, vision};
 use crate::error::LoadError;
-use crate::forward::ForwardBatch;
+use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::KvCache;
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -17,7 +17,6 @@ use std::path::Path;
 /// A loaded Idefics3 or SmolVLM.
 pub struct Idefics3 {
     text: Llama,
-    #[expect(dead_code, reason = "no medium reaches a model yet")]
     vision: Idefics3Vision,
 }
 
@@ -53,5 +52,23 @@ impl Architecture for Idefics3 {
 impl Model for Idefics3 {
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
         self.text.forward(batch, kv)
+    }
+
+    fn media_encoder(&self) -> Option<&dyn MediaEncoder> {
+        Some(self)
+    }
+}
+
+impl MediaEncoder for Idefics3 {
+    fn encode(&self, media: &Media) -> candle_core::Result<Encoded> {
+        vision::encoded(&self.vision.forward(&vision::pixels(media)?)?)
+    }
+
+    fn positions(&self, _: usize, _: &[MediaItem]) -> Option<RopePositions> {
+        None
+    }
+
+    fn sees_both_ways(&self) -> bool {
+        false
     }
 }

@@ -15,7 +15,9 @@ use mistralrs_core::models::{self, Model, ModelShape};
 use mistralrs_core::sampling::Sampler;
 use mistralrs_core::weights::Weights;
 use mistralrs_quant::{WeightOptions, open_safetensors};
-use mistralrs_testkit::media::{GoldenImage, GoldenTensor, MediaCase, MediaGolden, media_golden};
+use mistralrs_testkit::media::{
+    GoldenImage, GoldenSound, GoldenTensor, MediaCase, MediaGolden, media_golden,
+};
 use mistralrs_testkit::{GoldenStep, VOCAB_SIZE, fixture, read_json};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -24,8 +26,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const QWEN_VL: [&str; 4] = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen3-vl-moe"];
-/// The placeholder of all of these.
-const IMAGE_PAD: u32 = 305;
+/// All that see; the last hears, too.
+const ALL: [&str; 8] = [
+    "qwen2-vl",
+    "qwen2.5-vl",
+    "qwen3-vl",
+    "qwen3-vl-moe",
+    "gemma3-vision",
+    "idefics3",
+    "smolvlm",
+    "gemma3n-media",
+];
 /// What f32 arithmetic in another order may differ by: log-probabilities, and features around 3.
 const TOLERANCE: f32 = 2e-3;
 const FEATURE_TOLERANCE: f32 = 2e-4;
@@ -62,10 +73,23 @@ fn media(image: &GoldenImage) -> Arc<Media> {
     Arc::new(Media::new(Modality::Image, data.clone(), shape, grid).unwrap())
 }
 
-/// The runs of placeholders.
-fn runs(prompt: &[u32]) -> Vec<Range<usize>> {
+/// A picture's tiles, or the one that it is.
+fn tiles(image: &GoldenImage) -> Vec<Arc<Media>> {
+    let GoldenTensor { shape, data } = &image.pixels;
+    let &[tiles, _, _, _] = shape.as_slice() else { return vec![media(image)] };
+    let tile = |data: &[f32]| Media::new(Modality::Image, data.to_vec(), &shape[1..], [1; 3]);
+    data.chunks(data.len() / tiles).map(|data| Arc::new(tile(data).unwrap())).collect()
+}
+
+fn sound(sound: &GoldenSound) -> Arc<Media> {
+    let GoldenTensor { shape, data } = &sound.mel;
+    Arc::new(Media::new(Modality::Audio, data.clone(), shape, [sound.valid, 1, 1]).unwrap())
+}
+
+/// The runs of a placeholder.
+fn runs(prompt: &[u32], placeholder: Option<u32>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (at, _) in prompt.iter().enumerate().filter(|(_, token)| **token == IMAGE_PAD) {
+    for (at, _) in prompt.iter().enumerate().filter(|(_, token)| Some(**token) == placeholder) {
         match runs.last_mut() {
             Some(run) if run.end == at => run.end += 1,
             _ => runs.push(at..at + 1),
@@ -75,10 +99,20 @@ fn runs(prompt: &[u32]) -> Vec<Range<usize>> {
 }
 
 fn items(golden: &MediaGolden, case: &MediaCase) -> Vec<MediaItem> {
-    let runs = runs(&case.text.prompt);
-    assert_eq!(runs.len(), case.images.len());
-    let images = case.images.iter().map(|number| media(&golden.images[*number]));
-    runs.into_iter().zip(images).map(|(tokens, media)| MediaItem { tokens, media }).collect()
+    let images = case.images.iter().flat_map(|number| tiles(&golden.images[*number]));
+    let sounds = case.sounds.iter().map(|number| sound(&golden.sounds[*number]));
+    let mut items = Vec::new();
+    for (placeholder, media) in [
+        (golden.image_token, images.collect::<Vec<_>>()),
+        (golden.audio_token, sounds.collect::<Vec<_>>()),
+    ] {
+        let runs = runs(&case.text.prompt, placeholder);
+        assert_eq!(runs.len(), media.len());
+        let pairs = runs.into_iter().zip(media);
+        items.extend(pairs.map(|(tokens, media)| MediaItem { tokens, media }));
+    }
+    items.sort_by_key(|item| item.tokens.start);
+    items
 }
 
 fn request(
@@ -185,9 +219,10 @@ fn towers_see_what_transformers_sees() {
 
 #[test]
 fn conversations_about_pictures_agree_with_transformers() {
-    for name in QWEN_VL {
+    for name in ALL {
         let golden = media_golden(name);
-        assert_eq!(golden.cases.iter().map(|c| c.images.len()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let images: Vec<_> = golden.cases.iter().map(|c| c.images.len()).take(4).collect();
+        assert_eq!(images, [0, 1, 2, 3]);
         let mut worst = 0f32;
         for prefill_chunk in [512, 5] {
             let engine = engine(name, prefill_chunk, true);
@@ -207,12 +242,13 @@ fn conversations_about_pictures_agree_with_transformers() {
 
 #[test]
 fn a_ragged_batch_of_pictures_and_text_agrees_too() {
-    for name in QWEN_VL {
+    for name in ALL {
         let golden = media_golden(name);
         for prefill_chunk in [512, 5] {
             let engine = engine(name, prefill_chunk, false);
             let text = |length: usize| {
-                let prompt = &golden.cases[0].text.prompt[..length];
+                let prompt = &golden.cases[0].text.prompt;
+                let prompt = &prompt[..length.min(prompt.len())];
                 engine.submit(request(prompt, Vec::new(), 9, false)).unwrap()
             };
             let others: Vec<_> = [1, 7, 20].map(text).into();
@@ -236,7 +272,9 @@ fn a_ragged_batch_of_pictures_and_text_agrees_too() {
                 assert!(worst < TOLERANCE, "{name}: {worst}");
             }
             let stats = engine.stats();
-            assert_eq!(stats.media_encoded_total, golden.images.len() as u64, "{name}: each once");
+            let all = golden.cases.iter().flat_map(|case| items(&golden, case));
+            let different: HashSet<_> = all.map(|item| item.media.hash()).collect();
+            assert_eq!(stats.media_encoded_total, different.len() as u64, "{name}: each once");
             assert_eq!((stats.failed_steps_total, stats.kv_blocks_used), (0, 0));
         }
     }
@@ -245,17 +283,17 @@ fn a_ragged_batch_of_pictures_and_text_agrees_too() {
 /// The prompt of `case` with another picture of the same size in the place of its first.
 fn with_another_picture(golden: &MediaGolden, case: &MediaCase) -> Vec<MediaItem> {
     let mut items = items(golden, case);
-    let image = &golden.images[case.images[0]];
-    let data = image.pixels.data.iter().map(|x| 0.5 - x).collect();
-    let grid = image.grid.clone().try_into().unwrap();
-    let other = Media::new(Modality::Image, data, &image.pixels.shape, grid).unwrap();
+    let old = &items[0].media;
+    let values = old.values().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let values = values.iter().map(|x| 0.5 - x).collect();
+    let other = Media::new(old.modality(), values, old.values().dims(), old.grid()).unwrap();
     items[0].media = Arc::new(other);
     items
 }
 
 #[test]
 fn the_same_text_about_another_picture_is_another_answer() {
-    for name in QWEN_VL {
+    for name in ALL {
         let golden = media_golden(name);
         let (sharing, fresh) = (engine(name, 512, true), engine(name, 512, false));
         for case in &golden.cases[1..] {

@@ -3,6 +3,7 @@
 
 use super::super::config::{RopeConfig, TextConfig};
 use super::super::moe::Keys;
+use super::senses::SensesConfig;
 use crate::error::LoadError;
 use crate::layers::KvPlace;
 use candle_core::{DType, Device, Tensor};
@@ -27,6 +28,7 @@ pub struct Gemma3nConfig {
     /// How many of the last layers have no keys and values of their own.
     borrowing: usize,
     pub(super) softcap: Option<f64>,
+    pub(super) senses: SensesConfig,
 }
 
 impl Gemma3nConfig {
@@ -49,8 +51,10 @@ impl Gemma3nConfig {
             _ => vec![keys.size(&["intermediate_size"])?],
         };
         keys.set("intermediate_size", intermediate.iter().copied().max().unwrap_or(0));
+        let text = TextConfig::parse(file, keys.json())?;
         let config = Self {
-            text: TextConfig::parse(file, keys.json())?,
+            senses: SensesConfig::parse(file, json, (text.hidden_size, text.vocab_size))?,
+            text,
             deviations: deviations(&keys, layers)?,
             intermediate,
             streams: keys.size(&["altup_num_inputs"])?,

@@ -10,3 +10,31 @@ pub mod qwen;
 pub mod qwen2_vl;
 pub mod qwen3_vl;
 pub mod siglip;
+
+use crate::forward::{Encoded, Media, Modality};
+use candle_core::{Result, Tensor, bail};
+
+/// The pixels `[1, channels, height, width]` of a picture or tile.
+///
+/// # Errors
+/// When the medium is none.
+pub fn pixels(media: &Media) -> Result<Tensor> {
+    let values = media.values();
+    if media.modality() != Modality::Image || values.rank() != 3 {
+        bail!("{:?} of shape {:?}; this model sees pictures", media.modality(), values.dims());
+    }
+    values.unsqueeze(0)
+}
+
+/// What a tower gave for one picture, `[1, tokens, hidden]` or `[tokens, hidden]`.
+///
+/// # Errors
+/// When it is of another shape.
+pub fn encoded(features: &Tensor) -> Result<Encoded> {
+    let embeddings = match features.rank() {
+        3 => features.squeeze(0)?,
+        _ => features.clone(),
+    };
+    embeddings.dims2()?;
+    Ok(Encoded { embeddings, deepstack: Vec::new() })
+}

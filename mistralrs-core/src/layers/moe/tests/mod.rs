@@ -180,13 +180,14 @@ impl Layer {
         let mut allowed = vec![true; scores.len()];
         if let Some(groups) = self.routing.groups {
             let size = scores.len() / groups.count;
-            let best = |group: &[f64]| -> f64 {
+            let best = |group: &[f64]| -> Option<f64> {
                 let group: Vec<_> = group.iter().copied().map(Some).collect();
-                let best = largest(&group, groups.best).unwrap();
-                best.iter().map(|at| group[*at].unwrap()).sum()
+                let best = largest(&group, groups.best)?;
+                best.iter().map(|at| group[*at]).sum()
             };
-            let sums: Vec<_> = compared.chunks(size).map(|group| Some(best(group))).collect();
-            let kept = largest(&sums, groups.kept)?;
+            let sums: Option<Vec<_>> =
+                compared.chunks(size).map(|group| best(group).map(Some)).collect();
+            let kept = largest(&sums?, groups.kept)?;
             allowed = (0..scores.len()).map(|expert| kept.contains(&(expert / size))).collect();
         }
         let open: Vec<_> = compared.iter().zip(&allowed).map(|(s, a)| a.then_some(*s)).collect();
