@@ -3,6 +3,7 @@
 use crate::auth::{self, ApiKeys};
 use crate::error::ApiError;
 use crate::mcp::{McpClient, McpConfig};
+use crate::media::MediaConfig;
 use crate::metrics::Metrics;
 use crate::model::ModelSlot;
 use crate::request_log::{self, RequestLog};
@@ -71,6 +72,8 @@ pub struct ServerConfig {
     pub mcp: Option<McpConfig>,
     /// How many responses are kept, and how long.
     pub responses: StoreLimits,
+    /// What pictures, videos and sounds requests may refer to.
+    pub media: MediaConfig,
 }
 
 impl Default for ServerConfig {
@@ -88,6 +91,7 @@ impl Default for ServerConfig {
             enable_thinking: None,
             mcp: None,
             responses: StoreLimits::default(),
+            media: MediaConfig::default(),
         }
     }
 }

@@ -273,6 +273,12 @@ struct ServerArgs {
     /// Append every request and answer to this file, as JSON lines
     #[arg(short = 'l', long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// Folder whose files requests may name as `file:` URLs [default: none]
+    #[arg(long, value_name = "FOLDER")]
+    allowed_media_path: Option<PathBuf>,
+    /// Host that media are fetched from, such as example.com or 10.0.0.7:8000; * = every public one (may be repeated) [default: none]
+    #[arg(long = "allowed-media-host", value_name = "HOST")]
+    allowed_media_hosts: Vec<String>,
     #[arg(long, env = "KEEP_ALIVE_INTERVAL", hide = true)]
     keep_alive_interval: Option<String>,
 }

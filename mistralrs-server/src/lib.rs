@@ -14,6 +14,7 @@ pub mod demo;
 pub mod error;
 pub mod extract;
 pub mod mcp;
+pub mod media;
 pub mod metrics;
 pub mod model;
 pub mod openai;

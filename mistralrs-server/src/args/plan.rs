@@ -7,6 +7,7 @@ use crate::bench::BenchArgs;
 use crate::chat::{self, ChatOptions};
 use crate::demo;
 use crate::mcp::McpConfig;
+use crate::media::MediaConfig;
 use crate::responses::store::StoreLimits;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
@@ -367,6 +368,7 @@ fn server_plan(
             bytes: server.keep_responses_mb.saturating_mul(1_000_000),
             age: Duration::from_secs(server.keep_responses_hours.saturating_mul(3600)),
         },
+        media: media(server)?,
     };
     if !server.serve_ip.is_loopback() && config.api_keys.is_empty() {
         notes.push(format!(
@@ -380,6 +382,18 @@ fn server_plan(
         drain: Duration::from_secs(server.drain_timeout),
     };
     Ok(ServerPlan { config, serve, log: server.log.clone() })
+}
+
+/// What requests may refer to besides the bytes they bring.
+fn media(server: &ServerArgs) -> Result<MediaConfig, Refusal> {
+    if let Some(folder) = server.allowed_media_path.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(told(format!("--allowed-media-path: there is no folder {}", folder.display())));
+    }
+    Ok(MediaConfig {
+        folder: server.allowed_media_path.clone(),
+        hosts: server.allowed_media_hosts.clone(),
+        ..MediaConfig::default()
+    })
 }
 
 fn api_keys(server: &ServerArgs) -> Result<ApiKeys, Refusal> {

@@ -8,7 +8,7 @@ mod content;
 mod link;
 pub mod serve;
 pub mod server;
-mod transport;
+pub(crate) mod transport;
 
 pub use client::McpClient;
 pub use config::{ConfigError, McpConfig};

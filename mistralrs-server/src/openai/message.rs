@@ -1,6 +1,7 @@
 //! Messages of a conversation as clients send them: every role, content as a string or a list of parts.
-//! Knows that this model reads text only; knows no route.
+//! Knows no model and no route.
 
+use super::part::PartBody;
 use super::values::TextOr;
 use crate::error::ApiError;
 use mistralrs_core::{Content, Message, Part, Role};
@@ -43,33 +44,6 @@ pub enum ContentBody {
     Text(String),
     /// A list of parts.
     Parts(Vec<PartBody>),
-}
-
-/// One part of a message's content.
-#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-pub struct PartBody {
-    /// `text`; other kinds are refused.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The text.
-    pub text: Option<String>,
-    /// Not for this model.
-    #[schema(value_type = Option<Object>)]
-    pub image_url: Option<Value>,
-    /// Not for this model.
-    #[schema(value_type = Option<Object>)]
-    pub audio_url: Option<Value>,
-    /// Not for this model.
-    #[schema(value_type = Option<Object>)]
-    pub video_url: Option<Value>,
-    /// Not for this model.
-    #[schema(value_type = Option<Object>)]
-    pub input_audio: Option<Value>,
-    /// Not for this model.
-    #[schema(value_type = Option<Object>)]
-    pub file: Option<Value>,
-    /// A part of kind `refusal`.
-    pub refusal: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Messages {
@@ -118,22 +92,6 @@ impl Messages {
     }
 }
 
-impl PartBody {
-    /// A part of text.
-    pub fn text(text: String) -> Self {
-        Self {
-            kind: "text".to_owned(),
-            text: Some(text),
-            image_url: None,
-            audio_url: None,
-            video_url: None,
-            input_audio: None,
-            file: None,
-            refusal: None,
-        }
-    }
-}
-
 impl MessageBody {
     /// Checks the form and translates; `path` is where it stands.
     ///
@@ -154,12 +112,11 @@ impl MessageBody {
         }
         let content = match (self.content, self.refusal) {
             (Some(ContentBody::Text(text)), _) => Content::Text(text),
-            (Some(ContentBody::Parts(parts)), _) => Content::Parts(text_parts(parts, path)?),
+            (Some(ContentBody::Parts(parts)), _) => Content::Parts(self::parts(parts, path)?),
             (None, Some(refusal)) => Content::Text(refusal),
             (None, None) if role == Role::Assistant => Content::None,
             (None, None) => {
-                let message =
-                    format!("`{path}.content` is missing: a string or a list of text parts");
+                let message = format!("`{path}.content` is missing: a string or a list of parts");
                 return Err(ApiError::invalid(format!("{path}.content"), message));
             }
         };
@@ -186,22 +143,9 @@ fn role(name: &str) -> Option<Role> {
         .find(|role| role.as_str() == name)
 }
 
-fn text_parts(parts: Vec<PartBody>, path: &str) -> Result<Vec<Part>, ApiError> {
-    let text_part = |(j, part): (usize, PartBody)| {
-        let path = format!("{path}.content[{j}]");
-        match part.kind.as_str() {
-            "text" => part.text.map(Part::Text).ok_or_else(|| {
-                ApiError::invalid(format!("{path}.text"), format!("`{path}.text` is missing"))
-            }),
-            "refusal" => Ok(Part::Text(part.refusal.or(part.text).unwrap_or_default())),
-            kind => {
-                let kind: String = kind.chars().take(40).collect();
-                let message = format!("`{path}.type` is `{kind}`, but this model reads text only");
-                Err(ApiError::invalid(format!("{path}.type"), message))
-            }
-        }
-    };
-    parts.into_iter().enumerate().map(text_part).collect()
+fn parts(parts: Vec<PartBody>, path: &str) -> Result<Vec<Part>, ApiError> {
+    let part = |(j, part): (usize, PartBody)| part.into_core(&format!("{path}.content[{j}]"));
+    parts.into_iter().enumerate().map(part).collect()
 }
 
 #[cfg(test)]

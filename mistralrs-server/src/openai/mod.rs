@@ -9,6 +9,7 @@ pub mod embeddings;
 pub mod form;
 pub mod generate;
 pub mod message;
+pub mod part;
 pub mod rerank;
 pub mod response;
 pub mod thinking;

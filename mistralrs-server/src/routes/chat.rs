@@ -4,6 +4,7 @@ use super::{check_warnings, event_stream, notes, nth_options, started, submit, t
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
+use crate::media;
 use crate::model::LoadedModel;
 use crate::openai::chat::{
     Chat, ChatBody, ChatCompletionRequest, ChatCompletionResponse, ChatDialect,
@@ -38,8 +39,9 @@ pub async fn chat_completions(
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
     let model = app.model.get()?;
-    let (chat, generate, unknown) = body.parse_both::<ChatBody, GenerateBody>()?;
+    let (mut chat, generate, unknown) = body.parse_both::<ChatBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
+    media::fetch(&app.config.media, &mut chat.messages).await?;
     let mut warnings = Vec::new();
     let mut chat = chat.into_core(generate, &app.limits()?, &mut warnings)?;
     check_warnings(&app, &unknown, &mut warnings)?;

@@ -4,6 +4,7 @@
 mod files;
 mod pictures;
 mod sound;
+mod speed;
 
 use serde::Deserialize;
 

@@ -48,7 +48,7 @@ fn goldens() -> Goldens {
 }
 
 /// As the script draws it.
-fn drawn((width, height): (u32, u32), frame: u32) -> Picture {
+pub(crate) fn drawn((width, height): (u32, u32), frame: u32) -> Picture {
     let pixel = |i: u64| {
         let (x, y) = (i % u64::from(width) + 5 * u64::from(frame), i / u64::from(width));
         let noise = (x * 2_654_435_761 + y * 40_503 + (x * y) % 8191) >> 5;

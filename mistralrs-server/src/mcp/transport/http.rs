@@ -56,7 +56,7 @@ pub(super) fn header_map(endpoint: &Endpoint) -> Result<HeaderMap, String> {
 }
 
 /// Certificates are checked as this machine does it; without TLS nothing has to be trusted.
-pub(super) fn tls(secure: bool) -> Result<rustls::ClientConfig, String> {
+pub(crate) fn tls(secure: bool) -> Result<rustls::ClientConfig, String> {
     let failed = |error: rustls::Error| format!("TLS cannot be used: {error}");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)

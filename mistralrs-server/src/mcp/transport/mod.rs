@@ -7,6 +7,7 @@ mod sse;
 mod stdio;
 mod websocket;
 
+pub(crate) use http::tls;
 pub(super) use http::{HttpClient, http_client};
 pub(super) use sse::Sse;
 pub(super) use stdio::{Obituary, Stdio};

@@ -1,0 +1,134 @@
+//! The bytes of pictures, videos and sounds that a request refers to: `data:` URLs always, `file:` and
+//! `http(s):` only where the operator allows it. Knows URLs and limits; decodes nothing.
+
+mod address;
+mod remote;
+mod source;
+
+use crate::error::ApiError;
+use crate::openai::message::{ContentBody, Messages};
+use crate::openai::part::Source;
+use mistralrs_core::MediaBytes;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What requests may refer to, and how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaConfig {
+    /// Files below this folder may be named by `file:` URLs; none = no files.
+    pub folder: Option<PathBuf>,
+    /// Hosts that media are fetched from: `example.com`, `127.0.0.1:8080`, or `*` for every host with a
+    /// public address. Empty = nothing is fetched. A host that is named may have a private address.
+    pub hosts: Vec<String>,
+    /// Largest file.
+    pub max_file_bytes: usize,
+    /// All files of a request together.
+    pub max_request_bytes: usize,
+    /// Files of a request.
+    pub max_files: usize,
+    /// Longest time for one URL, redirects included.
+    pub timeout: Duration,
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            hosts: Vec::new(),
+            max_file_bytes: 20 << 20,
+            max_request_bytes: 100 << 20,
+            max_files: 128,
+            timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Reads everything that a conversation refers to, in order.
+///
+/// # Errors
+/// [`ApiError`] with the path of the field, and the limit.
+pub async fn fetch(config: &MediaConfig, messages: &mut Messages) -> Result<(), ApiError> {
+    let (mut files, mut bytes) = (0, 0);
+    for (i, message) in messages.0.iter_mut().enumerate() {
+        let Some(ContentBody::Parts(parts)) = &mut message.content else { continue };
+        for (j, part) in parts.iter_mut().enumerate() {
+            let mut fetched = Vec::new();
+            let Some(media) = part.media(&format!("messages[{i}].content[{j}]"))? else { continue };
+            for (path, source) in media.sources {
+                files += 1;
+                if files > config.max_files {
+                    let limit = config.max_files;
+                    let message = format!("`{path}` is one file more than {limit}, the limit");
+                    return Err(ApiError::invalid(path, message));
+                }
+                let file = read(config, &source, &path).await?;
+                bytes += file.len();
+                if bytes > config.max_request_bytes {
+                    let limit = config.max_request_bytes;
+                    let message = format!(
+                        "with `{path}` the files of the request have more than {limit} bytes, the limit"
+                    );
+                    return Err(ApiError::invalid(path, message));
+                }
+                fetched.push(file);
+            }
+            part.fetched = fetched;
+        }
+    }
+    Ok(())
+}
+
+/// What the request itself brings, for routes that fetch nothing.
+///
+/// # Errors
+/// [`ApiError`] with the path of the field; also for what would have to be fetched.
+pub fn inline(sources: &[(String, Source<'_>)]) -> Result<Vec<MediaBytes>, ApiError> {
+    let limit = MediaConfig::default().max_file_bytes;
+    let read = |(path, source): &(String, Source<'_>)| {
+        let bytes = match source {
+            Source::Base64(text) => source::base64(text, limit),
+            Source::Url(url) if source::is_data(url) => source::data_url(url, limit),
+            Source::Url(_) => Err("this route takes `data:` URLs only".to_owned()),
+        };
+        named(path, bytes)
+    };
+    sources.iter().map(read).collect()
+}
+
+async fn read(
+    config: &MediaConfig,
+    source: &Source<'_>,
+    path: &str,
+) -> Result<MediaBytes, ApiError> {
+    let bytes = match source {
+        Source::Base64(text) => source::base64(text, config.max_file_bytes),
+        Source::Url(url) if source::is_data(url) => source::data_url(url, config.max_file_bytes),
+        Source::Url(url) => match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("file") => file(config, url).await,
+            Some("http" | "https" | "HTTP" | "HTTPS") => remote::get(config, url).await,
+            _ => Err("it has to be a `data:`, `https:`, `http:` or `file:` URL".to_owned()),
+        },
+    };
+    named(path, bytes)
+}
+
+fn named(path: &str, bytes: Result<Vec<u8>, String>) -> Result<MediaBytes, ApiError> {
+    bytes
+        .map(MediaBytes::from)
+        .map_err(|reason| ApiError::invalid(path, format!("`{path}` cannot be read: {reason}")))
+}
+
+/// Away from the threads that serve: disks may be slow.
+async fn file(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {
+    let (config, url) = (config.clone(), url.to_owned());
+    let read = tokio::task::spawn_blocking(move || source::file_url(&config, &url));
+    read.await.unwrap_or_else(|_| Err("reading it failed".to_owned()))
+}
+
+/// A sentence about a file that is too large.
+fn too_large(limit: usize) -> String {
+    format!("it has more than {limit} bytes, the limit")
+}
+
+#[cfg(test)]
+mod tests;
