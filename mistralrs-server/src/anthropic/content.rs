@@ -2,7 +2,8 @@
 //! A user's message may hold results; they become messages of their own, before what the user says.
 
 use crate::error::ApiError;
-use crate::openai::message::{ContentBody, MessageBody, PartBody};
+use crate::openai::message::{ContentBody, MessageBody};
+use crate::openai::part::PartBody;
 use crate::openai::values::{Present, TextOr};
 use mistralrs_core::Message;
 use serde::Deserialize;

@@ -10,13 +10,9 @@ const HELLO: &str = "aGVsbG8=";
 
 /// Reads one part's URL with a configuration.
 async fn fetched(config: &MediaConfig, part: Value) -> Result<Vec<Vec<u8>>, ApiError> {
-    let mut messages: Messages = serde_json::from_value(
-        json!([{"role": "user", "content": ["x", part].map(|part| match part {
-            Value::String(text) => json!({"type": "text", "text": text}),
-            part => part,
-        })}]),
-    )
-    .unwrap();
+    let text = json!({"type": "text", "text": "x"});
+    let messages = json!([{"role": "user", "content": [text, part]}]);
+    let mut messages: Messages = serde_json::from_value(messages).unwrap();
     fetch(config, &mut messages).await?;
     let Some(ContentBody::Parts(parts)) = &messages.0[0].content else { panic!() };
     Ok(parts[1].fetched.iter().map(|bytes| bytes.to_vec()).collect())

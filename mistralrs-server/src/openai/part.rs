@@ -92,7 +92,7 @@ impl PartBody {
             _ => return Ok(None),
         };
         let path = format!("{path}.{}", self.kind);
-        let field = Field { path: &path, value, keys };
+        let field = Field { path, value, keys };
         match self.kind.as_str() {
             "image_url" => field.image(),
             "video_url" => field.video(),
@@ -147,15 +147,14 @@ impl MediaKind {
 
 /// The object that describes a medium.
 struct Field<'a> {
-    path: &'a str,
+    path: String,
     value: &'a Option<Value>,
     keys: &'static [&'static str],
 }
 
 impl<'a> Field<'a> {
     fn refuse<T>(&self, key: &str, wanted: &str) -> Result<T, ApiError> {
-        let path =
-            if key.is_empty() { self.path.to_owned() } else { format!("{}.{key}", self.path) };
+        let path = if key.is_empty() { self.path.clone() } else { format!("{}.{key}", self.path) };
         Err(ApiError::invalid(path.as_str(), format!("`{path}` has to be {wanted}")))
     }
 
@@ -181,7 +180,7 @@ impl<'a> Field<'a> {
     /// A URL, by itself or in an object.
     fn url(&self) -> Result<(String, Source<'a>), ApiError> {
         if let Some(Value::String(url)) = self.value {
-            return Ok((self.path.to_owned(), Source::Url(url)));
+            return Ok((self.path.clone(), Source::Url(url)));
         }
         match self.object()?.get("url") {
             Some(Value::String(url)) => Ok((format!("{}.url", self.path), Source::Url(url))),

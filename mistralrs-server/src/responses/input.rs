@@ -1,7 +1,8 @@
 //! Items → messages: what was said, called, answered and thought. Knows the kinds of items; knows no store.
 
 use crate::error::ApiError;
-use crate::openai::message::{ContentBody, MessageBody, PartBody};
+use crate::openai::message::{ContentBody, MessageBody};
+use crate::openai::part::PartBody;
 use crate::openai::values::TextOr;
 use mistralrs_core::Message;
 use serde::{Deserialize, Serialize};
