@@ -199,7 +199,7 @@ mod tests {
             ),
             (
                 json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
-                "messages[0].content[0].type",
+                "messages[0].content[0].image_url.url",
             ),
             (
                 json!([{"role": "user", "content": [{"type": "text"}]}]),

@@ -182,6 +182,35 @@ fn a_content_without_text_keeps_its_message() {
 }
 
 #[test]
+fn templates_see_the_kind_of_a_medium_and_its_place() {
+    let bytes = || crate::request::MediaBytes::from(vec![1]);
+    let image = Part::Image(crate::request::Image::new(vec![1]));
+    let video = Part::Video(crate::request::Video { frames: vec![bytes()], fps: None });
+    let audio = Part::Audio(crate::request::Audio { bytes: bytes() });
+    let mut request = tool_conversation();
+    request.messages.truncate(1);
+    let parts = vec![Part::Text("a".into()), image.clone(), Part::Text("b".into()), video, audio];
+    request.messages[0].content = Content::Parts(parts);
+    let types = "{% for m in messages %}{% for p in m.content %}{{ p.type }}{{ p.text }} {% endfor %}{% endfor %}";
+    assert_eq!(compile(types).render(&request).unwrap(), "texta image textb video audio ");
+    // Where content is a string, the text is all there is, and a picture alone is an empty message.
+    let flat = compile("{% for m in messages %}[{{ m.role + m.content }}]{% endfor %}");
+    assert_eq!(flat.render(&request).unwrap(), "[usera\nb]");
+    request.messages[0].content = Content::Parts(vec![image.clone()]);
+    assert_eq!(flat.render(&request).unwrap(), "[user]");
+    let goldens = goldens();
+    let marks = [
+        ("qwen2-vl", "<|vision_start|><|image_pad|><|vision_end|>b"),
+        ("gemma-3-it", "<start_of_image>b"),
+    ];
+    for (name, mark) in marks {
+        request.messages[0].content = Content::Parts(vec![image.clone(), Part::Text("b".into())]);
+        let prompt = load(name, &goldens).render(&request).unwrap();
+        assert!(prompt.contains(mark), "{name}: {prompt}");
+    }
+}
+
+#[test]
 fn developers_are_systems_where_unknown() {
     let said = |source: &str| {
         let messages = vec![Message::text(Role::Developer, "x")];
