@@ -30,7 +30,8 @@ pub use embedder::{
 };
 pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
-pub use llm::{Capabilities, Generation, Llm, ModelInfo};
+pub use forward::Modality;
+pub use llm::{Capabilities, Generation, Llm, Look, ModelInfo};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_quant::QuantType;
 pub use request::{

@@ -4,19 +4,24 @@ mod dialect;
 mod form;
 mod generation;
 mod media;
+mod placeholders;
+mod senses;
 mod truncation;
 
 pub use dialect::Capabilities;
 pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
+pub use senses::Look;
+pub(crate) use senses::Senses;
 
 use form::FormPlan;
 use generation::{AnswerPlan, Reading};
 
 use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
+use crate::forward::{MediaItem, Modality};
 use crate::loading::{self, LoadOptions, Loaded};
-use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Prompt};
+use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Image, Prompt};
 use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, ThinkingLimit, breaker_ids};
 use crate::text::TextPipeline;
 use std::collections::HashSet;
@@ -33,6 +38,8 @@ pub struct Llm {
 pub(crate) struct LlmParts {
     pub engine: EngineHandle,
     pub text: TextPipeline,
+    /// Of models that take more than text.
+    pub senses: Option<Senses>,
     pub dialect: ChatDialect,
     /// Built when first needed; a reason if it cannot be.
     pub grammars: OnceLock<Result<GrammarCompiler, String>>,
@@ -47,6 +54,8 @@ pub(crate) struct LlmParts {
 /// A prompt and what is to become of it.
 struct Asked {
     tokens: Vec<u32>,
+    /// What some of the tokens stand for.
+    media: Vec<MediaItem>,
     /// The field that the prompt came from.
     field: &'static str,
     options: GenerateOptions,
@@ -147,11 +156,12 @@ impl Llm {
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
         let parts = &self.parts;
-        media::check(&request.messages)?;
+        let takes = |modality| parts.senses.as_ref().is_some_and(|senses| senses.takes(modality));
+        media::check(&request.messages, takes)?;
         let prompt = parts.text.render(&parts.dialect.prepare(request.clone()))?;
         tracing::debug!(prompt, "the conversation as the model reads it");
         // The template writes its own special tokens.
-        let tokens = parts.text.tokenizer().encode(&prompt, false)?;
+        let (tokens, media) = self.encode(&prompt, &request)?;
         let form = FormPlan::for_chat(&parts.dialect, parts.text.tokenizer(), &request, &prompt)?;
         let parser = parts.dialect.parser(dialect::offered(&request), &prompt);
         let single_call = request.single_tool_call;
@@ -162,7 +172,35 @@ impl Llm {
         let thinking = budget.and_then(|budget| {
             parts.dialect.thinking_limit(parts.text.tokenizer(), &prompt, budget)
         });
-        self.generate(Asked { tokens, field: "messages", options, form, thinking, reading })
+        self.generate(Asked { tokens, media, field: "messages", options, form, thinking, reading })
+    }
+
+    /// A rendered conversation in tokens, and the media that some of them stand for.
+    fn encode(
+        &self,
+        prompt: &str,
+        request: &ChatRequest,
+    ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
+        let tokenizer = self.parts.text.tokenizer();
+        let Some(senses) = &self.parts.senses else {
+            return Ok((tokenizer.encode(prompt, false)?, Vec::new()));
+        };
+        let media = senses.prepare(&request.messages)?;
+        let tokens = tokenizer.encode(&senses.write(prompt, &media)?, false)?;
+        senses.expand(&tokens, &media)
+    }
+
+    /// What a picture will be to the model; `None` if it takes none.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when it cannot be read.
+    pub fn look(&self, image: &Image) -> Result<Option<Look>, RequestError> {
+        self.parts.senses.as_ref().map(|senses| senses.look(image)).transpose()
+    }
+
+    /// Whether messages may hold this kind of media.
+    pub fn takes(&self, modality: Modality) -> bool {
+        self.parts.senses.as_ref().is_some_and(|senses| senses.takes(modality))
     }
 
     /// Continues a text.
@@ -176,8 +214,8 @@ impl Llm {
         };
         let mut options = request.options;
         let form = options.form.take().map(FormPlan::at_once);
-        let (thinking, reading) = (None, None);
-        self.generate(Asked { tokens, field: "prompt", options, form, thinking, reading })
+        let (media, thinking, reading) = (Vec::new(), None, None);
+        self.generate(Asked { tokens, media, field: "prompt", options, form, thinking, reading })
     }
 
     /// The model's vocabulary as grammars see it, built when the first form is asked for.
@@ -193,7 +231,7 @@ impl Llm {
 
     fn generate(&self, asked: Asked) -> Result<Generation, RequestError> {
         let parts = &self.parts;
-        let Asked { mut tokens, field: param, options, form, thinking, reading } = asked;
+        let Asked { mut tokens, mut media, field: param, options, form, thinking, reading } = asked;
         if tokens.is_empty() {
             return Err(RequestError::invalid(param, "the prompt is empty: it has no tokens"));
         }
@@ -209,6 +247,7 @@ impl Llm {
                 "prompt of {total} tokens is {} over the limit: cut the first {truncated}",
                 total - limit
             );
+            media = placeholders::after_cut(media, truncated)?;
             tokens.drain(..truncated);
         }
         let room = limit - tokens.len();
@@ -231,7 +270,7 @@ impl Llm {
         };
         let receiver = parts.engine.submit(GenerationRequest {
             prompt: tokens,
-            media: Vec::new(),
+            media,
             max_tokens,
             min_tokens: options.min_tokens,
             stop_token_ids,

@@ -11,6 +11,21 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash([u8; 32]);
 
+impl ContentHash {
+    fn of(modality: Modality, values: &[f32], shape: &[usize], grid: [usize; 3]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([modality as u8]);
+        for number in grid.iter().chain(shape) {
+            hasher.update((*number as u64).to_le_bytes());
+        }
+        for values in values.chunks(4096) {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.update(bytes);
+        }
+        Self(hasher.finalize().into())
+    }
+}
+
 /// What kind of medium it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -43,17 +58,19 @@ impl Media {
         shape: &[usize],
         grid: [usize; 3],
     ) -> Result<Self> {
-        let mut hasher = Sha256::new();
-        hasher.update([modality as u8]);
-        for number in grid.iter().chain(shape) {
-            hasher.update((*number as u64).to_le_bytes());
-        }
-        for values in values.chunks(4096) {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            hasher.update(bytes);
-        }
-        let hash = ContentHash(hasher.finalize().into());
+        let hash = ContentHash::of(modality, &values, shape, grid);
         let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+        Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash })
+    }
+
+    /// The same of a tensor.
+    ///
+    /// # Errors
+    /// When its numbers cannot be read.
+    pub fn of_tensor(modality: Modality, values: &Tensor, grid: [usize; 3]) -> Result<Self> {
+        let values = values.to_dtype(DType::F32)?.contiguous()?;
+        let numbers = values.flatten_all()?.to_vec1::<f32>()?;
+        let hash = ContentHash::of(modality, &numbers, values.dims(), grid);
         Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash })
     }
 
@@ -189,6 +206,9 @@ mod tests {
         let numbers = [1.0, 2.0, 3.0, 4.0];
         let first = media(&numbers, &[2, 2], [1, 1, 2]);
         assert_eq!(first.hash(), media(&numbers, &[2, 2], [1, 1, 2]).hash());
+        let same = Tensor::from_vec(numbers.to_vec(), (2, 2), &Device::Cpu).unwrap();
+        let same = Media::of_tensor(Modality::Image, &same, [1, 1, 2]).unwrap();
+        assert_eq!(first.hash(), same.hash());
         let others = [
             media(&[1.0, 2.0, 3.0, 4.000_001], &[2, 2], [1, 1, 2]),
             media(&numbers, &[4, 1], [1, 1, 2]),

@@ -2,19 +2,25 @@
 //! them. Knows messages, no pixels.
 
 use crate::error::RequestError;
-use crate::request::{Content, Message, Role};
+use crate::forward::Modality;
+use crate::request::{Content, Message, Part, Role};
 
-/// Refuses media where no template has a place for them, and for a model that takes none.
+/// Refuses media where no template has a place for them, and kinds that the model does not take.
 ///
 /// # Errors
 /// [`RequestError::Invalid`] with the path `messages[i].content[j]`.
-pub(super) fn check(messages: &[Message]) -> Result<(), RequestError> {
+pub(super) fn check(
+    messages: &[Message],
+    takes: impl Fn(Modality) -> bool,
+) -> Result<(), RequestError> {
     for (i, message) in messages.iter().enumerate() {
         let Content::Parts(parts) = &message.content else { continue };
-        let medium = parts.iter().enumerate().find(|(_, part)| part.as_text().is_none());
-        if let Some((j, part)) = medium {
+        for (j, part) in parts.iter().enumerate() {
+            let Some(modality) = modality(part) else { continue };
             let (path, kind) = (format!("messages[{i}].content[{j}]"), part.kind());
             let reason = match message.role {
+                Role::User if takes(modality) => continue,
+                Role::User if takes(Modality::Image) => "this model takes images and text only",
                 Role::User => "this model reads text only",
                 _ => "only a user's message may hold it",
             };
@@ -24,10 +30,19 @@ pub(super) fn check(messages: &[Message]) -> Result<(), RequestError> {
     Ok(())
 }
 
+fn modality(part: &Part) -> Option<Modality> {
+    match part {
+        Part::Text(_) => None,
+        Part::Image(_) => Some(Modality::Image),
+        Part::Video(_) => Some(Modality::Video),
+        Part::Audio(_) => Some(Modality::Audio),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Audio, Image, Part, Video};
+    use crate::request::{Audio, Image, Video};
 
     fn said(role: Role, parts: Vec<Part>) -> Vec<Message> {
         let first = Message::text(Role::System, "s");
@@ -47,7 +62,7 @@ mod tests {
         for (medium, kind) in media {
             for role in [Role::User, Role::Tool] {
                 let messages = said(role, vec![Part::Text("a".into()), medium.clone()]);
-                match check(&messages).unwrap_err() {
+                match check(&messages, |_| false).unwrap_err() {
                     RequestError::Invalid { param, message } => {
                         assert_eq!(param, "messages[1].content[1]");
                         let reason = if role == Role::User { "text only" } else { "a user's" };
@@ -57,7 +72,13 @@ mod tests {
                 }
             }
         }
-        assert!(check(&said(Role::User, vec![Part::Text("a".into())])).is_ok());
+        let text = said(Role::User, vec![Part::Text("a".into())]);
+        assert!(check(&text, |_| false).is_ok());
+        let picture = said(Role::User, vec![Part::Image(Image::new(vec![1]))]);
+        assert!(check(&picture, |kind| kind == Modality::Image).is_ok());
+        let sound = said(Role::User, vec![Part::Audio(Audio { bytes: bytes() })]);
+        let error = check(&sound, |kind| kind == Modality::Image).unwrap_err().to_string();
+        assert!(error.contains("images and text only"), "{error}");
     }
 
     #[test]

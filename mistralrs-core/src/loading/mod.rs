@@ -12,13 +12,14 @@ use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::KvCache;
 use crate::kv_cache::block_pool::BlockPool;
-use crate::llm::{ChatDialect, Llm, LlmParts};
+use crate::llm::{ChatDialect, Llm, LlmParts, Senses};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
 use memory::{MemoryPlan, MemoryRequest};
 use mistralrs_quant::WeightOptions;
 use opened::Opened;
+pub(crate) use opened::read_json;
 use progress::Progress;
 use source::ModelFiles;
 use std::path::PathBuf;
@@ -154,6 +155,10 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     let weights = Weights::new(opened.checkpoint(), treatment, attention, report);
     let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
     weights.check_surplus(models::is_ignorable)?;
+    let senses = match row.family.filter(|_| model.media_encoder().is_some()) {
+        Some(family) => Some(Senses::open(files, family, &opened.config, text.tokenizer())?),
+        None => None,
+    };
     options.progress.report("load weights", 1, 1);
 
     let num_blocks = plan.kv_tokens / options.block_size;
@@ -175,6 +180,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         dialect: ChatDialect::of(&text),
         grammars: OnceLock::new(),
         text,
+        senses,
         defaults: opened.sampling_defaults(),
         seed: options.seed.unwrap_or_else(rand::random),
         requests: AtomicU64::new(0),

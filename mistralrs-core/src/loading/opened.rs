@@ -277,7 +277,11 @@ fn model_id(model: &str) -> String {
     name.map_or_else(|| model.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn read_json(file: &Path) -> Result<Value, LoadError> {
+/// A JSON file of the model.
+///
+/// # Errors
+/// [`LoadError`] naming it.
+pub(crate) fn read_json(file: &Path) -> Result<Value, LoadError> {
     let bytes =
         std::fs::read(file).map_err(|source| LoadError::Io { file: file.to_owned(), source })?;
     serde_json::from_slice(&bytes)

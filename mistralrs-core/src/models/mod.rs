@@ -36,6 +36,7 @@ use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::weights::Weights;
 use candle_core::Tensor;
+use mistralrs_vision::Family;
 use serde_json::Value;
 use std::path::Path;
 
@@ -122,6 +123,14 @@ pub struct ArchitectureRow {
     pub shape: fn(&Path, &Value) -> Result<ModelShape, LoadError>,
     /// [`Architecture::load`] of a `config.json`.
     pub load: LoadModel,
+    /// How its pictures are prepared and written, if it takes any.
+    pub family: Option<Family>,
+}
+
+impl ArchitectureRow {
+    const fn sees_as(self, family: Family) -> Self {
+        Self { family: Some(family), ..self }
+    }
 }
 
 const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
@@ -132,6 +141,7 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
             Ok(A::shape(&A::config(file, json)?))
         },
         load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
+        family: None,
     }
 }
 
@@ -139,23 +149,27 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
 pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
     row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
-    row::<gemma3_vl::Gemma3Vl>("Gemma3ForConditionalGeneration"),
+    row::<gemma3_vl::Gemma3Vl>("Gemma3ForConditionalGeneration").sees_as(Family::Gemma3),
     row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
-    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration"),
+    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration").sees_as(Family::Gemma3n),
     row::<glm4::Glm4>("Glm4ForCausalLM"),
     row::<granite::Granite>("GraniteForCausalLM"),
-    row::<idefics3::Idefics3>("Idefics3ForConditionalGeneration"),
-    row::<idefics3::Idefics3>("SmolVLMForConditionalGeneration"),
+    row::<idefics3::Idefics3>("Idefics3ForConditionalGeneration").sees_as(Family::Idefics3),
+    row::<idefics3::Idefics3>("SmolVLMForConditionalGeneration").sees_as(Family::Idefics3),
     row::<llama::Llama>("LlamaForCausalLM"),
     row::<mistral::Mistral>("MistralForCausalLM"),
     row::<olmo2::Olmo2>("Olmo2ForCausalLM"),
     row::<phi3::Phi3>("Phi3ForCausalLM"),
     row::<qwen2::Qwen2>("Qwen2ForCausalLM"),
     row::<qwen3::Qwen3>("Qwen3ForCausalLM"),
-    row::<qwen_vl::QwenVl<qwen_vl::Second>>("Qwen2VLForConditionalGeneration"),
-    row::<qwen_vl::QwenVl<qwen_vl::SecondAndHalf>>("Qwen2_5_VLForConditionalGeneration"),
-    row::<qwen_vl::QwenVl<qwen_vl::Third>>("Qwen3VLForConditionalGeneration"),
-    row::<qwen_vl::QwenVl<qwen_vl::ThirdMoe>>("Qwen3VLMoeForConditionalGeneration"),
+    row::<qwen_vl::QwenVl<qwen_vl::Second>>("Qwen2VLForConditionalGeneration")
+        .sees_as(Family::Qwen2Vl),
+    row::<qwen_vl::QwenVl<qwen_vl::SecondAndHalf>>("Qwen2_5_VLForConditionalGeneration")
+        .sees_as(Family::Qwen2Vl),
+    row::<qwen_vl::QwenVl<qwen_vl::Third>>("Qwen3VLForConditionalGeneration")
+        .sees_as(Family::Qwen3Vl),
+    row::<qwen_vl::QwenVl<qwen_vl::ThirdMoe>>("Qwen3VLMoeForConditionalGeneration")
+        .sees_as(Family::Qwen3Vl),
     row::<seed_oss::SeedOss>("SeedOssForCausalLM"),
     row::<smollm3::SmolLm3>("SmolLM3ForCausalLM"),
     row::<starcoder2::StarCoder2>("Starcoder2ForCausalLM"),

@@ -2,8 +2,8 @@
 //! with none to three pictures, however the work is cut and whoever shares it. The engine is given the
 //! reference's own pixel values.
 
+use crate::{answers, distance};
 use candle_core::Device;
-use mistralrs_core::SamplingParams;
 use mistralrs_core::attention::CpuAttention;
 use mistralrs_core::engine::{
     EngineHandle, EngineLimits, GenerationRequest, PositionLogprobs, TokenEvent,
@@ -12,8 +12,12 @@ use mistralrs_core::forward::{Media, MediaItem, Modality};
 use mistralrs_core::kv_cache::KvCache;
 use mistralrs_core::kv_cache::block_pool::BlockPool;
 use mistralrs_core::models::{self, Model, ModelShape};
+use mistralrs_core::request::Image;
 use mistralrs_core::sampling::Sampler;
 use mistralrs_core::weights::Weights;
+use mistralrs_core::{
+    ChatRequest, Content, GenerateOptions, Llm, Message, Part, RequestError, Role, SamplingParams,
+};
 use mistralrs_quant::{WeightOptions, open_safetensors};
 use mistralrs_testkit::media::{
     GoldenImage, GoldenSound, GoldenTensor, MediaCase, MediaGolden, media_golden,
@@ -356,4 +360,136 @@ fn without_tower(bytes: &[u8]) -> Vec<u8> {
     }
     let header = Value::Object(kept).to_string();
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &rest].concat()
+}
+
+/// A golden conversation as a client sends it, its pictures as files.
+fn conversation(name: &str, case: &MediaCase) -> ChatRequest {
+    let part = |part: &Value| match part["type"].as_str().unwrap() {
+        "image" => {
+            let file = fixture(name).join("images").join(format!("{}.png", part["image"]));
+            Part::Image(Image::new(std::fs::read(file).unwrap()))
+        }
+        _ => Part::Text(part["text"].as_str().unwrap().to_owned()),
+    };
+    let message = |message: &Value| {
+        let role = match message["role"].as_str().unwrap() {
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => Role::System,
+        };
+        let content = match &message["content"] {
+            Value::String(text) => Content::Text(text.clone()),
+            parts => Content::Parts(parts.as_array().unwrap().iter().map(part).collect()),
+        };
+        Message { content, ..Message::text(role, "") }
+    };
+    let options = GenerateOptions {
+        logprobs: Some(VOCAB_SIZE),
+        ignore_eos: true,
+        ..answers::greedy(case.text.greedy.len())
+    };
+    let messages = case.messages.iter().map(message).collect();
+    ChatRequest { messages, options, ..ChatRequest::default() }
+}
+
+#[test]
+fn files_in_a_chat_are_what_the_reference_reads() {
+    for name in QWEN_VL {
+        let golden = media_golden(name);
+        let llm = answers::load(&fixture(name), |o| o.block_size = 8);
+        assert!(llm.takes(Modality::Image));
+        let mut worst = 0f32;
+        for case in &golden.cases {
+            let answer = answers::collect(llm.chat(conversation(name, case)).unwrap()).unwrap();
+            assert_eq!(answer.usage.prompt_tokens, case.text.prompt.len(), "{name}");
+            assert_eq!(answer.token_ids, case.text.greedy_ids(), "{name}");
+            let pairs = answer.logprobs.iter().zip(&case.text.greedy);
+            worst = pairs.map(|(ours, theirs)| distance::one(ours, theirs)).fold(worst, f32::max);
+        }
+        println!("{name}: {worst:.1e}");
+        assert!(worst < TOLERANCE, "{name}: {worst}");
+        let file = std::fs::read(fixture(name).join("images/0.png")).unwrap();
+        let look = llm.look(&Image::new(file)).unwrap().unwrap();
+        assert_eq!((look.width, look.height, look.tokens), (40, 24, 15));
+    }
+}
+
+fn refused(llm: &Llm, change: impl FnOnce(&mut ChatRequest)) -> (String, String) {
+    let golden = media_golden("qwen3-vl");
+    let mut request = conversation("qwen3-vl", &golden.cases[1]);
+    change(&mut request);
+    match llm.chat(request).map(|_| ()).unwrap_err() {
+        RequestError::Invalid { param, message } => (param, message),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_its_path() {
+    let llm = answers::load(&fixture("qwen3-vl"), |_| ());
+    let parts = |request: &mut ChatRequest, parts: Vec<Part>| {
+        request.messages[0].content = Content::Parts(parts);
+    };
+    let (param, message) = refused(&llm, |r| {
+        parts(r, vec![Part::Text("a".into()), Part::Image(Image::new(b"no picture".to_vec()))]);
+    });
+    assert_eq!(param, "messages[0].content[1]");
+    assert!(message.contains("known format"), "{message}");
+    // Who writes the mark gets no picture's rows.
+    let (param, message) = refused(&llm, |r| {
+        let Content::Parts(all) = &mut r.messages[0].content else { panic!() };
+        all.push(Part::Text("<|image_pad|>".into()));
+    });
+    assert_eq!(param, "messages");
+    assert!(message.contains("1 of image") && message.contains("2 times"), "{message}");
+    let (_, message) =
+        refused(&llm, |r| parts(r, vec![Part::Text("see <|image_pad|> here".into())]));
+    assert!(message.contains("0 of image"), "{message}");
+    let sound = || Part::Audio(mistralrs_core::request::Audio { bytes: vec![1].into() });
+    let (param, message) = refused(&llm, |r| parts(r, vec![sound()]));
+    assert_eq!(param, "messages[0].content[0]");
+    assert!(message.contains("images and text only"), "{message}");
+    // A model of text.
+    let text = answers::load(&fixture("llama-plain"), |_| ());
+    let (param, message) = refused(&text, |_| ());
+    assert_eq!(param, "messages[0].content[0]");
+    assert!(message.contains("text only"), "{message}");
+}
+
+#[test]
+fn a_picture_counts_into_the_length_and_is_not_cut_in_two() {
+    // The conversation has 43 tokens; those from 6 on are the picture's fifteen.
+    let golden = media_golden("qwen3-vl");
+    let case = &golden.cases[1];
+    let picture = runs(&case.text.prompt, golden.image_token)[0].clone();
+    let limit = |limit: usize| {
+        answers::load(&fixture("qwen3-vl"), |o| {
+            o.max_seq_len = Some(limit);
+            o.block_size = 8;
+        })
+    };
+    let request = |truncate: bool| {
+        let mut request = conversation("qwen3-vl", case);
+        request.options.truncate_sequence = truncate;
+        request.options.max_tokens = Some(1);
+        request
+    };
+    let llm = limit(32);
+    match llm.chat(request(false)).map(|_| ()).unwrap_err() {
+        RequestError::TooLong { prompt_tokens, .. } => assert_eq!(prompt_tokens, 43),
+        other => panic!("{other}"),
+    }
+    // 31 tokens stay: the cut goes through the picture.
+    let cut = case.text.prompt.len() - 31;
+    assert!(picture.contains(&cut) && picture.start < cut, "{picture:?} {cut}");
+    match llm.chat(request(true)).map(|_| ()).unwrap_err() {
+        RequestError::Invalid { param, message } => {
+            assert_eq!(param, "truncate_sequence");
+            assert!(message.contains("15 tokens in two"), "{message}");
+        }
+        other => panic!("{other}"),
+    }
+    // Eight blocks of less are enough for the words behind it.
+    let answer = answers::collect(limit(16).chat(request(true)).unwrap()).unwrap();
+    assert_eq!(answer.usage.prompt_tokens, 15);
 }

@@ -9,6 +9,13 @@ pub(super) const CONFIG: &str = "config.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
+/// How a model that sees wants its pictures.
+pub const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The same and more, as transformers 5 writes it.
+pub const PROCESSOR: &str = "processor_config.json";
+/// The same of videos, where they differ.
+pub const VIDEO_PREPROCESSOR: &str = "video_preprocessor_config.json";
+pub(super) const PROCESSORS: [&str; 3] = [PREPROCESSOR, PROCESSOR, VIDEO_PREPROCESSOR];
 pub(super) const CHAT_TEMPLATES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
 /// What sentence-transformers keeps beside the configuration.
 const SENTENCE_FILES: [&str; 3] =
@@ -86,6 +93,7 @@ pub(super) fn companions(names: &BTreeSet<String>) -> Vec<String> {
     [CONFIG, TOKENIZER, TOKENIZER_CONFIG, GENERATION_CONFIG]
         .into_iter()
         .chain(CHAT_TEMPLATES)
+        .chain(PROCESSORS)
         .chain(SENTENCE_FILES)
         .filter(|name| names.contains(*name))
         .map(str::to_owned)

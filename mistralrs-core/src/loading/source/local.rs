@@ -53,6 +53,7 @@ pub(super) fn files(folder: &Path, choice: &Choice, wanted: &Wanted) -> Result<M
         tokenizer_config: optional(choose::TOKENIZER_CONFIG),
         generation_config: optional(choose::GENERATION_CONFIG),
         chat_template: choose::CHAT_TEMPLATES.into_iter().find_map(optional),
+        processors: choose::PROCESSORS.into_iter().filter_map(optional).collect(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::loading::LoadOptions;
 use choose::Wanted;
 use std::path::{Path, PathBuf};
 
+pub use choose::{PREPROCESSOR, PROCESSOR, VIDEO_PREPROCESSOR};
 pub use token::TokenSource;
 
 /// How the hub is reached.
@@ -50,6 +51,8 @@ pub enum ModelFiles {
         generation_config: Option<PathBuf>,
         /// `chat_template.jinja` or `chat_template.json`, if there.
         chat_template: Option<PathBuf>,
+        /// [`PREPROCESSOR`], [`PROCESSOR`] and [`VIDEO_PREPROCESSOR`], those that are there.
+        processors: Vec<PathBuf>,
     },
     /// GGUF: everything in one file, or in the parts of a split one, in order.
     Gguf {

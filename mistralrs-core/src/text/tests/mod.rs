@@ -203,6 +203,7 @@ fn folder(files: &[(&str, Value)]) -> (tempfile::TempDir, ModelFiles) {
         tokenizer_config: present("tokenizer_config.json"),
         generation_config: present("generation_config.json"),
         chat_template: present("chat_template.jinja").or_else(|| present("chat_template.json")),
+        processors: vec![],
     };
     (folder, files)
 }

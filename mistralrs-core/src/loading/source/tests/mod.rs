@@ -37,14 +37,24 @@ fn a_folder_with_everything() {
         tokenizer_config: None,
         generation_config: None,
         chat_template: None,
+        processors: Vec::new(),
     };
     assert_eq!(load(folder.path()), Ok(bare));
     write(
         folder.path(),
         &["tokenizer_config.json", "generation_config.json", "chat_template.json"],
     );
+    write(folder.path(), &["processor_config.json", "preprocessor_config.json"]);
     let template = |found: Result<ModelFiles, String>| match found.unwrap() {
-        ModelFiles::HuggingFace { chat_template, tokenizer_config, generation_config, .. } => {
+        ModelFiles::HuggingFace {
+            chat_template,
+            tokenizer_config,
+            generation_config,
+            processors,
+            ..
+        } => {
+            let both = ["preprocessor_config.json", "processor_config.json"].map(at);
+            assert_eq!(processors, both);
             assert_eq!(tokenizer_config, Some(at("tokenizer_config.json")));
             assert_eq!(generation_config, Some(at("generation_config.json")));
             chat_template

@@ -1,0 +1,347 @@
+//! What a model sees and hears: from the files of a conversation to what its encoder takes and what stands for it
+//! in the prompt. The preparation itself is `mistralrs-vision`'s; how families write media is here.
+//! Source of the texts: the processors of Hugging Face transformers (`processing_*.py`).
+
+use super::placeholders::{self, Mark, Prepared};
+use crate::error::{LoadError, RequestError};
+use crate::forward::{Media, MediaItem, Modality};
+use crate::loading::read_json;
+use crate::loading::source::{ModelFiles, PREPROCESSOR, PROCESSOR, VIDEO_PREPROCESSOR};
+use crate::request::{Audio, Content, Image, Message, Part, Video};
+use crate::text::Tokenizer;
+use candle_core::Tensor;
+use mistralrs_vision::audio::{self, AudioLimits, LogMel, MelFrames};
+use mistralrs_vision::{
+    Animation, Family, ImageProcessor, Layout, Limits, Pixels, ProcessorConfig, decode,
+};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The eyes of one model, before its encoder.
+#[derive(Debug)]
+pub(crate) struct Senses {
+    family: Family,
+    images: ImageProcessor,
+    limits: Limits,
+    /// Of models that hear.
+    mel: Option<LogMel>,
+    marks: Vec<Mark>,
+    /// The tokens of the marks' placeholders.
+    placeholders: Vec<(u32, Modality)>,
+}
+
+/// What a picture will be to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Of the file, in pixels.
+    pub width: u32,
+    /// Of the file, in pixels.
+    pub height: u32,
+    /// Tokens of the prompt that will stand for it, without the marks around them.
+    pub tokens: usize,
+}
+
+/// What chat templates write for media, and the tokens that stand for them.
+fn marks(family: Family) -> Vec<Mark> {
+    let mark = |modality, template, placeholder| Mark { modality, template, placeholder };
+    let image = |template, placeholder| mark(Modality::Image, template, placeholder);
+    let video = |template| mark(Modality::Video, template, "<|video_pad|>");
+    let pad = image("<|image_pad|>", "<|image_pad|>");
+    match family {
+        Family::Qwen2Vl => vec![pad, video("<|video_pad|>")],
+        // Each pair of frames has marks of its own, behind its time.
+        Family::Qwen3Vl => vec![pad, video("<|vision_start|><|video_pad|><|vision_end|>")],
+        Family::Gemma3 => vec![image("<start_of_image>", "<image_soft_token>")],
+        Family::Gemma3n => vec![
+            image("<image_soft_token>", "<image_soft_token>"),
+            mark(Modality::Audio, "<audio_soft_token>", "<audio_soft_token>"),
+        ],
+        Family::Idefics3 => vec![image("<image>", "<image>")],
+    }
+}
+
+impl Senses {
+    /// Reads the processor's files; `config` is `config.json`.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the file and the key, or the token that the tokenizer lacks.
+    pub(crate) fn open(
+        files: &ModelFiles,
+        family: Family,
+        config: &Value,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, LoadError> {
+        let ModelFiles::HuggingFace { processors, tokenizer: tokenizer_file, .. } = files else {
+            return Err(LoadError::NotFound {
+                model: "the model".to_owned(),
+                reason: "GGUF files say nothing of how pictures are prepared".to_owned(),
+            });
+        };
+        let json = processor_json(processors)?;
+        let bad = |file: &Path, error: &mistralrs_vision::Error| LoadError::BadFile {
+            file: file.to_owned(),
+            reason: error.to_string(),
+        };
+        let file = processors.first().map_or(Path::new(PREPROCESSOR), PathBuf::as_path);
+        let images = image_processor(processors, &json, family, config);
+        let images = images.map_err(|error| bad(file, &error))?;
+        let id = |mark: &Mark| Some((tokenizer.token_id(mark.placeholder)?, mark.modality));
+        let (marks, placeholders): (Vec<Mark>, Vec<_>) =
+            marks(family).into_iter().filter_map(|mark| Some((mark, id(&mark)?))).unzip();
+        if marks.is_empty() {
+            let reason = "none of its tokens stands for media".to_owned();
+            return Err(LoadError::BadFile { file: tokenizer_file.clone(), reason });
+        }
+        let hears = marks.iter().any(|mark| mark.modality == Modality::Audio);
+        let mel = hears.then(|| LogMel::from_config(&json)).transpose();
+        let mel = mel.map_err(|error| bad(file, &error))?;
+        Ok(Self { family, images, limits: Limits::default(), mel, marks, placeholders })
+    }
+
+    /// Whether it takes this kind.
+    pub(crate) fn takes(&self, modality: Modality) -> bool {
+        self.marks.iter().any(|mark| mark.modality == modality)
+            && (modality != Modality::Video || self.images.takes_videos())
+    }
+
+    /// The media of a conversation, in order, ready for the encoder.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] with the path `messages[i].content[j]`.
+    pub(crate) fn prepare(&self, messages: &[Message]) -> Result<Vec<Prepared>, RequestError> {
+        let mut prepared = Vec::new();
+        for (i, message) in messages.iter().enumerate() {
+            let Content::Parts(parts) = &message.content else { continue };
+            for (j, part) in parts.iter().enumerate() {
+                let made = match part {
+                    Part::Text(_) => continue,
+                    Part::Image(image) => self.image(image),
+                    Part::Video(video) => self.video(video),
+                    Part::Audio(audio) => self.sound(audio),
+                };
+                let path = format!("messages[{i}].content[{j}]");
+                let made = made.map_err(|e| RequestError::invalid(&path, format!("`{path}`: {e}")));
+                prepared.push(made?);
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Writes media in place of their marks in a rendered conversation.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when there are not as many marks as media.
+    pub(crate) fn write(&self, prompt: &str, media: &[Prepared]) -> Result<String, RequestError> {
+        placeholders::write_media(prompt, &self.marks, media)
+    }
+
+    /// Repeats placeholders as often as what they stand for has tokens.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when there are not as many placeholders as media.
+    pub(crate) fn expand(
+        &self,
+        tokens: &[u32],
+        media: &[Prepared],
+    ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
+        placeholders::expand(tokens, &self.placeholders, media)
+    }
+
+    /// How large a picture is, and how many tokens it will be.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`] when it cannot be read.
+    pub(crate) fn look(&self, image: &Image) -> Result<Look, RequestError> {
+        let bad =
+            |error: mistralrs_vision::Error| RequestError::invalid("image", error.to_string());
+        let picture = decode(&image.bytes, &self.limits).map_err(bad)?;
+        let pixels = self.images.image(&picture, image.detail).map_err(bad)?;
+        Ok(Look { width: picture.width(), height: picture.height(), tokens: pixels.num_tokens })
+    }
+
+    fn image(&self, image: &Image) -> mistralrs_vision::Result<Prepared> {
+        let picture = decode(&image.bytes, &self.limits)?;
+        self.written(Modality::Image, self.images.image(&picture, image.detail)?)
+    }
+
+    fn video(&self, video: &Video) -> mistralrs_vision::Result<Prepared> {
+        let files: Vec<&[u8]> = video.frames.iter().map(|frame| &**frame).collect();
+        let animation = Animation::from_files(&files, video.fps, &self.limits)?;
+        self.written(Modality::Video, self.images.video(&animation)?)
+    }
+
+    fn sound(&self, sound: &Audio) -> mistralrs_vision::Result<Prepared> {
+        let Some(mel) = &self.mel else { return Err(mistralrs_vision::Error::NotTaken("sound")) };
+        let sound = audio::decode(&sound.bytes, &AudioLimits::default())?;
+        let MelFrames { features, mask, num_tokens } = mel.sound(&sound)?;
+        let valid = mask.iter().take_while(|is_sound| **is_sound).count();
+        let media = Media::of_tensor(Modality::Audio, &features, [valid, 1, 1])?;
+        Ok(Prepared {
+            modality: Modality::Audio,
+            text: "\n\n<start_of_audio><audio_soft_token><end_of_audio>\n\n".to_owned(),
+            pieces: vec![(Arc::new(media), num_tokens)],
+        })
+    }
+
+    /// Text and pieces of one picture or video.
+    fn written(&self, modality: Modality, pixels: Pixels) -> mistralrs_vision::Result<Prepared> {
+        let Pixels { pixels, layout, num_tokens } = pixels;
+        let (text, cuts) = match &layout {
+            Layout::Grid { grid, timestamps, .. } => self.write_grid(modality, *grid, timestamps),
+            Layout::Crops { crops } => (self.write_crops(*crops), vec![[1; 3]; crops + 1]),
+            Layout::Tiles { rows, columns } => {
+                (write_tiles(*rows, *columns), vec![[1; 3]; rows * columns + 1])
+            }
+        };
+        let count = cuts.len().max(1);
+        let (rows, mut first) = (pixels.dim(0)?, 0);
+        let seconds = match layout {
+            Layout::Grid { seconds_per_grid, .. } => seconds_per_grid as f32,
+            _ => 0.0,
+        };
+        let mut pieces = Vec::with_capacity(count);
+        for grid in cuts {
+            let mut values = pixels.narrow(0, first, rows / count)?;
+            // A picture or tile, without the axis along which there are several.
+            if pixels.rank() == 4 {
+                values = values.squeeze(0)?;
+            }
+            first += rows / count;
+            let media = media(modality, values, grid, seconds)?;
+            pieces.push((Arc::new(media), num_tokens / count));
+        }
+        Ok(Prepared { modality, text, pieces })
+    }
+
+    /// Of a clip Qwen3-VL wants each pair of frames by itself, behind its time.
+    fn write_grid(
+        &self,
+        modality: Modality,
+        grid: [usize; 3],
+        timestamps: &[f64],
+    ) -> (String, Vec<[usize; 3]>) {
+        let [frames, height, width] = grid;
+        match (modality, self.family) {
+            (Modality::Video, Family::Qwen3Vl) => {
+                let mut text = String::new();
+                for seconds in timestamps {
+                    // Writing to a string does not fail.
+                    let _ = write!(
+                        text,
+                        "<{seconds:.1} seconds><|vision_start|><|video_pad|><|vision_end|>"
+                    );
+                }
+                (text, vec![[1, height, width]; frames])
+            }
+            (Modality::Video, _) => ("<|video_pad|>".to_owned(), vec![grid]),
+            _ => ("<|image_pad|>".to_owned(), vec![grid]),
+        }
+    }
+
+    fn write_crops(&self, crops: usize) -> String {
+        let one = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n";
+        if crops == 0 {
+            return one.to_owned();
+        }
+        let more = vec![one; crops].join(" ");
+        format!(
+            "Here is the original image {one} and here are some crops to help you see better {more}"
+        )
+    }
+}
+
+fn write_tiles(rows: usize, columns: usize) -> String {
+    const FAKE: &str = "<fake_token_around_image>";
+    let mut text = String::new();
+    for row in 1..=rows {
+        for column in 1..=columns {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{FAKE}<row_{row}_col_{column}><image>");
+        }
+        text.push('\n');
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text + FAKE + "<global-img><image>" + FAKE
+}
+
+/// One piece for the encoder.
+fn media(
+    modality: Modality,
+    values: Tensor,
+    grid: [usize; 3],
+    seconds: f32,
+) -> candle_core::Result<Media> {
+    let media = Media::of_tensor(modality, &values, grid)?;
+    Ok(if seconds > 0.0 { media.with_seconds_per_grid(seconds) } else { media })
+}
+
+fn read_named(files: &[PathBuf], name: &str) -> Result<Option<Value>, LoadError> {
+    let is_it = |file: &&PathBuf| file.file_name().is_some_and(|found| found == name);
+    files.iter().find(is_it).map(|file| read_json(file)).transpose()
+}
+
+/// What the files that are there say of pictures and sound.
+fn processor_json(files: &[PathBuf]) -> Result<Value, LoadError> {
+    let (whole, images) = (read_named(files, PROCESSOR)?, read_named(files, PREPROCESSOR)?);
+    Ok(match (whole, images) {
+        // What transformers 5 writes holds everything.
+        (Some(whole), None) => whole,
+        (Some(whole), _) if whole.get("image_processor").is_some() => whole,
+        (whole, Some(mut images)) => {
+            for key in ["image_seq_length", "image_seq_len", "audio_seq_length"] {
+                let tokens = whole.as_ref().and_then(|whole| whole.get(key)).cloned();
+                if let (Some(keys), Some(tokens)) = (images.as_object_mut(), tokens) {
+                    keys.insert(key.to_owned(), tokens);
+                }
+            }
+            images
+        }
+        (None, None) => {
+            tracing::warn!("the model has no {PREPROCESSOR}: its family's numbers are taken");
+            json!({})
+        }
+    })
+}
+
+/// From what the files say, and from `config.json` what they leave open.
+fn image_processor(
+    files: &[PathBuf],
+    json: &Value,
+    family: Family,
+    config: &Value,
+) -> mistralrs_vision::Result<ImageProcessor> {
+    let mut processor = ProcessorConfig::from_json(json)?;
+    let video = read_named(files, VIDEO_PREPROCESSOR);
+    let video = video.map_err(|error| mistralrs_vision::Error::Config(error.to_string()))?;
+    if let Some(video) = video {
+        processor = processor.with_video(&video)?;
+    }
+    let tokens = config.get("mm_tokens_per_image").and_then(Value::as_u64);
+    if let Some(tokens) = tokens.and_then(|tokens| usize::try_from(tokens).ok()) {
+        processor = processor.with_tokens_per_picture(tokens);
+    }
+    ImageProcessor::new(&processor, family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_announced_by_row_and_column() {
+        assert_eq!(
+            write_tiles(0, 0),
+            "<fake_token_around_image><global-img><image><fake_token_around_image>"
+        );
+        let fake = "<fake_token_around_image>";
+        let wanted = format!(
+            "{fake}<row_1_col_1><image>{fake}<row_1_col_2><image>\n{fake}<row_2_col_1><image>{fake}\
+             <row_2_col_2><image>\n\n{fake}<global-img><image>{fake}"
+        );
+        assert_eq!(write_tiles(2, 2), wanted);
+    }
+}
