@@ -8,6 +8,7 @@ use crate::forward::EncoderInput;
 use crate::llm::ModelInfo;
 use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::Prompt;
+use crate::search::Vectors;
 use crate::sentence::{cosine, shorten};
 use crate::text::TextPipeline;
 use std::borrow::Cow;
@@ -394,6 +395,26 @@ impl Embedder {
     /// Ends the thread: running requests get [`RequestError::Shutdown`]. Waits for it.
     pub fn shutdown(&self) {
         self.parts.engine.shutdown();
+    }
+}
+
+impl Vectors for Embedder {
+    fn limit(&self) -> usize {
+        self.parts.info.model.max_sequence_length
+    }
+
+    fn offsets(&self, text: &str) -> Vec<(usize, usize)> {
+        self.parts.text.tokenizer().offsets(text)
+    }
+
+    /// The texts bring their prompts themselves.
+    fn vectors(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, RequestError> {
+        let mut request = Texts::default();
+        for text in &texts {
+            self.add(&mut request, "", (text, None), true)?;
+        }
+        let pending: Pending<Embeddings> = self.submit(request, None, to_embeddings)?;
+        Ok(pending.blocking_wait()?.vectors)
     }
 }
 

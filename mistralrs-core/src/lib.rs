@@ -19,6 +19,7 @@ pub mod models;
 pub mod output;
 pub mod request;
 pub mod sampling;
+pub mod search;
 pub mod sentence;
 mod slices;
 pub mod text;

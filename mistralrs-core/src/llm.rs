@@ -311,6 +311,11 @@ impl Llm {
         self.parts.text.tokenizer().encode(text, add_special_tokens)
     }
 
+    /// Where the tokens of a text begin and end, in bytes of the text.
+    pub fn token_offsets(&self, text: &str) -> Vec<(usize, usize)> {
+        self.parts.text.tokenizer().offsets(text)
+    }
+
     /// Token ids to text.
     ///
     /// # Errors

@@ -1,9 +1,13 @@
-//! The model as the agent loop wants it: what computes happens on threads that may block.
+//! The model as the agent loop wants it: what computes happens on threads that may block. And several hosts of
+//! tools as one.
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use mistralrs_core::agent::{Chat, Deltas};
+use mistralrs_core::agent::{Chat, Deltas, ToolHost, ToolOutput, ToolSpec};
 use mistralrs_core::{ChatRequest, Llm, RequestError};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A model whose templates and tokenizer run away from the threads that serve.
 pub struct BlockingChat(pub Llm);
@@ -20,5 +24,45 @@ impl Chat for BlockingChat {
                 }
             }
         })
+    }
+}
+
+/// Several hosts of tools as one: the first that has a name keeps it.
+#[derive(Default)]
+pub struct Hosts {
+    tools: BTreeMap<String, (ToolSpec, Arc<dyn ToolHost>)>,
+}
+
+impl Hosts {
+    /// These tools are run by this host.
+    pub fn add(&mut self, host: Arc<dyn ToolHost>, tools: Vec<ToolSpec>) {
+        for tool in tools {
+            self.tools.entry(tool.name.clone()).or_insert_with(|| (tool, Arc::clone(&host)));
+        }
+    }
+
+    /// All of them.
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.tools.values().map(|(tool, _)| tool.clone()).collect()
+    }
+}
+
+impl ToolHost for Hosts {
+    fn list(&self) -> BoxFuture<'_, Vec<ToolSpec>> {
+        Box::pin(std::future::ready(self.specs()))
+    }
+
+    fn call<'a>(
+        &'a self,
+        name: &'a str,
+        arguments: Map<String, Value>,
+    ) -> BoxFuture<'a, ToolOutput> {
+        match self.tools.get(name) {
+            Some((_, host)) => host.call(name, arguments),
+            None => {
+                let unknown = ToolOutput::error(format!("there is no tool `{name}`"));
+                Box::pin(std::future::ready(unknown))
+            }
+        }
     }
 }

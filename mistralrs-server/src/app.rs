@@ -11,6 +11,7 @@ use crate::responses::store::{ResponseStore, StoreLimits};
 use crate::routes::{
     chat, completions, embeddings, health, mcp, messages, models, responses, tokenize,
 };
+use crate::search::SearchService;
 use crate::{anthropic, openai, openapi};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -70,10 +71,21 @@ pub struct ServerConfig {
     pub enable_thinking: Option<bool>,
     /// Servers whose tools chats may use.
     pub mcp: Option<McpConfig>,
+    /// How the web is searched, if it is.
+    pub search: Option<SearchConfig>,
     /// How many responses are kept, and how long.
     pub responses: StoreLimits,
     /// What pictures, videos and sounds requests may refer to.
     pub media: MediaConfig,
+}
+
+/// How the web is searched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchConfig {
+    /// The search engine's address.
+    pub url: String,
+    /// The folder or hub id of the encoder that ranks what was found.
+    pub encoder: Option<String>,
 }
 
 impl Default for ServerConfig {
@@ -90,6 +102,7 @@ impl Default for ServerConfig {
             model_name: None,
             enable_thinking: None,
             mcp: None,
+            search: None,
             responses: StoreLimits::default(),
             media: MediaConfig::default(),
         }
@@ -112,6 +125,8 @@ pub struct AppState {
     pub responses: ResponseStore,
     /// The tools of MCP servers, from the moment the service runs.
     mcp: OnceLock<Arc<McpClient>>,
+    /// What the web is searched with, if it is.
+    search: OnceLock<SearchService>,
 }
 
 impl AppState {
@@ -127,6 +142,7 @@ impl AppState {
             in_flight,
             responses,
             mcp: OnceLock::new(),
+            search: OnceLock::new(),
         }
     }
 
@@ -140,6 +156,16 @@ impl AppState {
     /// The tools of MCP servers, if any are configured.
     pub fn mcp(&self) -> Option<&Arc<McpClient>> {
         self.mcp.get()
+    }
+
+    /// Lets chats search the web with this from now on. A second one is not taken.
+    pub fn set_search(&self, service: SearchService) {
+        let _ = self.search.set(service);
+    }
+
+    /// What the web is searched with, if it is.
+    pub fn search(&self) -> Option<&SearchService> {
+        self.search.get()
     }
 
     /// What a request is checked against.

@@ -295,6 +295,15 @@ struct McpArgs {
         global = true
     )]
     mcp_config: Option<PathBuf>,
+    /// Let chats with `web_search_options` search the web, with the engine of --search-url
+    #[arg(long)]
+    enable_search: bool,
+    /// A search engine with JSON answers, such as SearXNG: http://HOST/search
+    #[arg(long, value_name = "URL")]
+    search_url: Option<String>,
+    /// Ranks what a search found: embedding_gemma, or a folder with an encoder [default: words decide]
+    #[arg(long, value_name = "NAME")]
+    search_embedding_model: Option<String>,
     /// Offer this model to others as an MCP server, at http://IP:N/mcp
     #[arg(long, value_name = "N", global = true)]
     mcp_port: Option<u16>,

@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod request_log;
 pub mod responses;
 pub mod routes;
+pub mod search;
 pub mod serve;
 pub mod stream;
 

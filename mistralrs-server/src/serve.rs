@@ -1,8 +1,9 @@
 //! Port, connections, loading in the background, and the way out: the life of the server.
 
-use crate::app::{self, AppState};
+use crate::app::{self, AppState, SearchConfig};
 use crate::mcp;
 use crate::model::{LoadedEmbedder, LoadedModel};
+use crate::search::{MetaSearch, SearchService};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::Request;
@@ -10,7 +11,8 @@ use axum::http::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mistralrs_core::{EmbedderKind, LoadOptions, Loaded};
+use mistralrs_core::loading::source::HubOptions;
+use mistralrs_core::{Embedder, EmbedderKind, LoadOptions, Loaded, Purpose};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -116,6 +118,7 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
     });
     load.progress = load.progress.and(report);
     let name = app.config.model_name.clone();
+    let hub = load.hub.clone();
     let model = load.model.clone();
     let loaded = tokio::task::spawn_blocking(move || mistralrs_core::load_any(load)).await;
     let loaded = match loaded {
@@ -125,6 +128,15 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
     let loaded = loaded.with_context(|| format!("cannot load `{model}`"));
     match loaded {
         Ok(Loaded::Llm(llm)) => {
+            if let Some(search) = &app.config.search {
+                match search_service(search, hub).await {
+                    Ok(service) => app.set_search(service),
+                    Err(error) => {
+                        app.model.set_failed();
+                        return Err(error);
+                    }
+                }
+            }
             app.model.set_ready(LoadedModel::new(llm, model, name));
             Ok(())
         }
@@ -137,6 +149,25 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
             Err(error)
         }
     }
+}
+
+/// What the web is searched with; its encoder is loaded like a model, from the same hub.
+async fn search_service(config: &SearchConfig, hub: HubOptions) -> anyhow::Result<SearchService> {
+    let web = MetaSearch::new(&config.url).map_err(anyhow::Error::msg)?;
+    let Some(name) = config.encoder.clone() else {
+        tracing::warn!("without --search-embedding-model, what a search finds is ranked by words");
+        return Ok(SearchService { web: Arc::new(web), encoder: None });
+    };
+    let load = LoadOptions {
+        hub,
+        progress: mistralrs_core::loading::progress::Progress::silent(),
+        purpose: Purpose::Encode(None),
+        ..LoadOptions::new(name.clone())
+    };
+    let loaded = tokio::task::spawn_blocking(move || Embedder::load(load)).await?;
+    let encoder =
+        loaded.with_context(|| format!("--search-embedding-model: cannot load `{name}`"))?;
+    Ok(SearchService { web: Arc::new(web), encoder: Some(encoder) })
 }
 
 fn announce(app: &AppState, address: SocketAddr) {
@@ -276,7 +307,7 @@ async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration
     );
     let end = move || {
         llm.iter().for_each(mistralrs_core::Llm::shutdown);
-        embedder.iter().for_each(mistralrs_core::Embedder::shutdown);
+        embedder.iter().for_each(Embedder::shutdown);
     };
     let _ = tokio::task::spawn_blocking(end).await;
     let _ = tokio::time::timeout(FLUSH, gone()).await;

@@ -66,6 +66,12 @@ impl Tokenizer {
             .map_err(|e| RequestError::invalid("prompt", format!("cannot be tokenized: {e}")))
     }
 
+    /// Where the tokens of a text begin and end, in bytes of the text; nothing if it cannot be written.
+    pub fn offsets(&self, text: &str) -> Vec<(usize, usize)> {
+        let offsets = guarded(|| self.model.encode(text, false));
+        offsets.map(|encoding| encoding.get_offsets().to_vec()).unwrap_or_default()
+    }
+
     /// A text, or a pair of texts, as an encoder reads it: with the special tokens around it, and
     /// for each token which text of the pair it is of. With a `limit`, the longer text is cut at its
     /// end until all of it fits.

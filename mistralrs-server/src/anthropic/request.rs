@@ -147,7 +147,7 @@ impl MessagesBody {
             template_kwargs: thinking.template_kwargs(self.chat_template_kwargs),
             options: generate.options.clone(),
         };
-        Ok(Chat { request, generate, thinking, mcp: self.mcp })
+        Ok(Chat { request, generate, thinking, mcp: self.mcp, search: None })
     }
 
     fn refuse_unsupported(&self) -> Result<(), ApiError> {

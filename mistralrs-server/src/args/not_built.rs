@@ -28,12 +28,6 @@ pub(super) fn selector(words: &[OsString]) -> Option<String> {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Not built yet (exit code 2)")]
 pub(super) struct NotBuiltArgs {
-    /// Web search
-    #[arg(long, global = true)]
-    enable_search: bool,
-    /// Model that ranks what a search found
-    #[arg(long, value_name = "NAME", global = true)]
-    search_embedding_model: Option<String>,
     /// Size of the KV cache in MB; --pa-ctxt-len gives it in tokens
     #[arg(long, value_name = "MB", global = true)]
     pa_gpu_mem: Option<String>,
@@ -68,8 +62,6 @@ impl NotBuiltArgs {
         let organization =
             self.organization.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("default"));
         let asked = [
-            ("--enable-search", self.enable_search),
-            ("--search-embedding-model", self.search_embedding_model.is_some()),
             ("--pa-gpu-mem", self.pa_gpu_mem.is_some()),
             ("--pa-cache-type", cache_type.is_some()),
             ("--topology", self.topology.is_some()),

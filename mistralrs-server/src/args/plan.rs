@@ -1,7 +1,9 @@
 //! Command line → [`Plan`]: what to load, and what to do with it. Refuses before anything is loaded.
 
-use super::{Cli, Command, ModelArgs, Refusal, Selector, ServerArgs, errand, toml_file, variable};
-use crate::app::{Origins, ServerConfig};
+use super::{
+    Cli, Command, McpArgs, ModelArgs, Refusal, Selector, ServerArgs, errand, toml_file, variable,
+};
+use crate::app::{Origins, SearchConfig, ServerConfig};
 use crate::auth::ApiKeys;
 use crate::bench::BenchArgs;
 use crate::chat::{self, ChatOptions};
@@ -9,6 +11,7 @@ use crate::demo;
 use crate::mcp::McpConfig;
 use crate::media::MediaConfig;
 use crate::responses::store::StoreLimits;
+use crate::search::MetaSearch;
 use crate::serve::ServeOptions;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
@@ -363,6 +366,7 @@ fn server_plan(
         model_name: server.served_model_name.clone(),
         enable_thinking: cli.template.enable_thinking.then_some(true),
         mcp,
+        search: search(&cli.mcp)?,
         responses: StoreLimits {
             count: server.keep_responses,
             bytes: server.keep_responses_mb.saturating_mul(1_000_000),
@@ -394,6 +398,35 @@ fn media(server: &ServerArgs) -> Result<MediaConfig, Refusal> {
         hosts: server.allowed_media_hosts.clone(),
         ..MediaConfig::default()
     })
+}
+
+/// The encoders that search knows by name.
+const SEARCH_ENCODERS: [(&str, &str); 1] = [("embedding_gemma", "google/embeddinggemma-300m")];
+
+fn search(args: &McpArgs) -> Result<Option<SearchConfig>, Refusal> {
+    if !args.enable_search {
+        let given = args.search_url.is_some() || args.search_embedding_model.is_some();
+        let needs = "--search-url and --search-embedding-model need --enable-search";
+        return if given { Err(told(needs)) } else { Ok(None) };
+    }
+    let Some(url) = args.search_url.clone() else {
+        return Err(told("--enable-search needs a search engine: --search-url http://HOST/search"));
+    };
+    MetaSearch::new(&url).map_err(|why| told(format!("--search-url {why}")))?;
+    let encoder = |name: &String| {
+        let wanted = name.trim().to_ascii_lowercase();
+        let known = SEARCH_ENCODERS.iter().find(|(known, _)| *known == wanted);
+        match known {
+            Some((_, id)) => Ok((*id).to_owned()),
+            None if Path::new(name.trim()).is_dir() => Ok(name.trim().to_owned()),
+            None => {
+                let known = SEARCH_ENCODERS.map(|(name, _)| name).join(", ");
+                Err(told(format!("--search-embedding-model {name}: one of {known}, or a folder")))
+            }
+        }
+    };
+    let encoder = args.search_embedding_model.as_ref().map(encoder).transpose()?;
+    Ok(Some(SearchConfig { url, encoder }))
 }
 
 fn api_keys(server: &ServerArgs) -> Result<ApiKeys, Refusal> {

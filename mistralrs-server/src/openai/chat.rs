@@ -9,6 +9,7 @@ use super::tools::{FunctionChunk, ToolCallBody, ToolCallChunk, ToolRequest};
 use super::values::{Count, Present};
 use super::{Limits, form, response};
 use crate::error::ApiError;
+use crate::search::SearchOptions;
 use crate::stream::{Answer, ChoiceAnswer, Dialect, Finish, Frame, Opening, Piece};
 use mistralrs_core::request::TokenLogprobs;
 use mistralrs_core::{ChatRequest, ToolCallDelta};
@@ -59,8 +60,9 @@ pub struct ChatBody {
     pub function_call: Option<Value>,
     /// Not supported.
     pub audio: Option<Present>,
-    /// Not supported yet.
-    pub web_search_options: Option<Present>,
+    /// Let the model search the web, on a server started with `--enable-search`: `{"search_context_size": "low" | "medium" | "high", "user_location"}`.
+    #[schema(value_type = Option<Object>)]
+    pub web_search_options: Option<Value>,
     /// Has no effect.
     pub prediction: Option<Present>,
     /// Has no effect.
@@ -89,6 +91,8 @@ pub struct Chat {
     pub thinking: Thinking,
     /// Which tools of MCP servers it may use.
     pub mcp: Option<McpChoice>,
+    /// How it searches the web, if it does.
+    pub search: Option<SearchOptions>,
 }
 
 impl ChatBody {
@@ -122,6 +126,8 @@ impl ChatBody {
         let template_kwargs = thinking.template_kwargs(self.chat_template_kwargs);
         let single_tool_call = self.parallel_tool_calls == Some(false);
         let tools = ToolRequest::read(self.tools, self.tool_choice)?;
+        let search = self.web_search_options.as_ref();
+        let search = search.map(|options| SearchOptions::read(options, "web_search_options"));
         let request = ChatRequest {
             messages: self.messages.into_core()?,
             tools: tools.tools,
@@ -130,7 +136,7 @@ impl ChatBody {
             template_kwargs,
             options: generate.options.clone(),
         };
-        Ok(Chat { request, generate, thinking, mcp: self.mcp })
+        Ok(Chat { request, generate, thinking, mcp: self.mcp, search: search.transpose()? })
     }
 
     fn refuse_unsupported(&self) -> Result<(), ApiError> {
@@ -149,7 +155,6 @@ impl ChatBody {
                 self.modalities.as_ref().is_some_and(|list| *list != serde_json::json!(["text"])),
             ),
             ("audio", self.audio.is_some()),
-            ("web_search_options", self.web_search_options.is_some()),
         ];
         match refused.iter().find(|(_, refused)| *refused) {
             None => Ok(()),
@@ -492,7 +497,6 @@ mod tests {
             (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
             (json!({"modalities": ["audio"]}), "modalities"),
             (json!({"audio": {}}), "audio"),
-            (json!({"web_search_options": {}}), "web_search_options"),
             (json!({"functions": [{}]}), "functions"),
         ];
         for (body, field) in table {

@@ -10,6 +10,7 @@ use crate::openai::tool_runs::McpChoice;
 use crate::openai::tools::ToolRequest;
 use crate::openai::values::{Count, Present, TextOr};
 use crate::openai::{Limits, form};
+use crate::search::SearchOptions;
 use mistralrs_core::{ChatRequest, Message, Role};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -36,7 +37,7 @@ pub struct ResponsesBody {
     pub text: Option<TextBody>,
     /// How hard to think: `{"effort"}`, as `reasoning_effort` of a chat.
     pub reasoning: Option<ReasoningBody>,
-    /// Functions the model may call: `{"type": "function", "name", "description", "parameters", "strict"}`.
+    /// Functions the model may call: `{"type": "function", "name", "description", "parameters", "strict"}`; and `{"type": "web_search"}` on a server started with `--enable-search`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Vec<Map<String, Value>>>,
     /// `none`, `auto`, `required`, or an object of type `function` or `allowed_tools`.
@@ -167,7 +168,7 @@ impl ResponsesBody {
         };
         thinking.check("reasoning.effort")?;
         let template_kwargs = thinking.template_kwargs(self.chat_template_kwargs);
-        let tools = read_tools(self.tools, self.tool_choice)?;
+        let (tools, search) = read_tools(self.tools, self.tool_choice)?;
         let Some(input) = self.input else {
             return Err(ApiError::invalid(
                 "input",
@@ -192,7 +193,7 @@ impl ResponsesBody {
         };
         let items = before.iter().cloned().chain(input.into_iter().map(input::spelled_out));
         Ok(Asked {
-            chat: Chat { request, generate, thinking, mcp: self.mcp },
+            chat: Chat { request, generate, thinking, mcp: self.mcp, search },
             draft,
             items: items.collect(),
             store: self.store.unwrap_or(true),
@@ -316,13 +317,23 @@ fn text_format(format: Option<&Value>) -> Result<Option<mistralrs_core::Form>, A
 fn read_tools(
     tools: Option<Vec<Map<String, Value>>>,
     choice: Option<Value>,
-) -> Result<ToolRequest, ApiError> {
+) -> Result<(ToolRequest, Option<SearchOptions>), ApiError> {
+    let mut functions = Vec::new();
+    let mut search = None;
+    for (i, tool) in tools.into_iter().flatten().enumerate() {
+        let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+        if kind.starts_with("web_search") {
+            search = Some(SearchOptions::read(&Value::Object(tool), &format!("tools[{i}]"))?);
+        } else {
+            functions.push(tool);
+        }
+    }
     let nested = |mut tool: Map<String, Value>| {
         let kind = tool.shift_remove("type").unwrap_or(Value::Null);
         json!({"type": kind, "function": tool})
     };
-    let tools = tools.map(|tools| tools.into_iter().map(nested).collect());
-    ToolRequest::read(tools, choice).map_err(flat)
+    let tools = functions.into_iter().map(nested).collect();
+    Ok((ToolRequest::read(Some(tools), choice).map_err(flat)?, search))
 }
 
 /// Errors about tools, in the spelling of this dialect.

@@ -82,7 +82,7 @@ pub(super) async fn begin(
     check_warnings(app, &BTreeSet::new(), warnings)?;
     chat.request.options.thinking_budget = budget;
     let (n, request) = (chat.generate.n, chat.request.clone());
-    let helped = tools::helped(app, model, &request, chat.mcp.clone()).await;
+    let helped = tools::helped(app, model, chat).await?;
     let mut origins = BTreeMap::new();
     let (answers, meter) = match helped {
         Some((agent, offered)) => {

@@ -1,7 +1,12 @@
 //! Tools over HTTP: offered, refused, answered.
 
-use crate::support::{CHAT, chat_body, shared, with};
+use crate::support::{CHAT, RESPONSES, Server, chat_body, shared, stories, with};
+use futures::future::BoxFuture;
+use mistralrs_core::search::Found;
+use mistralrs_server::app::ServerConfig;
+use mistralrs_server::search::{SearchService, WebSearch};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn tools() -> Value {
     let parameters =
@@ -128,4 +133,36 @@ fn structured_output_or_the_reason_why_not() {
     let text =
         shared().post(crate::support::COMPLETIONS, &grammar).ok()["choices"][0]["text"].clone();
     assert!(text.as_str().unwrap().starts_with("ab"), "{text}");
+}
+
+/// Finds the same page whatever is asked.
+struct OnePage;
+
+impl WebSearch for OnePage {
+    fn search<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Found>, String>> {
+        let page = Found { content: "a page about cats".to_owned(), ..Found::default() };
+        Box::pin(std::future::ready(Ok(vec![page])))
+    }
+}
+
+#[test]
+fn the_web_is_searched_where_the_server_was_told_to() {
+    let wanted = with(chat_body("Hi", 6), json!({"web_search_options": {}}));
+    let error = shared().post(CHAT, &wanted).error(400);
+    assert_eq!(error["param"], "web_search_options");
+    let items = json!({"input": "Hi", "max_output_tokens": 6, "tools": [{"type": "web_search"}]});
+    shared().post(RESPONSES, &items).error(400);
+
+    let server = Server::start(ServerConfig::default(), stories());
+    server.app.set_search(SearchService { web: Arc::new(OnePage), encoder: None });
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    let plain = server.post(CHAT, &chat_body("Hi", 6)).ok();
+    let answer = server.post(CHAT, &wanted).ok();
+    assert!(tokens(&answer) > tokens(&plain) + 20, "the model is offered the tool: {answer}");
+    let events = server.stream(CHAT, &with(wanted.clone(), json!({"stream": true})));
+    assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "length");
+    assert_eq!(server.post(RESPONSES, &items).ok()["output"][0]["type"], "message");
+    let near = json!({"web_search_options": {"search_context_size": "all"}});
+    let error = server.post(CHAT, &with(wanted, near)).error(400);
+    assert_eq!(error["param"], "web_search_options.search_context_size");
 }

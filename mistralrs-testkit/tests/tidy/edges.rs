@@ -27,7 +27,7 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// room of core → the rooms it may use. `error` is open to all.
-const ROOM_EDGES: [(&str, &[&str]); 15] = [
+const ROOM_EDGES: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("slices", &[]),
     ("request", &["sampling"]),
@@ -39,6 +39,7 @@ const ROOM_EDGES: [(&str, &[&str]); 15] = [
     ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),
     ("models", &["forward", "kv_cache", "attention", "layers", "weights"]),
     ("sentence", &["slices", "forward", "attention", "layers", "models", "weights"]),
+    ("search", &["sentence"]),
     ("sampling", &[]),
     // `loading` for plain data only: which files, which options.
     ("text", &["request", "loading"]),

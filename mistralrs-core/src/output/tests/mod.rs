@@ -399,6 +399,33 @@ fn chaos() -> impl Strategy<Value = (usize, String)> {
     })
 }
 
+/// What is cut off or broken anywhere is text or an open call, never a call that nobody made.
+#[test]
+fn a_call_that_is_cut_or_broken_is_no_other_call() {
+    let arguments = json!({"a": "b \"c\"", "n": [1, {"x": null}], "e": {}});
+    let expected = ("f".to_owned(), arguments.clone());
+    for format in &FORMATS {
+        let text = format.call.write(&[("f", &arguments.to_string())]);
+        let borders = (0..text.len()).filter(|&i| text.is_char_boundary(i));
+        for border in borders {
+            let (before, after) = text.split_at(border);
+            for found in calls_of(&read(format, before)) {
+                assert_eq!(found, expected, "{}: {before}", format.name);
+            }
+            // Without this character, with another in its place, with one more: nothing panics or hangs, and what
+            // counts as a complete call has an object for arguments (`read` checks it).
+            let rest: String = after.chars().skip(1).collect();
+            for junk in ["", "}", "\"", "\\", "<", "é", "\u{0}"] {
+                for broken in [format!("{before}{junk}{rest}"), format!("{before}{junk}{after}")] {
+                    let whole = read(format, &broken);
+                    let pieces = read_pieces(parser(format, Thinking::Absent), letters(&broken));
+                    assert_eq!(whole, pieces, "{}: {broken}", format.name);
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
     #[test]

@@ -123,7 +123,6 @@ fn names_of_in_situ_types() {
 #[test]
 fn what_is_not_built_says_so_before_loading() {
     for line in [
-        "-m x --enable-search",
         "plain -m x --topology t",
         "-m x --pa-gpu-mem 100",
         "-m x --pa-cache-type f8e4m3",
@@ -142,6 +141,24 @@ fn what_is_not_built_says_so_before_loading() {
         assert!(refused(line).contains("not built yet"), "{line}: {}", refused(line));
     }
     assert!(plan("-m x --pa-cache-type auto -o default").is_ok());
+}
+
+#[test]
+fn a_search_needs_an_engine() {
+    let search = |line: &str| match plan(line).unwrap().mode {
+        Mode::Serve(server) => server.config.search,
+        _ => None,
+    };
+    assert_eq!(search("-m x"), None);
+    let found = search("-m x --enable-search --search-url http://localhost:8888/search").unwrap();
+    assert_eq!((found.url.as_str(), found.encoder), ("http://localhost:8888/search", None));
+    let line = "-m x --enable-search --search-url http://h/ --search-embedding-model";
+    let named = search(&format!("{line} Embedding_Gemma")).unwrap();
+    assert_eq!(named.encoder.as_deref(), Some("google/embeddinggemma-300m"));
+    assert!(refused(&format!("{line} bert")).contains("one of embedding_gemma"));
+    assert!(refused("-m x --enable-search").contains("--search-url"));
+    assert!(refused("-m x --enable-search --search-url file:///x").contains("http://"));
+    assert!(refused("-m x --search-url http://h/").contains("--enable-search"));
 }
 
 #[test]
