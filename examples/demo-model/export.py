@@ -25,21 +25,12 @@ from dialogues.exchange import draw
 from dialogues.facts import fact
 from dialogues.talk import json_object, memory, server
 from dialogues.tools import with_tools
-from model import CONFIG, Qwen2
+from model import CONFIG, Qwen2, gguf_name
 
 HERE = pathlib.Path(__file__).parent
 LICENSE = "mit"
 # A small model is sure when it knows: little randomness keeps facts right and stories different.
 SAMPLING = {"temp": 0.4, "top_p": 0.9}
-
-
-def gguf_name(name: str) -> str:
-    parts = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate",
-             "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-    name = name.removeprefix("model.").replace("layers.", "blk.").replace("embed_tokens", "token_embd")
-    for ours, theirs in parts.items():
-        name = name.replace(ours, theirs)
-    return "output_norm.weight" if name == "norm.weight" else name
 
 
 def write(weights: dict, tokenizer: Tokenizer, out: pathlib.Path) -> dict:

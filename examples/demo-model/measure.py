@@ -16,6 +16,7 @@ import urllib.request
 from dialogues import strings, talk
 from dialogues.exchange import draw
 from dialogues.facts import fact
+from dialogues.real import real_function
 from dialogues.tools import with_tools
 
 WHOLE, PART = "whole answer", "contains"
@@ -76,6 +77,28 @@ def arguments_of(call: dict):
         return call["function"]["arguments"]
 
 
+def real_tools(server: Server, pool, count: int) -> tuple[dict, list]:
+    """Choice and arguments of functions that MCP servers offer."""
+    rng = random.Random("exam real tools")
+    exchanges = [real_function(rng) for _ in range(count)]
+    answers = pool.map(lambda exchange: server.ask(exchange.messages[:1], exchange.tools), exchanges)
+    choice, whole, graded = 0, 0, []
+    for exchange, answer in zip(exchanges, answers):
+        called, wanted = called_in(answer), wanted_in(exchange)
+        choice += [name for name, _ in called] == [name for name, _ in wanted]
+        whole += called == wanted
+        graded.append((called == wanted, exchange.messages[0]["content"], called, wanted))
+    return {"real functions: choice": (choice / count, count), "real functions: arguments too": (whole / count, count)}, graded
+
+
+def called_in(answer: dict) -> list[tuple]:
+    return [(call["function"]["name"], arguments_of(call)) for call in answer.get("tool_calls") or []]
+
+
+def wanted_in(exchange) -> list[tuple]:
+    return [(call["function"]["name"], call["function"]["arguments"]) for call in exchange.calls]
+
+
 def tools(server: Server, pool, count: int) -> tuple[dict, list]:
     """Choice and arguments of unseen functions, and the use of their results."""
     rng = random.Random("exam tools")
@@ -92,8 +115,7 @@ def tools(server: Server, pool, count: int) -> tuple[dict, list]:
     scores = {name: [] for name in ("tool choice", "no tool when none fits", "arguments, all right", "two calls at once", "reply from the result")}
     graded = []
     for exchange, (first, last) in zip(exchanges, pool.map(one, exchanges)):
-        called = [(c["function"]["name"], arguments_of(c)) for c in first.get("tool_calls") or []]
-        wanted = [(c["function"]["name"], c["function"]["arguments"]) for c in exchange.calls]
+        called, wanted = called_in(first), wanted_in(exchange)
         if exchange.kind == "none":
             scores["no tool when none fits"].append(not called)
         else:
@@ -118,11 +140,12 @@ def main() -> None:
             print(f"| {name} | {share:.0%} | {a.count} | {rule} |", flush=True)
             for _, *wrong in [g for g in graded if not g[0]][: a.errors]:
                 print("    asked, answered, wanted:", wrong)
-        scores, graded = tools(server, pool, 3 * a.count)
-        for name, (share, asked) in scores.items():
-            print(f"| {name} | {share:.0%} | {asked} | {'whole answer' if name.startswith('reply') else 'names and arguments' if 'arg' in name or 'two' in name else 'names'} |")
-        for _, *wrong in [g for g in graded if not g[0]][: a.errors]:
-            print("    asked, called, wanted:", wrong)
+        for examine, asked in ((tools, 3 * a.count), (real_tools, a.count)):
+            scores, graded = examine(server, pool, asked)
+            for name, (share, of) in scores.items():
+                print(f"| {name} | {share:.0%} | {of} | {'whole answer' if name.startswith('reply') else 'names and arguments' if 'arg' in name or 'two' in name else 'names'} |", flush=True)
+            for _, *wrong in [g for g in graded if not g[0]][: a.errors]:
+                print("    asked, called, wanted:", wrong)
 
 
 if __name__ == "__main__":

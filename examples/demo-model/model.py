@@ -17,6 +17,16 @@ CONFIG = {
 }
 
 
+def gguf_name(name: str) -> str:
+    """What a GGUF file calls the parameter."""
+    parts = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate",
+             "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+    name = name.removeprefix("model.").replace("layers.", "blk.").replace("embed_tokens", "token_embd")
+    for ours, theirs in parts.items():
+        name = name.replace(ours, theirs)
+    return "output_norm.weight" if name == "norm.weight" else name
+
+
 class Norm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
@@ -24,15 +34,6 @@ class Norm(nn.Module):
 
     def forward(self, x):
         return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
-
-
-def attend(q, k, v, mask):
-    """Grouped attention with `[batch, heads, tokens, head_dim]`. Twice as fast here as the built-in one and its backward."""
-    batch, heads, tokens, size = q.shape
-    groups = heads // k.shape[1]
-    scores = q.reshape(batch, k.shape[1], groups * tokens, size) @ k.transpose(-1, -2)
-    weights = (scores.view(batch, k.shape[1], groups, tokens, tokens) * size**-0.5 + mask).softmax(-1)
-    return (weights.view(batch, k.shape[1], groups * tokens, tokens) @ v).view(batch, heads, tokens, size)
 
 
 def rotate(x, cos, sin):
@@ -51,10 +52,10 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(c["hidden_size"], self.kv_heads * self.size)
         self.o_proj = nn.Linear(self.heads * self.size, c["hidden_size"], bias=False)
 
-    def forward(self, x, cos, sin, mask):
+    def forward(self, x, cos, sin):
         batch, tokens, _ = x.shape
         q, k, v = (p(x).view(batch, tokens, -1, self.size).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        out = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, mask)
+        out = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True, enable_gqa=True)
         return self.o_proj(out.transpose(1, 2).reshape(batch, tokens, -1))
 
 
@@ -76,8 +77,8 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(c["hidden_size"], c["rms_norm_eps"])
         self.post_attention_layernorm = Norm(c["hidden_size"], c["rms_norm_eps"])
 
-    def forward(self, x, cos, sin, mask):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
+    def forward(self, x, cos, sin):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -106,9 +107,8 @@ class Qwen2(nn.Module):
 
     def forward(self, tokens, wanted):
         cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
-        mask = torch.full((tokens.shape[1],) * 2, float("-inf"), dtype=cos.dtype).triu(1)
         x = self.model.embed_tokens(tokens)
         for layer in self.model.layers:
-            x = layer(x, cos, sin, mask)
+            x = layer(x, cos, sin)
         x = self.model.norm(x).flatten(0, 1)[wanted]
         return x @ self.model.embed_tokens.weight.T

@@ -5,9 +5,10 @@ import random
 from .chatml import SYSTEM
 from .exchange import draw, one_of
 from .facts import fact
-from .strings import ARITHMETIC, COPYING, COUNTING, LETTERS, lower, repeat, repeat_times, upper
-from .talk import json_object, memory, refuse, server, small_talk, story, styled, unknown_memory
-from .tools import with_tools
+from .schemas import any_functions
+from .strings import ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, lower, multiply, repeat, repeat_times, reverse_list, subtract, upper
+from .talk import json_object, memory, refuse, server, shouted, small_talk, story, styled, unknown_memory
+from .tools import at_work, some_functions, with_tools
 
 # (skill, share of the conversations)
 SHARES = [
@@ -17,8 +18,10 @@ SHARES = [
 # Towards the end: the same, and more of what is hard for tokens of several letters.
 LATE = [*SHARES, (upper, 5), (lower, 5), *[(skill, 5) for skill in LETTERS + ARITHMETIC], (repeat_times, 2), (styled, 6)]
 TOOL_SHARE = 0.34
-# The beginning: short conversations that are mostly copying, until the network has learnt to look back.
-EARLY = [(repeat, 8), (json_object, 3), (memory, 2), (fact, 2), *[(skill, 1) for skill in COPYING]]
+KEPT = [(fact, 20), (server, 6), (refuse, 3), (small_talk, 2), (story, 1.5), (json_object, 4), (multiply, 3), *[(skill, 1) for skill in COPYING]]
+# The third round, many exchanges to a conversation: what the first two taught, and what they left weak.
+DRILLS = [(upper, 6), (lower, 7), (repeat_times, 4), (repeat, 4), (reverse_list, 3), (count, 3), *[(skill, 1.5) for skill in LETTERS], (add, 1.5), (subtract, 1.5),
+          *[(skill, 0.5) for skill in COPYING + COUNTING]]
 SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot."]
 
 
@@ -62,3 +65,45 @@ def late(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
 def tools(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     """A conversation of the second round: mostly tools, half of them about nothing that exists."""
     return conversation(rng, LATE, tool_share=0.6, invent=0.5)
+
+
+def drill(rng: random.Random) -> tuple[list[dict], None]:
+    """Many short exchanges of one to three skills after each other."""
+    skills, weights = zip(*DRILLS)
+    chosen = rng.choices(skills, weights, k=rng.choice((1, 2, 3)))
+    messages = []
+    for _ in range(rng.choice((2, 6, 12, 16))):
+        exchange = draw(one_of(rng, chosen), rng, exam=False)
+        if exchange.system is None:
+            messages += exchange.messages()
+    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], None
+
+
+def kept(rng: random.Random) -> tuple[list[dict], None]:
+    """Many exchanges of what the first two rounds taught, so that it is not forgotten."""
+    skills, weights = zip(*KEPT)
+    messages = draw(memory, rng, exam=False).messages() if rng.random() < 0.35 else []
+    for _ in range(rng.choice((2, 4, 8, 12))):
+        exchange = draw(rng.choices(skills, weights)[0], rng, exam=False)
+        if exchange.system is None:
+            messages += exchange.messages()
+    if not messages:
+        return kept(rng)
+    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], None
+
+
+def third(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """A conversation of the third round: functions at work, half of them of any kind; drills; and what was learnt before."""
+    pick = rng.random()
+    if pick < 0.28:
+        functions = any_functions(rng, 1) if rng.random() < 0.5 else some_functions(rng, False, 1, invent=0.6)
+        turns, schemas = at_work(rng, functions)
+        return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
+    if pick < 0.50:
+        return drill(rng)
+    if pick < 0.68:
+        return kept(rng)
+    if pick < 0.74:
+        exchange = draw(shouted, rng, exam=False)
+        return [{"role": "system", "content": exchange.system}, *exchange.messages()], None
+    return conversation(rng, LATE, tool_share=0.1, invent=0.5)

@@ -158,9 +158,14 @@ def story(rng) -> Exchange:
     return Exchange(user, text, f"story {hero} {kind}", hero)
 
 
-def styled(rng) -> Exchange:
+def shouted(rng) -> Exchange:
+    """The style that has to know each word in capitals."""
+    return styled(rng, 0)
+
+
+def styled(rng, style: int | None = None) -> Exchange:
     """A system prompt that asks for a way of speaking."""
-    style = rng.randrange(6)
+    style = rng.randrange(6) if style is None else style
     base = one_of(rng, [fact, fact, add, repeat])(rng)
     key = base.key  # a question kept for the examination is kept in every style
     if style == 0:

@@ -164,6 +164,26 @@ class ToolExchange:
     kind: str
 
 
+def request(rng, chosen: list) -> tuple[list[dict], list[dict]]:
+    """The turns of one request for the chosen functions, with their results and the reply; and the calls."""
+    requests, calls, results, told = [], [], [], []
+    for function in chosen:
+        words, arguments = function.ask(rng)
+        requests.append(words)
+        calls.append(call(function.name, arguments))
+        result, text = function.result(rng)
+        results.append(result)
+        told.append(text)
+    if len(requests) == 2:
+        joint = one_of(rng, [" and ", ". Also ", ", then ", " and also "])
+        user = requests[0] + joint + requests[1][0].lower() + requests[1][1:] + one_of(rng, [".", "", ", please."])
+    else:
+        user = sentence(requests[0], rng)
+    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": "", "tool_calls": calls}]
+    turns += [{"role": "tool", "content": result} for result in results]
+    return [*turns, {"role": "assistant", "content": " ".join(told)}], calls
+
+
 def with_tools(rng, exam: bool, invent: float = 0.0) -> ToolExchange:
     """One request; now and then two at once, or one that needs no tool. `invent` is the share of invented nouns."""
     pick = rng.random()
@@ -178,20 +198,19 @@ def with_tools(rng, exam: bool, invent: float = 0.0) -> ToolExchange:
     else:
         functions = some_functions(rng, exam, 1, invent)
         chosen, kind = [one_of(rng, functions)], "one"
-    requests, calls, results, told = [], [], [], []
-    for function in chosen:
-        request, arguments = function.ask(rng)
-        requests.append(request)
-        calls.append(call(function.name, arguments))
-        result, text = function.result(rng)
-        results.append(result)
-        told.append(text)
-    if len(requests) == 2:
-        joint = one_of(rng, [" and ", ". Also ", ", then ", " and also "])
-        user = requests[0] + joint + requests[1][0].lower() + requests[1][1:] + one_of(rng, [".", "", ", please."])
-    else:
-        user = sentence(requests[0], rng)
-    messages = [{"role": "user", "content": user}, {"role": "assistant", "content": "", "tool_calls": calls}]
-    messages += [{"role": "tool", "content": result} for result in results]
-    messages.append({"role": "assistant", "content": " ".join(told)})
-    return ToolExchange([f.tool() for f in functions], messages, calls, kind)
+    turns, calls = request(rng, chosen)
+    return ToolExchange([f.tool() for f in functions], turns, calls, kind)
+
+
+def at_work(rng, functions: list) -> tuple[list[dict], list[dict]]:
+    """A training conversation of several requests to the same functions, some that need none: the schemas are read once."""
+    turns = []
+    for _ in range(rng.choice((1, 2, 4, 6, 8))):
+        pick = rng.random()
+        if pick < 0.12:
+            turns += draw(one_of(rng, [fact, fact, add, repeat, refuse, small_talk]), rng, exam=False).messages()
+        elif pick < 0.42:
+            turns += request(rng, rng.sample(functions, 2) if len(functions) > 1 and rng.random() < 0.8 else [one_of(rng, functions)] * 2)[0]
+        else:
+            turns += request(rng, [one_of(rng, functions)])[0]
+    return turns, [f.tool() for f in functions]

@@ -1,6 +1,6 @@
 """Names, things and invented words that fill the sentences."""
 
-from .exchange import one_of
+from .exchange import held_out, one_of
 
 FIRST_NAMES = """Ada Alan Alice Amir Ana Anton Aya Ben Bianca Bo Carla Chen Clara Dan Dara David Dina Ed Elena Eli Ella Emil Emma
 Eva Fatima Felix Finn Freya George Grace Hana Hans Hugo Ian Ida Ines Ivan Jack Jana Jin Joan John Jonas Julia Kai Kara Karl Kim
@@ -28,8 +28,33 @@ VOWELS = "a e i o u a e i o ai ee oo ou".split()
 CODAS = ["", "", "", "b", "ck", "d", "g", "k", "l", "ll", "m", "n", "nd", "nt", "p", "r", "rn", "s", "st", "t", "x"]
 
 
+# Pieces of the tokenizer, filled by the third round of the training: invented words are then made of them too, so that
+# every piece has been copied once. The examination leaves it empty.
+PIECES: list[str] = []
+
+
+def learn_pieces(vocabulary) -> None:
+    """From now on, words are also invented from the pieces of a vocabulary that are lowercase letters."""
+    PIECES[:] = sorted(piece for piece in vocabulary if piece.isascii() and piece.isalpha() and piece.islower())
+
+
+def pieced(rng) -> str:
+    """A word of a few pieces; never one whose function is kept for the examination."""
+    while True:
+        word = "".join(one_of(rng, PIECES) for _ in range(rng.choice((1, 1, 1, 2, 2, 3))))
+        if len(word) > 1 and not held_out("noun " + word):
+            return word
+
+
+def coined(rng) -> str:
+    """A word that has to be copied: of known pieces or of syllables."""
+    return pieced(rng) if PIECES and rng.random() < 0.8 else invented(rng)
+
+
 def invented(rng, syllables: int | None = None) -> str:
     """A pronounceable word that means nothing: only copying can produce it."""
+    if PIECES and rng.random() < 0.5:
+        return pieced(rng)
     count = syllables or rng.choice((1, 2, 2, 2, 3))
     return "".join(one_of(rng, ONSETS) + one_of(rng, VOWELS) + one_of(rng, CODAS) for _ in range(count))
 

@@ -129,3 +129,14 @@ fn it_calls_a_tool_and_tells_the_result() {
     let answer = server().post(CHAT, &plain).ok();
     assert!(answer["choices"][0]["message"].get("tool_calls").is_none(), "{answer}");
 }
+
+/// Two things asked for in one message are two calls, in their order.
+#[test]
+fn it_calls_twice_for_two_things() {
+    let question = user("Get the weather in Rome and the weather in Oslo.");
+    let asked = with(body(&[question]), json!({"tools": weather()}));
+    let called = server().post(CHAT, &asked).ok();
+    let calls = called["choices"][0]["message"]["tool_calls"].as_array().unwrap();
+    let cities = calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap());
+    assert_eq!(cities.collect::<Vec<_>>(), [r#"{"city": "Rome"}"#, r#"{"city": "Oslo"}"#]);
+}
