@@ -15,6 +15,7 @@ mod messages;
 mod openapi;
 mod refusals;
 mod responses;
+mod seeing;
 mod streams;
 mod support;
 mod text;

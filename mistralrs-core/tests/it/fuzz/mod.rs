@@ -23,6 +23,7 @@ const MOST_KEPT: usize = 4096;
 type Outcome = String;
 
 /// Runs a target from these files on.
+#[expect(clippy::print_stdout, reason = "a run of hours says how far it came")]
 fn run(
     name: &str,
     seeds: Vec<Vec<u8>>,
