@@ -19,14 +19,19 @@ struct Sampled {
 }
 
 impl Sampled {
-    /// The largest distance of a sample, and that of the mean.
-    fn distances(&self, values: &[f32]) -> (f64, f64) {
-        let count = values.len();
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count as f64;
-        let square = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count as f64;
+    /// What was found where samples were taken, and what was wanted there.
+    fn pairs(&self, values: &[f32]) -> Vec<(f64, f64)> {
         let last = self.samples.len() - 1;
-        let at = |i: usize| f64::from(values[i * (count - 1) / last]);
-        let samples = self.samples.iter().enumerate().map(|(i, wanted)| (at(i) - wanted).abs());
+        let at = |i: usize| f64::from(values[i * (values.len() - 1) / last]);
+        self.samples.iter().enumerate().map(|(i, wanted)| (at(i), *wanted)).collect()
+    }
+
+    /// The largest distance of a sample, and that of the mean and the mean square.
+    fn distances(&self, values: &[f32]) -> (f64, f64) {
+        let count = values.len() as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+        let square = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / count;
+        let samples = self.pairs(values).into_iter().map(|(found, wanted)| (found - wanted).abs());
         let means = (mean - self.mean).abs().max((square - self.mean_square).abs());
         (samples.fold(0., f64::max), means)
     }
