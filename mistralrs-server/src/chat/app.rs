@@ -275,7 +275,10 @@ impl App {
         match self.dialog.enter(&text, Instant::now()) {
             Outcome::Nothing => Action::Draw,
             Outcome::Exit => Action::Leave,
-            Outcome::Ask(ask) => {
+            Outcome::Ask(ask, told) => {
+                if let Some(told) = told {
+                    self.finished.extend(view::notice(&told, self.width));
+                }
                 self.answering = true;
                 self.answer_begun = false;
                 self.finished.push(Line::default());

@@ -77,7 +77,8 @@ fn path_of(word: &str) -> Option<(PathBuf, &str)> {
         let path = PathBuf::from(path);
         (is_one_of(&path, &IMAGES) || is_one_of(&path, &SOUNDS)).then_some(path)
     };
-    let quoted = ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.split_once(quote));
+    let quoted =
+        ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.split_once(quote));
     if let Some((path, behind)) = quoted {
         return known(path).map(|path| (path, behind));
     }

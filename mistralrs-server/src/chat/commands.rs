@@ -32,6 +32,8 @@ pub enum Command {
     Stats,
     /// List the MCP servers and their tools.
     Mcp,
+    /// Put a picture (or a sound) beside the next question.
+    Image(PathBuf),
 }
 
 /// One input, understood.
@@ -68,6 +70,7 @@ const COMMANDS: &[Row] = &[
     Row { name: "topp", argument: "F", help: "0 < F <= 1" },
     Row { name: "stats", argument: "", help: "what the last answer took" },
     Row { name: "mcp", argument: "", help: "the MCP servers and their tools" },
+    Row { name: "image", argument: "FILE", help: "put a picture beside the next question" },
 ];
 
 /// The names for completion, `/quit` included.
@@ -143,6 +146,7 @@ fn command(name: &str, argument: &str) -> Result<Command, String> {
         "system" => Ok(Command::System((!argument.is_empty()).then(|| argument.to_owned()))),
         "save" => file(name, argument).map(Command::Save),
         "load" => file(name, argument).map(Command::Load),
+        "image" => file(name, argument).map(Command::Image),
         "temperature" => number(name, argument, 2.0).map(Command::Temperature),
         "topp" => number(name, argument, 1.0).map(Command::TopP),
         "topk" => match argument.parse::<usize>() {

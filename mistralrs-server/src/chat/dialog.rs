@@ -1,12 +1,14 @@
 //! One conversation with its commands, the answer in the making and the figures of the last one:
 //! everything both front ends share. Knows no terminal; time comes in with the news.
 
+use super::attach;
 use super::commands::{self, Command, Input};
 use super::consent::{Consent, Reply};
 use super::session::{Ask, Session};
 use mistralrs_core::agent::ToolProgress;
-use mistralrs_core::{Delta, FinishReason, RequestError, RequestErrorKind, Usage};
+use mistralrs_core::{Delta, FinishReason, Part, RequestError, RequestErrorKind, Usage};
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,8 +37,8 @@ pub enum Outcome {
     Notice(String),
     /// Something went wrong; the chat goes on.
     Problem(String),
-    /// A request to send; its news go to [`Dialog::news`].
-    Ask(Ask),
+    /// A request to send; its news go to [`Dialog::news`]. What is told comes first.
+    Ask(Ask, Option<String>),
     /// Leave.
     Exit,
 }
@@ -115,7 +117,13 @@ pub struct Dialog {
     /// Tools that may run unasked from now on.
     granted: BTreeSet<String>,
     tools: Option<ToolsReport>,
+    eyes: Option<Look>,
+    /// Goes with the next question.
+    attached: Vec<Part>,
 }
+
+/// Says what a picture or a sound will be to the model, or why it cannot take it.
+pub type Look = Arc<dyn Fn(&Part) -> Result<String, String> + Send + Sync>;
 
 /// Tells about the tools at this moment.
 pub type ToolsReport = Arc<dyn Fn() -> String + Send + Sync>;
@@ -132,7 +140,16 @@ impl Dialog {
             questions: VecDeque::new(),
             granted: BTreeSet::new(),
             tools: None,
+            eyes: None,
+            attached: Vec::new(),
         }
+    }
+
+    /// The same for a model that takes pictures or sounds.
+    #[must_use]
+    pub fn with_eyes(mut self, eyes: Option<Look>) -> Self {
+        self.eyes = eyes;
+        self
     }
 
     /// The same with tools, of which `report` tells.
@@ -187,17 +204,46 @@ impl Dialog {
             Input::Mistake(text) => Outcome::Problem(text),
             Input::Command(command) => self.execute(command, now),
             Input::Say(_) if self.full => Outcome::Problem(self.full_text()),
-            Input::Say(text) => {
-                let ask = self.session.say(&text);
-                self.begin(ask, now)
-            }
+            Input::Say(text) => self.say_with_files(&text, now),
         }
+    }
+
+    /// Files that the text names go with it; if one cannot be read, nothing is said.
+    fn say_with_files(&mut self, text: &str, now: Instant) -> Outcome {
+        if self.eyes.is_none() {
+            return self.say(text, now);
+        }
+        let (rest, paths) = attach::split(text);
+        let before = self.attached.len();
+        let attached = paths.iter().map(|path| self.attach(path)).collect::<Result<Vec<_>, _>>();
+        let told = match attached {
+            Ok(told) => told,
+            Err(problem) => {
+                self.attached.truncate(before);
+                return Outcome::Problem(problem);
+            }
+        };
+        if rest.is_empty() {
+            return Outcome::Notice(told.join("\n"));
+        }
+        let ask = self.session.say(&rest, std::mem::take(&mut self.attached));
+        self.begin(ask, (!told.is_empty()).then(|| told.join("\n")), now)
+    }
+
+    /// Puts a file beside the next question and tells what it is.
+    fn attach(&mut self, path: &Path) -> Result<String, String> {
+        let Some(look) = &self.eyes else { return Err("This model reads text only.".to_owned()) };
+        let part = attach::read(path)?;
+        let failed = |reason| format!("Cannot attach {}: {reason}.", path.display());
+        let seen = look(&part).map_err(failed)?;
+        self.attached.push(part);
+        Ok(format!("Attached {}: {seen}.", path.display()))
     }
 
     /// The same for text that is never a command.
     pub fn say(&mut self, text: &str, now: Instant) -> Outcome {
-        let ask = self.session.say(text);
-        self.begin(ask, now)
+        let ask = self.session.say(text, Vec::new());
+        self.begin(ask, None, now)
     }
 
     /// Takes in what came about the answer in the making.
@@ -298,6 +344,7 @@ impl Dialog {
             }
             Command::Clear => {
                 self.session.clear();
+                self.attached.clear();
                 self.forget_figures();
                 Outcome::Notice("Conversation cleared.".to_owned())
             }
@@ -309,8 +356,12 @@ impl Dialog {
                 None => Outcome::Problem("There is nothing to undo.".to_owned()),
             },
             Command::Retry => match self.session.retry() {
-                Some(ask) => self.begin(ask, now),
+                Some(ask) => self.begin(ask, None, now),
                 None => Outcome::Problem("There is nothing to answer again.".to_owned()),
+            },
+            Command::Image(path) => match self.attach(&path) {
+                Ok(told) => Outcome::Notice(told),
+                Err(problem) => Outcome::Problem(problem),
             },
             Command::Mcp => match &self.tools {
                 Some(report) => Outcome::Notice(report()),
@@ -340,7 +391,7 @@ impl Dialog {
         }
     }
 
-    fn begin(&mut self, ask: Ask, now: Instant) -> Outcome {
+    fn begin(&mut self, ask: Ask, told: Option<String>, now: Instant) -> Outcome {
         self.full = false;
         tracing::debug!(?ask, "asking");
         self.answer = Some(Answer {
@@ -350,7 +401,7 @@ impl Dialog {
             figures: Figures::default(),
             finished: None,
         });
-        Outcome::Ask(ask)
+        Outcome::Ask(ask, told)
     }
 
     fn end(&mut self, stopped: bool) -> Ending {
@@ -500,7 +551,7 @@ fn first_line(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mistralrs_core::SamplingParams;
+    use mistralrs_core::{Content, Message, Role, SamplingParams};
 
     fn dialog() -> Dialog {
         let model = ModelFacts {
@@ -539,7 +590,7 @@ mod tests {
         let mut dialog = dialog();
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        assert!(matches!(dialog.enter("hello", at(0)), Outcome::Ask(Ask::Chat(_))));
+        assert!(matches!(dialog.enter("hello", at(0)), Outcome::Ask(Ask::Chat(_), None)));
         assert_eq!(dialog.news(prompt(5), at(40)), Progress::Nothing);
         assert_eq!(dialog.news(text("Hi"), at(50)), Progress::Text("Hi".into()));
         assert_eq!(dialog.news(text(""), at(60)), Progress::Nothing);
@@ -585,7 +636,7 @@ mod tests {
         );
         assert_eq!(said(&dialog), ["user", "assistant"]);
         assert!(matches!(dialog.enter("/undo", Instant::now()), Outcome::Notice(_)));
-        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(_)));
+        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(..)));
     }
 
     #[test]
@@ -595,7 +646,7 @@ mod tests {
         dialog.news(finished(FinishReason::Length, 5, 5), Instant::now());
         let Progress::Ended(ending) = dialog.news(News::Closed, Instant::now()) else { panic!() };
         assert_eq!(ending, Ending { cut_off: true, ..Ending::default() });
-        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(_)));
+        assert!(matches!(dialog.enter("b", Instant::now()), Outcome::Ask(..)));
     }
 
     #[test]
@@ -626,7 +677,9 @@ mod tests {
         for line in ["/temperature 0.5", "\\topk 7", "/topp 0.9", "\\system Be brief."] {
             assert!(matches!(dialog.enter(line, Instant::now()), Outcome::Notice(_)), "{line}");
         }
-        let Outcome::Ask(Ask::Chat(request)) = dialog.enter("x", Instant::now()) else { panic!() };
+        let Outcome::Ask(Ask::Chat(request), _) = dialog.enter("x", Instant::now()) else {
+            panic!()
+        };
         let sampling = &request.options.sampling;
         assert_eq!(
             (sampling.temperature, sampling.top_k, sampling.top_p),
@@ -634,5 +687,51 @@ mod tests {
         );
         assert_eq!(request.messages[0].role.as_str(), "system");
         assert!(matches!(dialog.enter("/exit", Instant::now()), Outcome::Exit));
+    }
+
+    #[test]
+    fn pictures_go_with_the_next_question() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a cat.png");
+        std::fs::write(&file, [1, 2, 3]).unwrap();
+        let named = file.display();
+        let mut blind = dialog();
+        assert!(matches!(blind.enter(&format!("/image {named}"), Instant::now()),
+            Outcome::Problem(text) if text.contains("text only")));
+        let said = format!("what is '{named}'?");
+        let Outcome::Ask(Ask::Chat(request), None) = blind.enter(&said, Instant::now()) else {
+            panic!()
+        };
+        assert_eq!(request.messages[0], Message::text(Role::User, said.as_str()));
+
+        let mut dialog = dialog().with_eyes(Some(Arc::new(|part| match part {
+            Part::Image(image) => Ok(format!("{} bytes", image.bytes.len())),
+            other => Err(format!("no {}", other.kind())),
+        })));
+        let Outcome::Notice(told) = dialog.enter(&format!("/image {named}"), Instant::now()) else {
+            panic!()
+        };
+        assert!(told.contains("a cat.png") && told.contains("3 bytes"), "{told}");
+        let Outcome::Ask(Ask::Chat(request), Some(told)) = dialog.enter(&said, Instant::now())
+        else {
+            panic!()
+        };
+        assert!(told.contains("3 bytes"));
+        let Content::Parts(parts) = &request.messages[0].content else { panic!() };
+        let kinds: Vec<_> = parts.iter().map(Part::kind).collect();
+        assert_eq!(
+            (kinds.as_slice(), parts[2].as_text()),
+            (["image", "image", "text"].as_slice(), Some("what is ?"))
+        );
+        dialog.news(text("A cat."), Instant::now());
+        dialog.news(News::Closed, Instant::now());
+        let said = dialog.session.messages().len();
+        for line in ["and nothing.png?", "/image nothing.png", "hear x.wav"] {
+            let Outcome::Problem(text) = dialog.enter(line, Instant::now()) else {
+                panic!("{line}")
+            };
+            assert!(text.contains("Cannot attach"), "{text}");
+        }
+        assert_eq!(dialog.session.messages().len(), said);
     }
 }

@@ -172,7 +172,10 @@ impl Lines<'_> {
             Outcome::Notice(text) => writeln!(self.out, "{}", harmless(&text))?,
             Outcome::Problem(text) => writeln!(self.out, "{}", harmless(&text))?,
             Outcome::Exit => return Ok(true),
-            Outcome::Ask(ask) => {
+            Outcome::Ask(ask, told) => {
+                if let Some(told) = told {
+                    writeln!(self.out, "{}", harmless(&told))?;
+                }
                 self.number += 1;
                 let (number, sender) = (self.number, self.sender.clone());
                 let tell = move |news| {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod app;
+mod attach;
 mod commands;
 mod consent;
 mod dialog;
@@ -22,10 +23,10 @@ pub use history::history_path;
 use crate::mcp::{McpClient, McpConfig};
 use answer::Responder;
 use app::App;
-use dialog::{Dialog, ModelFacts, Outcome, ToolsReport};
+use dialog::{Dialog, Look, ModelFacts, Outcome, ToolsReport};
 use futures::StreamExt as _;
 use history::History;
-use mistralrs_core::{Delta, Llm, SamplingParams};
+use mistralrs_core::{Delta, Llm, Modality, Part, SamplingParams};
 use session::Session;
 use signals::Signal;
 use std::io::{BufReader, IsTerminal as _, Write};
@@ -78,8 +79,9 @@ pub fn run(llm: Llm, mut options: ChatOptions) -> anyhow::Result<()> {
     let sampling = session::start_sampling(&options.sampling, llm.sampling_defaults());
     let session = Session::new(model.has_template, options.system.take(), sampling)
         .with_limits(options.max_tokens, std::mem::take(&mut options.template_kwargs));
+    let dialog = Dialog::new(model, session).with_eyes(eyes(&llm));
     let Some(config) = options.mcp.take() else {
-        return converse(Dialog::new(model, session), Arc::new(llm), options);
+        return converse(dialog, Arc::new(llm), options);
     };
     // The servers live on threads of their own, beside those of the answers.
     let runtime =
@@ -91,12 +93,31 @@ pub fn run(llm: Llm, mut options: ChatOptions) -> anyhow::Result<()> {
     client.wake();
     let told = Arc::clone(&client);
     let report: ToolsReport = Arc::new(move || tools::report(&told));
-    let dialog = Dialog::new(model, session).with_tools(Some(report));
+    let dialog = dialog.with_tools(Some(report));
     let responder = Arc::new(WithTools { llm, client: Arc::clone(&client) });
     let ended = converse(dialog, responder, options);
     runtime.block_on(client.shutdown());
     runtime.shutdown_background();
     ended
+}
+
+/// How the model looks at what is attached; none if it reads text only.
+fn eyes(llm: &Llm) -> Option<Look> {
+    let takes = |modality| llm.takes(modality);
+    if !takes(Modality::Image) && !takes(Modality::Audio) {
+        return None;
+    }
+    let llm = llm.clone();
+    Some(Arc::new(move |part: &Part| match part {
+        Part::Image(image) if llm.takes(Modality::Image) => {
+            let look = llm.look(image).map_err(|error| error.to_string())?;
+            let look =
+                look.map(|it| format!("{} × {} pixels, {} tokens", it.width, it.height, it.tokens));
+            Ok(look.unwrap_or_default())
+        }
+        Part::Audio(_) if llm.takes(Modality::Audio) => Ok("sound".to_owned()),
+        other => Err(format!("this model takes no {}", other.kind())),
+    }))
 }
 
 /// One question, a conversation in lines, or one on the whole terminal.
@@ -144,7 +165,7 @@ fn once(
     safe: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let Outcome::Ask(ask) = dialog.say(prompt, Instant::now()) else { return Ok(()) };
+    let Outcome::Ask(ask, _) = dialog.say(prompt, Instant::now()) else { return Ok(()) };
     let mut answer = responder.respond(ask, None)?;
     let mut ends_line = false;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

@@ -1,6 +1,7 @@
 //! The conversation as a value: what was said, how answers are sampled, and what the next request is.
 //! Pure but for `/save` and `/load`; knows neither terminal nor engine.
 
+use super::attach;
 use mistralrs_core::{
     ChatRequest, CompletionRequest, Content, GenerateOptions, Message, Part, Prompt, Role,
     SamplingParams,
@@ -102,10 +103,15 @@ impl Session {
         self
     }
 
-    /// Adds what the user says and makes the request for the answer.
-    pub fn say(&mut self, text: &str) -> Ask {
+    /// Adds what the user says, pictures and sounds before the text, and makes the request for the answer.
+    pub fn say(&mut self, text: &str, attached: Vec<Part>) -> Ask {
         self.attempt = 0;
-        self.messages.push(Message::text(Role::User, text));
+        let mut message = Message::text(Role::User, text);
+        if !attached.is_empty() {
+            let text = Part::Text(text.to_owned());
+            message.content = Content::Parts(attached.into_iter().chain([text]).collect());
+        }
+        self.messages.push(message);
         self.ask()
     }
 
@@ -242,7 +248,9 @@ fn to_json(message: &Message) -> Value {
     object.insert("role".to_owned(), json!(message.role.as_str()));
     let content = match &message.content {
         Content::None => Value::Null,
-        other => Value::String(text_of(other)),
+        // Of pictures and sounds only a mark is kept.
+        Content::Parts(parts) => parts.iter().map(attach::mark).collect::<String>().into(),
+        Content::Text(text) => text.as_str().into(),
     };
     object.insert("content".to_owned(), content);
     object.extend(message.extra.clone());
@@ -321,9 +329,9 @@ mod tests {
         assert!(
             session.undo().is_none() && session.retry().is_none() && session.take_back().is_none()
         );
-        session.say("one");
+        session.say("one", Vec::new());
         session.answered("1");
-        session.say("two");
+        session.say("two", Vec::new());
         session.answered("2");
         assert_eq!(turns(&session), 2);
         let Some(Ask::Chat(request)) = session.retry() else { panic!() };
@@ -344,7 +352,7 @@ mod tests {
     #[test]
     fn system_goes_first_and_clear_returns_to_the_start() {
         let mut session = Session::new(true, Some("start".into()), SamplingParams::default());
-        session.say("hi");
+        session.say("hi", Vec::new());
         session.set_system("be brief".into());
         check(
             &session,
@@ -355,7 +363,7 @@ mod tests {
         session.clear();
         check(&session, expect!["system: start"]);
         let mut bare = new(true);
-        bare.say("hi");
+        bare.say("hi", Vec::new());
         bare.set_system("late".into());
         check(
             &bare,
@@ -370,9 +378,9 @@ mod tests {
     #[test]
     fn without_a_template_the_text_goes_on() {
         let mut session = new(false);
-        assert_eq!(prompt_of(session.say("Once")), "Once");
+        assert_eq!(prompt_of(session.say("Once", Vec::new())), "Once");
         session.answered(" upon a time.");
-        assert_eq!(prompt_of(session.say("Then")), "Once upon a time.\nThen");
+        assert_eq!(prompt_of(session.say("Then", Vec::new())), "Once upon a time.\nThen");
         session.set_system("A story.".into());
         assert_eq!(prompt_of(session.retry().unwrap()), "A story.\nOnce upon a time.\nThen");
     }
@@ -385,11 +393,11 @@ mod tests {
             Ask::Chat(request) => request.options.sampling.seed,
             Ask::Complete(_) => None,
         };
-        assert_eq!(seed(session.say("x")), Some(7));
+        assert_eq!(seed(session.say("x", Vec::new())), Some(7));
         session.answered("y");
         assert_eq!(seed(session.retry().unwrap()), Some(8));
         session.answered("y");
-        assert_eq!(seed(session.say("z")), Some(7));
+        assert_eq!(seed(session.say("z", Vec::new())), Some(7));
     }
 
     #[test]
@@ -409,7 +417,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("talk.json");
         let mut session = Session::new(true, Some("sys".into()), SamplingParams::default());
-        session.say("hé \"x\"");
+        session.say("hé \"x\"", Vec::new());
         session.answered("line\nline");
         session.save(&file).unwrap();
         let mut other = new(true);
@@ -423,7 +431,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("talk.json");
         let mut session = new(true);
-        session.say("kept");
+        session.say("kept", Vec::new());
         let mut refused = |text: &str| {
             std::fs::write(&file, text).unwrap();
             let message = session.load(&file).unwrap_err();

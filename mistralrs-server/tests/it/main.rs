@@ -13,6 +13,7 @@ mod load;
 mod mcp;
 mod messages;
 mod openapi;
+mod pictures;
 mod refusals;
 mod responses;
 mod seeing;
