@@ -119,7 +119,7 @@ mod tests {
 
     fn picture(width: u32, height: u32, seed: usize) -> Picture {
         let n = (width * height * 3) as usize;
-        let rgb = (0..n).map(|i| ((i + seed) * 2_654_435_761 >> 7) as u8).collect();
+        let rgb = (0..n).map(|i| (((i + seed) * 2_654_435_761) >> 7) as u8).collect();
         Picture::new(width, height, rgb).unwrap()
     }
 

@@ -121,7 +121,7 @@ mod tests {
     fn names_of_pictures_leave_the_text() {
         check("What is in cat.png?", "What is in ?", &["cat.png"]);
         check("/tmp/a.JPG", "", &["/tmp/a.JPG"]);
-        check("compare a.png, b.webp and c.txt.", "compare , and c.txt.", &["a.png", "b.webp"]);
+        check("compare a.png, b.webp and c.txt.", "compare ,  and c.txt.", &["a.png", "b.webp"]);
         check("'/tmp/my cat.png' what?", "what?", &["/tmp/my cat.png"]);
         check("\"my cat.png\", please", ", please", &["my cat.png"]);
         check("listen to a.wav", "listen to", &["a.wav"]);

@@ -51,7 +51,8 @@ fn goldens() -> Goldens {
 pub(crate) fn drawn((width, height): (u32, u32), frame: u32) -> Picture {
     let pixel = |i: u64| {
         let (x, y) = (i % u64::from(width) + 5 * u64::from(frame), i / u64::from(width));
-        let noise = (x * 2_654_435_761 + y * 40_503 + (x * y) % 8191) >> 5;
+        let mixed = x * 2_654_435_761 + y * 40_503 + (x * y) % 8191;
+        let noise = mixed >> 5;
         [(x * 7 + y * 3) % 256, (x * x + y * 5) / 7 % 256, noise % 256].map(|v| v as u8)
     };
     let rgb = (0..u64::from(width) * u64::from(height)).flat_map(pixel).collect();
