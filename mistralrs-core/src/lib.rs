@@ -59,5 +59,17 @@ pub fn force_instruction_set(name: &str) -> Result<(), LoadError> {
 
 /// How many threads the kernels compute with.
 pub fn compute_threads() -> usize {
-    rayon::current_num_threads()
+    mistralrs_kernels::threads()
+}
+
+/// Makes the kernels compute with so many threads, the engine's own included. Only before anything has
+/// been computed.
+///
+/// # Errors
+/// [`LoadError::Option`] when it is too late.
+pub fn set_compute_threads(threads: std::num::NonZeroUsize) -> Result<(), LoadError> {
+    if mistralrs_kernels::set_threads(threads) {
+        return Ok(());
+    }
+    Err(LoadError::Option { option: "--threads", reason: "kernels have run already".into() })
 }

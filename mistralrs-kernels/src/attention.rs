@@ -9,14 +9,17 @@
 mod check;
 mod running;
 mod score;
+mod tile;
 
 use crate::dispatch::{self, Kernels};
+use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
-use crate::simd::Simd;
-use rayon::prelude::*;
+use crate::simd::LoadHalves;
+use half::f16;
 use running::{Running, add_tile};
-use score::{Places, score};
+use score::score;
 use std::ops::Range;
+use tile::{CacheNumber, Tile};
 
 /// What all spans of one attention call share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,28 +100,48 @@ impl AttentionSpan<'_> {
     }
 }
 
+/// Keys or values of the paged cache: `[blocks, block_size, kv_heads, head_dim]`.
+#[derive(Debug, Clone, Copy)]
+pub enum CacheSlice<'a> {
+    /// As they were computed.
+    F32(&'a [f32]),
+    /// Rounded to halves; attention computes in `f32` all the same.
+    F16(&'a [f16]),
+}
+
+impl CacheSlice<'_> {
+    /// How many numbers there are.
+    #[expect(clippy::len_without_is_empty, reason = "a cache is never asked")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(numbers) => numbers.len(),
+            Self::F16(numbers) => numbers.len(),
+        }
+    }
+}
+
 /// Positions per step of the running softmax.
 const TILE: usize = 64;
-/// Query rows (of all heads that share a key head) that one task takes, about.
-const TASK_ROWS: usize = 32;
+/// Query rows (of all heads that share a key head) that one task takes, about: so many that a tile's
+/// keys are worth transposing.
+const TASK_ROWS: usize = 64;
 /// Below so many multiplications, waking threads costs more than they save.
 const SERIAL: usize = 64 << 10;
 
 /// Attends from every query to the positions of its sequence that it may see: its own and those
 /// before it, within the window, and those of its group.
 ///
-/// `q` and `out` are `[tokens, heads, head_dim]`, the caches `[blocks, block_size, kv_heads,
-/// head_dim]`. A row of `out` depends on its own query and the keys and values it sees, to the bit;
+/// `q` and `out` are `[tokens, heads, head_dim]`, both caches are of one kind. A row of `out` depends on its own query and the keys and values it sees, to the bit;
 /// a query that sees nothing gets zeros; rows of no span stay as they are.
 ///
 /// # Panics
-/// If sizes do not fit the shape, a span's rows, positions or blocks lie outside the slices, or
+/// If sizes or kinds do not fit, a span's rows, positions or blocks lie outside the slices, or
 /// two spans share rows.
 pub fn paged_attention(
     shape: &AttentionShape,
     q: &[f32],
-    k_cache: &[f32],
-    v_cache: &[f32],
+    k_cache: CacheSlice<'_>,
+    v_cache: CacheSlice<'_>,
     spans: &[AttentionSpan<'_>],
     out: &mut [f32],
 ) {
@@ -137,8 +160,8 @@ pub fn paged_attention(
 pub fn bidirectional_attention(
     shape: &AttentionShape,
     q: &[f32],
-    k_cache: &[f32],
-    v_cache: &[f32],
+    k_cache: CacheSlice<'_>,
+    v_cache: CacheSlice<'_>,
     spans: &[AttentionSpan<'_>],
     out: &mut [f32],
 ) {
@@ -157,8 +180,8 @@ pub(crate) struct Job<'a> {
     /// Query heads per key head.
     group: usize,
     q: &'a [f32],
-    k_cache: &'a [f32],
-    v_cache: &'a [f32],
+    k_cache: CacheSlice<'a>,
+    v_cache: CacheSlice<'a>,
     spans: &'a [AttentionSpan<'a>],
     out: SharedSlice<'a>,
 }
@@ -174,12 +197,17 @@ pub(crate) fn attend_on(
     kernels: &Kernels,
     (shape, sight): (&AttentionShape, Sight),
     q: &[f32],
-    (k_cache, v_cache): (&[f32], &[f32]),
+    (k_cache, v_cache): (CacheSlice<'_>, CacheSlice<'_>),
     spans: &[AttentionSpan<'_>],
     out: &mut [f32],
 ) {
     assert_eq!(q.len(), out.len(), "out is not of q's size");
     assert_eq!(k_cache.len(), v_cache.len(), "the caches' sizes differ");
+    assert_eq!(
+        std::mem::discriminant(&k_cache),
+        std::mem::discriminant(&v_cache),
+        "the caches' kinds differ"
+    );
     check::fits(shape, q.len(), k_cache.len(), spans);
     if out.is_empty() {
         return;
@@ -206,7 +234,7 @@ pub(crate) fn attend_on(
     }
     // The dearest first, so that no thread begins a long one when the others are done.
     tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-    tasks.par_iter().with_max_len(1).for_each(run);
+    pool::in_parallel(tasks.len(), |at| run(&tasks[at]));
 }
 
 impl Job<'_> {
@@ -234,61 +262,65 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     tasks
 }
 
-/// Computes one task's rows of the output. `WIDE` is how many keys or rows a register tile takes.
+/// Computes one task's rows of the output. `ROWS` is how many of them a register tile takes.
 ///
 /// # Safety
 /// The instruction set is present, the job's sizes were checked, and nobody else writes the
 /// task's rows.
 #[inline(always)]
-pub(crate) unsafe fn attend<S: Simd, const WIDE: usize>(job: &Job<'_>, task: &Task) {
+pub(crate) unsafe fn attend<S: LoadHalves, const ROWS: usize>(job: &Job<'_>, task: &Task) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match (job.k_cache, job.v_cache) {
+            (CacheSlice::F32(k), CacheSlice::F32(v)) => {
+                attend_over::<S, f32, ROWS>(job, task, (k, v))
+            }
+            (CacheSlice::F16(k), CacheSlice::F16(v)) => {
+                attend_over::<S, f16, ROWS>(job, task, (k, v))
+            }
+            _ => {}
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_over<S: LoadHalves, C: CacheNumber, const ROWS: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    cache: (&[C], &[C]),
+) {
     let span = &job.spans[task.span];
     let dim = job.shape.head_dim;
     let rows = task.rows.len() * job.group;
-    let mut scratch = Scratch::take(rows * (TILE + dim + 2));
+    let mut scratch = Scratch::take(rows * (TILE + dim + 2) + 2 * TILE * dim);
     let (scores, scratch) = scratch.numbers().split_at_mut(rows * TILE);
     let (values, scratch) = scratch.split_at_mut(rows * dim);
-    let (largest, total) = scratch.split_at_mut(rows);
+    let (largest, scratch) = scratch.split_at_mut(rows);
+    let (total, tile) = scratch.split_at_mut(rows);
     values.fill(0.0);
     largest.fill(f32::NEG_INFINITY);
     total.fill(0.0);
     let mut running = Running { scores, values, largest, total };
-    let seen = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
-    for tile in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
-        let keys = tile.max(seen.start)..seen.end.min(tile + TILE);
-        let places = Places::of(job, span, task.kv_head, tile, &keys);
-        // SAFETY: `places` of `keys` lie in the caches.
+    let mut tile = Tile::new(tile, dim);
+    let all = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
+    for start in (all.start / TILE * TILE..all.end).step_by(TILE) {
+        let keys = start.max(all.start)..all.end.min(start + TILE);
+        // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
         unsafe {
-            score::<S, WIDE>(job, task, &places, running.scores);
-            let mut first = task.rows.start;
-            while first < task.rows.end {
-                let (end, mine) = same_view(job, task, first, tile);
-                if !mine.is_empty() {
-                    let rows =
-                        (first - task.rows.start) * job.group..(end - task.rows.start) * job.group;
-                    add_tile::<S, WIDE>(job, rows, &mine, &places, &mut running);
-                }
-                first = end;
-            }
+            tile.read::<S, C>(job, cache, (span, task.kv_head), (start, keys));
+            score::<S, ROWS>(job, task, &tile, running.scores);
+            add_tile::<S, ROWS>(job, task, (start, &tile), &mut running);
         }
     }
     write_out(job, task, &running);
 }
 
-/// Where the run of query rows ends that see the same positions of a tile as row `first`, and
-/// these positions relative to the tile.
+/// The positions that a task's row sees of the tile that begins at position `start`, relative to it.
 #[inline(always)]
-fn same_view(job: &Job<'_>, task: &Task, first: usize, tile: usize) -> (usize, Range<usize>) {
-    let view = |row: usize| {
-        let seen = job.visible(&job.spans[task.span], row);
-        let start = seen.start.clamp(tile, tile + TILE) - tile;
-        start..(seen.end.clamp(tile, tile + TILE) - tile).max(start)
-    };
-    let mine = view(first);
-    let mut end = first + 1;
-    while end < task.rows.end && view(end) == mine {
-        end += 1;
-    }
-    (end, mine)
+fn seen(job: &Job<'_>, task: &Task, row: usize, start: usize) -> Range<usize> {
+    let all = job.visible(&job.spans[task.span], task.rows.start + row / job.group);
+    let first = all.start.clamp(start, start + TILE) - start;
+    first..(all.end.clamp(start, start + TILE) - start).max(first)
 }
 
 /// Index in `q` and `out` of the first number of a task's row.

@@ -8,6 +8,7 @@ use crate::elementwise::{Affine, RopeShape, body};
 use crate::matmul;
 use crate::packed::{self, PackedKernels};
 use crate::simd;
+use half::f16;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -170,6 +171,8 @@ pub(crate) struct Kernels {
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) layer_norm: unsafe fn(&[f32], Affine<'_>, f32, &mut [f32]),
     pub(crate) gelu: unsafe fn(&mut [f32]),
+    pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) round_to_halves: unsafe fn(&[f32], &mut [f16]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -235,9 +238,9 @@ macro_rules! compile {
 }
 
 /// Compiles every kernel for one instruction set: its vectors, how many rows of one operand a
-/// register tile takes, its features.
+/// register tile takes, how many query rows one of attention's takes, its features.
 macro_rules! compile_kernels {
-    ($module:ident, $isa:ident, $simd:ident, $wide:literal, $features:tt) => {
+    ($module:ident, $isa:ident, $simd:ident, $wide:literal, $rows:literal, $features:tt) => {
         mod $module {
             use super::*;
 
@@ -248,6 +251,8 @@ macro_rules! compile_kernels {
                 rms_norm,
                 layer_norm,
                 gelu,
+                add,
+                round_to_halves,
                 rope,
                 silu_mul,
                 gelu_tanh_mul,
@@ -259,13 +264,16 @@ macro_rules! compile_kernels {
             compile!($features multiply(job: &matmul::Job<'_>, rows: Range<usize>)
                 = unsafe matmul::multiply::<simd::$simd, $wide>);
             compile!($features attend(job: &attention::Job<'_>, task: &attention::Task)
-                = unsafe attention::attend::<simd::$simd, $wide>);
+                = unsafe attention::attend::<simd::$simd, $rows>);
             compile!($features rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])
                 = body::rms_norm);
             compile!($features layer_norm(
                 x: &[f32], affine: Affine<'_>, eps: f32, out: &mut [f32]
             ) = body::layer_norm);
             compile!($features gelu(x: &mut [f32]) = body::gelu);
+            compile!($features add(sum: &mut [f32], x: &[f32]) = body::add);
+            compile!($features round_to_halves(x: &[f32], out: &mut [f16])
+                = body::round_to_halves);
             compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])
                 = body::rope);
             compile!($features silu_mul(gate: &[f32], up: &[f32], out: &mut [f32])
@@ -300,11 +308,18 @@ macro_rules! compile_formats {
     };
 }
 
-compile_kernels!(scalar, Scalar, Portable, 2, []);
+compile_kernels!(scalar, Scalar, Portable, 2, 2, []);
 #[cfg(target_arch = "x86_64")]
-compile_kernels!(avx2, Avx2, Avx2, 2, ["avx2,fma,f16c"]);
+compile_kernels!(avx2, Avx2, Avx2, 2, 2, ["avx2,fma,f16c"]);
 #[cfg(target_arch = "x86_64")]
-compile_kernels!(avx512, Avx512, Avx512, 4, ["avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"]);
+compile_kernels!(
+    avx512,
+    Avx512,
+    Avx512,
+    4,
+    6,
+    ["avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"]
+);
 
 /// The row dequantizers of a format.
 pub(crate) const fn dequantize_clones<F: Format<B, L>, const B: usize, const L: usize>()

@@ -4,7 +4,8 @@
 
 use crate::dispatch;
 use crate::math::exp;
-use rayon::prelude::*;
+use crate::pool;
+use half::f16;
 
 /// The shape of the vectors that [`rope`] rotates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,45 @@ pub fn argmax(x: &[f32]) -> usize {
     x.iter().position(|x| *x == max).unwrap_or(0)
 }
 
+/// Adds `x` to `sum`, number by number.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn add(sum: &mut [f32], x: &[f32]) {
+    assert_eq!(sum.len(), x.len(), "x is not of sum's size");
+    let add = dispatch::kernels().add;
+    in_tasks(sum, TASK, |first, sum| {
+        // SAFETY: the kernels' instruction set is present.
+        unsafe { add(sum, &x[first..first + sum.len()]) }
+    });
+}
+
+/// Adds `row` to every row of `x`.
+///
+/// # Panics
+/// If `x` is not whole rows of `row`'s length.
+pub fn add_to_rows(x: &mut [f32], row: &[f32]) {
+    let cols = row.len().max(1);
+    assert!(x.len().is_multiple_of(cols), "x is not [rows, {cols}]");
+    let add = dispatch::kernels().add;
+    in_tasks(x, (TASK / cols).max(1) * cols, |_, x| {
+        for x in x.chunks_exact_mut(cols) {
+            // SAFETY: the kernels' instruction set is present.
+            unsafe { add(x, row) }
+        }
+    });
+}
+
+/// Rounds to the nearest halves, ties to even; what is larger than any half becomes the largest.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn round_to_halves(x: &[f32], out: &mut [f16]) {
+    assert_eq!(x.len(), out.len(), "out is not of x's size");
+    // SAFETY: the kernels' instruction set is present.
+    unsafe { (dispatch::kernels().round_to_halves)(x, out) }
+}
+
 /// Turns `x` into `exp(x - max) / sum` in place.
 pub fn softmax(x: &mut [f32]) {
     // SAFETY: the kernels' instruction set is present.
@@ -151,13 +191,15 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
     if out.len() < PARALLEL {
         return work(0, out);
     }
-    out.par_chunks_mut(task).enumerate().for_each(|(i, part)| work(i * task, part));
+    pool::in_parallel_parts(out, task, |i, part| work(i * task, part));
 }
 
 /// The bodies, compiled per instruction set.
 pub(crate) mod body {
     use super::{Affine, LANES, RopePairs, RopeShape, exp};
+    use crate::block::f32_to_f16;
     use crate::math::normal_tail;
+    use half::f16;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
     #[inline(always)]
@@ -237,6 +279,20 @@ pub(crate) mod body {
                     *out += bias;
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(sum: &mut [f32], x: &[f32]) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn round_to_halves(x: &[f32], out: &mut [f16]) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = f16::from_bits(f32_to_f16(*x));
         }
     }
 

@@ -13,20 +13,24 @@ pub mod mapped_file;
 mod math;
 mod matmul;
 mod packed;
+mod pool;
 pub mod quant_type;
 pub mod scalar;
 mod shared;
 mod simd;
 mod tile;
 
-pub use attention::{AttentionShape, AttentionSpan, bidirectional_attention, paged_attention};
+pub use attention::{
+    AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention, paged_attention,
+};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
 pub use elementwise::{
-    RopePairs, RopeShape, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm, rope, silu_mul,
-    softmax,
+    RopePairs, RopeShape, add, add_to_rows, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm,
+    rope, round_to_halves, silu_mul, softmax,
 };
 pub use matmul::{WeightRows, matmul};
 pub use packed::{
     PackedPart, PackedWeight, matmul_packed, matmul_packed_many, matmul_packed_parts,
 };
+pub use pool::{in_parallel, in_parallel_parts, set_threads, threads, with_threads};
 pub use quant_type::QuantType;

@@ -8,10 +8,10 @@
 
 use crate::QuantType;
 use crate::dispatch::{self, Dequantize, Kernels};
+use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
 use crate::simd::{LoadHalves, Simd};
 use crate::tile::accumulate;
-use rayon::prelude::*;
 use std::ops::Range;
 
 mod direct;
@@ -68,7 +68,7 @@ pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &
     let m = y.len() / w.rows;
     assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [m, {}]", w.rows);
     assert_eq!(Some(x.len()), m.checked_mul(w.cols), "x is not [{m}, {}]", w.cols);
-    let threads = rayon::current_num_threads();
+    let threads = pool::threads();
     let panel_rows = match m {
         1 => 2,
         2..=FEW => 8,
@@ -100,10 +100,9 @@ pub(crate) fn multiply_on(kernels: &Kernels, w: &WeightRows<'_>, x: &[f32], y: &
     } else {
         panel_rows
     };
-    (0..w.rows.div_ceil(per_task))
-        .into_par_iter()
-        .with_max_len(1)
-        .for_each(|task| run(task * per_task..w.rows.min((task + 1) * per_task)));
+    pool::in_parallel(w.rows.div_ceil(per_task), |task| {
+        run(task * per_task..w.rows.min((task + 1) * per_task));
+    });
 }
 
 /// Whether stored bytes can be read as numbers where they lie.

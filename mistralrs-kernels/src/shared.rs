@@ -6,39 +6,39 @@ use std::marker::PhantomData;
 
 /// A slice that several threads write, each its own places.
 #[derive(Clone, Copy)]
-pub(crate) struct SharedSlice<'a> {
-    start: *mut f32,
+pub(crate) struct SharedSlice<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    slice: PhantomData<&'a mut [f32]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the only way to write is `part`, whose caller vouches that no two threads share a place.
-unsafe impl Send for SharedSlice<'_> {}
+unsafe impl<T: Send> Send for SharedSlice<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedSlice<'_> {}
+unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
 
-impl<'a> SharedSlice<'a> {
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+impl<'a, T: Copy> SharedSlice<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// The `len` numbers from `start`.
+    /// The `len` elements from `start`.
     ///
     /// # Safety
     /// They lie within the slice, and nobody else reads or writes them while the result lives.
     #[inline(always)]
-    pub(crate) unsafe fn part(self, start: usize, len: usize) -> &'a mut [f32] {
+    pub(crate) unsafe fn part(self, start: usize, len: usize) -> &'a mut [T] {
         debug_assert!(start + len <= self.len);
         // SAFETY: within the slice and exclusive, as the caller vouches.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
-    /// Writes one number.
+    /// Writes one element.
     ///
     /// # Safety
     /// `at` lies within the slice and no other thread touches it.
     #[inline(always)]
-    pub(crate) unsafe fn write(self, at: usize, x: f32) {
+    pub(crate) unsafe fn write(self, at: usize, x: T) {
         debug_assert!(at < self.len);
         // SAFETY: within the slice and exclusive, as the caller vouches.
         unsafe { self.start.add(at).write(x) };

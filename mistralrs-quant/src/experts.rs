@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::packed::WeightOptions;
 use crate::stack::{Form, Stack, StoredMatrix};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
-use mistralrs_kernels::{matmul_packed_parts, silu_mul};
-use rayon::prelude::*;
+use mistralrs_kernels::{in_parallel_parts, matmul_packed_parts, silu_mul};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
@@ -129,18 +128,18 @@ impl GatedExperts {
             jobs.push((*expert, routes.order.get(places.clone()).unwrap_or_default(), y));
             rest = more;
         }
-        let run = |(expert, choices, y): (usize, &[usize], &mut [f32])| {
+        let run = |(expert, choices, y): &mut (usize, &[usize], &mut [f32])| {
             let mut rows = Vec::with_capacity(y.len());
-            for choice in choices {
+            for choice in *choices {
                 let start = choice / routes.k * hidden;
                 rows.extend_from_slice(x.get(start..start + hidden).unwrap_or_default());
             }
-            self.compute(expert, &rows, y);
+            self.compute(*expert, &rows, y);
         };
         if routes.order.len().saturating_mul(3 * hidden * self.gate.rows) < SERIAL {
-            jobs.into_iter().for_each(run);
+            jobs.iter_mut().for_each(run);
         } else {
-            jobs.into_par_iter().with_max_len(1).for_each(run);
+            in_parallel_parts(&mut jobs, 1, |_, jobs| jobs.iter_mut().for_each(run));
         }
         routes.sum(&ys, hidden)
     }
@@ -223,13 +222,15 @@ impl<'a> Routes<'a> {
     fn sum(&self, ys: &[f32], hidden: usize) -> Vec<f32> {
         let (k, width) = (self.k.max(1), hidden.max(1));
         let mut out = vec![0.; self.places.len() / k * hidden];
-        let tokens = out.par_chunks_mut(width).with_min_len(SERIAL_NUMBERS.div_ceil(width * k));
-        let choices = self.places.par_chunks(k).zip(self.weights.par_chunks(k));
-        tokens.zip(choices).for_each(|(out, (places, weights))| {
-            for (place, weight) in places.iter().zip(weights) {
-                let y = ys.get(place * hidden..(place + 1) * hidden).unwrap_or_default();
-                for (out, y) in out.iter_mut().zip(y) {
-                    *out += weight * y;
+        let tokens = SERIAL_NUMBERS.div_ceil(width * k);
+        in_parallel_parts(&mut out, tokens * width, |turn, out| {
+            let choices = self.places.chunks(k).zip(self.weights.chunks(k)).skip(turn * tokens);
+            for (out, (places, weights)) in out.chunks_mut(width).zip(choices) {
+                for (place, weight) in places.iter().zip(weights) {
+                    let y = ys.get(place * hidden..(place + 1) * hidden).unwrap_or_default();
+                    for (out, y) in out.iter_mut().zip(y) {
+                        *out += weight * y;
+                    }
                 }
             }
         });

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::packed::WeightOptions;
 use crate::stack::{Stack, StoredMatrix};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
-use rayon::prelude::*;
+use mistralrs_kernels::in_parallel_parts;
 
 /// Below so many multiplications, heads are computed one after the other.
 const SERIAL: usize = 512 << 10;
@@ -51,11 +51,13 @@ impl Product<'_> {
             self.0.multiply(head, &gathered, &mut y);
             y
         };
-        let heads = 0..count;
-        let ys: Vec<Vec<f32>> = match tokens * count * rows * cols < SERIAL {
-            true => heads.map(of_head).collect(),
-            false => heads.into_par_iter().with_max_len(1).map(of_head).collect(),
-        };
+        let mut ys = vec![Vec::new(); count];
+        let parts = if tokens * count * rows * cols < SERIAL { count } else { 1 };
+        in_parallel_parts(&mut ys, parts, |turn, ys| {
+            for (head, y) in (turn * parts..).zip(ys) {
+                *y = of_head(head);
+            }
+        });
         let mut out = Vec::with_capacity(tokens * count * rows);
         for token in 0..tokens {
             for y in &ys {

@@ -127,11 +127,7 @@ impl InplaceOp2 for AddBias {
         if bias_layout.dims().len() != 1 || y_layout.dims().last() != Some(&bias.len()) {
             bail!("a bias {:?} for an output {:?}", bias_layout.dims(), y_layout.dims());
         }
-        for row in y.chunks_exact_mut(bias.len().max(1)) {
-            for (y, bias) in row.iter_mut().zip(bias) {
-                *y += bias;
-            }
-        }
+        mistralrs_kernels::add_to_rows(y, bias);
         Ok(())
     }
 }

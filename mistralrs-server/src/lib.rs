@@ -58,6 +58,9 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
         mistralrs_core::force_instruction_set(name)?;
     }
     if let Some(threads) = plan.threads {
+        if let Some(threads) = std::num::NonZeroUsize::new(threads) {
+            mistralrs_core::set_compute_threads(threads)?;
+        }
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
     }
     let load = plan.load;

@@ -7,7 +7,7 @@ use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::{AttentionShape, AttentionSpan, bidirectional_attention};
+use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention};
 use std::ops::Range;
 
 /// `q` `[tokens, heads × head_dim]` against `k` and `v` `[tokens, kv_heads × head_dim]` of the same
@@ -97,6 +97,7 @@ impl CustomOp3 for PackedAttention<'_> {
             })
             .collect();
         let mut out = vec![0f32; q.len()];
+        let (k, v) = (CacheSlice::F32(k), CacheSlice::F32(v));
         bidirectional_attention(&shape, q, k, v, &spans, &mut out);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }

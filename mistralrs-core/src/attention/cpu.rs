@@ -3,9 +3,9 @@
 use super::{AttentionBackend, AttentionParams};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;
-use crate::slices::f32_slice;
+use crate::slices::{f16_slice, f32_slice};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::{AttentionShape, AttentionSpan, paged_attention};
+use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, paged_attention};
 use std::ops::Range;
 
 /// Reads keys and values where they lie in the cache; bit-equal however a sequence is cut or batched.
@@ -30,7 +30,7 @@ impl AttentionBackend for CpuAttention {
 
 /// A kernel over the paged cache.
 pub(super) type Kernel =
-    fn(&AttentionShape, &[f32], &[f32], &[f32], &[AttentionSpan<'_>], &mut [f32]);
+    fn(&AttentionShape, &[f32], CacheSlice<'_>, CacheSlice<'_>, &[AttentionSpan<'_>], &mut [f32]);
 
 /// Runs `kernel`, once its arguments have been checked.
 pub(super) fn attend_with(
@@ -98,8 +98,8 @@ impl CustomOp3 for PagedAttention<'_> {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let q = f32_slice(q, q_layout, self.name())?;
-        let k = f32_slice(k, k_layout, self.name())?;
-        let v = f32_slice(v, v_layout, self.name())?;
+        let k = cache_slice(k, k_layout, self.name())?;
+        let v = cache_slice(v, v_layout, self.name())?;
         self.check(q.len(), k.len().min(v.len()))?;
         let p = self.params;
         let shape = AttentionShape {
@@ -126,5 +126,13 @@ impl CustomOp3 for PagedAttention<'_> {
         let mut out = vec![0f32; q.len()];
         (self.kernel)(&shape, q, k, v, &spans, &mut out);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+/// Keys or values as the kernel reads them.
+fn cache_slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<CacheSlice<'a>> {
+    match storage {
+        CpuStorage::F16(_) => f16_slice(storage, layout, op).map(CacheSlice::F16),
+        _ => f32_slice(storage, layout, op).map(CacheSlice::F32),
     }
 }

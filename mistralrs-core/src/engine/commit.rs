@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::request::FinishReason;
 use crate::sampling::{self, Standing};
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
+use mistralrs_kernels::in_parallel_parts;
 
 /// What a step found out about one sequence.
 pub struct Sampled {
@@ -54,9 +54,14 @@ pub fn sample(
             return Err(EngineError::Bug("fewer rows of logits than asked for"));
         };
         rest = others;
-        jobs.push((sequence, completes, mine));
+        jobs.push((sequence, completes, mine, None));
     }
-    Ok(jobs.into_par_iter().map(|(s, completes, rows)| one(s, completes, rows, vocab)).collect())
+    in_parallel_parts(&mut jobs, 1, |_, jobs| {
+        for (sequence, completes, rows, sampled) in jobs {
+            *sampled = Some(one(sequence, *completes, rows, vocab));
+        }
+    });
+    Ok(jobs.into_iter().filter_map(|(.., sampled)| sampled).collect())
 }
 
 /// Scores the prompt rows and draws from the last one. `rows` is `[rows, vocab]`.

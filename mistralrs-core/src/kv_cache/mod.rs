@@ -3,8 +3,9 @@
 
 pub mod block_pool;
 
-use crate::slices::{f32_slice, f32_slice_mut};
+use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
+use mistralrs_kernels::round_to_halves;
 
 /// What one layer keeps per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +33,31 @@ impl KvSpec {
     }
 
     /// Bytes of keys and values for one token, all layers together.
-    pub fn bytes_per_token(&self) -> usize {
+    pub fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
         let tensors = |l: &LayerKvSpec| if l.values_are_keys { 1 } else { 2 };
         let numbers = |l: &LayerKvSpec| tensors(l) * l.num_kv_heads * l.head_dim;
-        self.layers.iter().map(numbers).sum::<usize>() * KV_DTYPE.size_in_bytes()
+        self.layers.iter().map(numbers).sum::<usize>() * numbers.dtype().size_in_bytes()
     }
 }
 
-const KV_DTYPE: DType = DType::F32;
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvNumbers {
+    /// As they were computed.
+    F32,
+    /// Rounded to IEEE halves, the largest to the largest half: half the memory to hold and to read, each
+    /// number off by at most a 2048th of itself.
+    F16,
+}
+
+impl KvNumbers {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+        }
+    }
+}
 
 /// One layer's cache. K and V are tensors of their own, since an in-place write to one must not lock
 /// the other; or V is K.
@@ -68,14 +86,15 @@ impl KvCache {
         spec: &KvSpec,
         num_blocks: usize,
         block_size: usize,
+        numbers: KvNumbers,
         device: &Device,
     ) -> Result<Self> {
         let layer = |l: &LayerKvSpec| {
             let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
-            let k = Tensor::zeros(shape, KV_DTYPE, device)?;
+            let k = Tensor::zeros(shape, numbers.dtype(), device)?;
             let v = match l.values_are_keys {
                 true => k.clone(),
-                false => Tensor::zeros(shape, KV_DTYPE, device)?,
+                false => Tensor::zeros(shape, numbers.dtype(), device)?,
             };
             Ok(LayerKv { k, v })
         };
@@ -95,8 +114,8 @@ impl KvCache {
         device: &Device,
     ) -> Result<Self> {
         let shape = (tokens, 1, layer.num_kv_heads, layer.head_dim);
-        let k = Tensor::zeros(shape, KV_DTYPE, device)?;
-        let v = Tensor::zeros(shape, KV_DTYPE, device)?;
+        let k = Tensor::zeros(shape, DType::F32, device)?;
+        let v = Tensor::zeros(shape, DType::F32, device)?;
         let layers = (0..num_layers).map(|_| LayerKv { k: k.clone(), v: v.clone() }).collect();
         Ok(Self { layers, block_size: 1 })
     }
@@ -154,15 +173,30 @@ impl InplaceOp2 for StoreRows<'_> {
         rows: &CpuStorage,
         rows_layout: &Layout,
     ) -> Result<()> {
-        let cache = f32_slice_mut(cache, cache_layout, self.name())?;
         let rows = f32_slice(rows, rows_layout, self.name())?;
+        if let CpuStorage::F16(_) = cache {
+            let cache = f16_slice_mut(cache, cache_layout, self.name())?;
+            return self.copy(rows, cache, round_to_halves);
+        }
+        let cache = f32_slice_mut(cache, cache_layout, self.name())?;
+        self.copy(rows, cache, |row, target| target.copy_from_slice(row))
+    }
+}
+
+impl StoreRows<'_> {
+    fn copy<T>(
+        &self,
+        rows: &[f32],
+        cache: &mut [T],
+        store: impl Fn(&[f32], &mut [T]),
+    ) -> Result<()> {
         let width = match self.slots.len() {
             0 => return Ok(()),
             tokens => rows.len() / tokens,
         };
-        for (row, &slot) in rows.chunks_exact(width).zip(self.slots) {
+        for (row, &slot) in rows.chunks_exact(width.max(1)).zip(self.slots) {
             match cache.get_mut(slot * width..(slot + 1) * width) {
-                Some(target) => target.copy_from_slice(row),
+                Some(target) => store(row, target),
                 None => bail!("slot {slot} lies outside the KV cache"),
             }
         }
@@ -177,7 +211,7 @@ mod tests {
     #[test]
     fn rows_land_in_their_slots_and_nowhere_else() {
         let spec = KvSpec::uniform(2, 1, 2);
-        let mut cache = KvCache::allocate(&spec, 3, 4, &Device::Cpu).unwrap();
+        let mut cache = KvCache::allocate(&spec, 3, 4, KvNumbers::F32, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
         let v = Tensor::new(&[[5f32, 6.], [7., 8.]], &Device::Cpu).unwrap();
         cache.store(1, &k, &v, &[11, 2]).unwrap();
@@ -191,11 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn halves_are_the_nearest_and_never_infinite() {
+        let spec = KvSpec::uniform(1, 1, 4);
+        assert_eq!(spec.bytes_per_token(KvNumbers::F16), 2 * 4 * 2);
+        let mut cache = KvCache::allocate(&spec, 1, 2, KvNumbers::F16, &Device::Cpu).unwrap();
+        let k = Tensor::new(&[[1e9f32, -1e9, 0.1, f32::NAN]], &Device::Cpu).unwrap();
+        cache.store(0, &k, &k, &[1]).unwrap();
+        let stored = cache.layer(0).unwrap().k.to_dtype(DType::F32).unwrap();
+        let stored = stored.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(stored[..7], [0., 0., 0., 0., 65504., -65504., 0.099_975_586]);
+        assert!(stored[7].is_nan());
+    }
+
+    #[test]
     fn values_may_be_the_keys() {
         let layer = LayerKvSpec { num_kv_heads: 1, head_dim: 2, values_are_keys: true };
         let spec = KvSpec { layers: vec![layer] };
-        assert_eq!(spec.bytes_per_token(), 2 * 4);
-        let mut cache = KvCache::allocate(&spec, 1, 4, &Device::Cpu).unwrap();
+        assert_eq!(spec.bytes_per_token(KvNumbers::F32), 2 * 4);
+        let mut cache = KvCache::allocate(&spec, 1, 4, KvNumbers::F32, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1f32, 2.]], &Device::Cpu).unwrap();
         cache.store_keys(0, &k, &[3]).unwrap();
         let v = cache.layer(0).unwrap().v.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -204,7 +251,9 @@ mod tests {
 
     #[test]
     fn a_slot_outside_the_cache_is_an_error() {
-        let mut cache = KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, &Device::Cpu).unwrap();
+        let mut cache =
+            KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, KvNumbers::F32, &Device::Cpu)
+                .unwrap();
         let rows = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
         assert!(cache.store(0, &rows, &rows, &[4]).is_err());
         assert!(cache.store(1, &rows, &rows, &[0]).is_err());

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
-use candle_core::{Result, Tensor};
+use crate::slices::{f32_slice, f32_slice_mut};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use mistralrs_quant::{Linear, QuantMethod};
 use std::sync::Arc;
 
@@ -41,6 +42,39 @@ impl Sublayer for GatedMlp {
     }
 }
 
+/// `x + update`, written where the update stands: no third tensor.
+fn added(x: &Tensor, update: Tensor) -> Result<Tensor> {
+    if !update.is_contiguous() {
+        return x + update;
+    }
+    update.inplace_op2(&x.contiguous()?, &Add)?;
+    Ok(update)
+}
+
+struct Add;
+
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> Result<()> {
+        let sum = f32_slice_mut(sum, sum_layout, self.name())?;
+        let x = f32_slice(x, x_layout, self.name())?;
+        if sum.len() != x.len() {
+            bail!("add: {} numbers and {}", sum.len(), x.len());
+        }
+        mistralrs_kernels::add(sum, x);
+        Ok(())
+    }
+}
+
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields carry the checkpoint's names")]
@@ -53,8 +87,8 @@ pub struct PreNormLayer<A = Attention, F = GatedMlp> {
 
 impl<A: Sublayer, F: Sublayer> DecoderLayer for PreNormLayer<A, F> {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
-        let x = (x + self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
-        &x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, step)?
+        let x = added(x, self.self_attn.forward(&self.input_layernorm.forward(x)?, step)?)?;
+        added(&x, self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, step)?)
     }
 }
 
@@ -73,9 +107,9 @@ pub struct SandwichLayer {
 impl DecoderLayer for SandwichLayer {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let attended = self.self_attn.forward(&self.pre_attention.forward(x)?, step)?;
-        let x = (x + self.post_attention.forward(&attended)?)?;
+        let x = added(x, self.post_attention.forward(&attended)?)?;
         let fed = self.mlp.forward(&self.pre_mlp.forward(&x)?)?;
-        &x + self.post_mlp.forward(&fed)?
+        added(&x, self.post_mlp.forward(&fed)?)
     }
 }
 

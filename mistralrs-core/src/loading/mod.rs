@@ -11,6 +11,7 @@ use crate::embedder::Embedder;
 use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::KvCache;
+pub use crate::kv_cache::KvNumbers;
 use crate::kv_cache::block_pool::BlockPool;
 use crate::llm::{ChatDialect, Llm, LlmParts, Senses};
 use crate::models::{self, ModelShape};
@@ -54,6 +55,8 @@ pub struct LoadOptions {
     pub max_seq_len: Option<usize>,
     /// Tokens the KV cache can hold in all; `None` = enough for `max_seqs` within free memory.
     pub kv_cache_tokens: Option<usize>,
+    /// How keys and values are kept; `None` = halves, unless all weights are computed with in f32.
+    pub kv_numbers: Option<KvNumbers>,
     /// Tokens per KV block: 8, 16 or 32.
     pub block_size: usize,
     /// Most prompt tokens computed in one step.
@@ -88,6 +91,7 @@ impl LoadOptions {
             max_queue: 256,
             max_seq_len: None,
             kv_cache_tokens: None,
+            kv_numbers: None,
             block_size: 32,
             prefill_chunk: 512,
             media_cache_bytes: 256 << 20,
@@ -162,7 +166,13 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     options.progress.report("load weights", 1, 1);
 
     let num_blocks = plan.kv_tokens / options.block_size;
-    let kv = KvCache::allocate(&shape.kv, num_blocks, options.block_size, &Device::Cpu)?;
+    let kv = KvCache::allocate(
+        &shape.kv,
+        num_blocks,
+        options.block_size,
+        opened.kv_numbers(&options),
+        &Device::Cpu,
+    )?;
     let pool = BlockPool::new(num_blocks, options.block_size, options.prefix_cache);
     let limits = EngineLimits {
         max_seqs: options.max_seqs,
@@ -195,7 +205,7 @@ fn memory_request(options: &LoadOptions, shape: &ModelShape, opened: &Opened) ->
     MemoryRequest {
         weight_bytes: opened.weight_bytes(options.isq),
         activation_bytes: (numbers * size_of::<f32>()) as u64,
-        kv_bytes_per_token: shape.kv.bytes_per_token() as u64,
+        kv_bytes_per_token: shape.kv.bytes_per_token(opened.kv_numbers(options)) as u64,
         free_bytes: memory::free_bytes(),
         model_context: shape.context,
         max_seq_len: options.max_seq_len,

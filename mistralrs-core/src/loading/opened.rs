@@ -5,6 +5,7 @@ use super::memory::MemoryPlan;
 use super::source::ModelFiles;
 use super::{LoadOptions, Purpose};
 use crate::error::LoadError;
+use crate::kv_cache::KvNumbers;
 use crate::llm::ModelInfo;
 use crate::models::encoders::{self, EncoderRow};
 use crate::models::{ModelShape, gguf_config};
@@ -187,6 +188,18 @@ impl Opened {
             stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
         };
         self.tensors().iter().map(bytes).sum()
+    }
+
+    /// How keys and values are kept: rounded to halves where the weights or what they are multiplied with
+    /// are rounded more.
+    pub(super) fn kv_numbers(&self, options: &LoadOptions) -> KvNumbers {
+        let is_matrix = |info: &&TensorInfo| info.shape.len() >= 2;
+        let is_rounded = |info: &TensorInfo| options.isq.unwrap_or(info.ty) != QuantType::F32;
+        let usual = match self.tensors().iter().filter(is_matrix).any(is_rounded) {
+            true => KvNumbers::F16,
+            false => KvNumbers::F32,
+        };
+        options.kv_numbers.unwrap_or(usual)
     }
 
     pub(super) fn info(

@@ -1,7 +1,7 @@
 //! The running softmax: a tile's scores become weights, and its values are added with them.
 
-use super::score::Places;
-use super::{AttentionShape, Job, TILE};
+use super::tile::Tile;
+use super::{AttentionShape, Job, TILE, Task, seen};
 use crate::elementwise::body::{max, sum};
 use crate::math::{exp, tanh};
 use crate::simd::Simd;
@@ -19,35 +19,50 @@ pub(super) struct Running<'a> {
     pub(super) total: &'a mut [f32],
 }
 
-/// Adds a tile to rows that all see its positions `mine`.
+/// Adds the tile that begins at position `start`, whose scores are there, to all rows of a task.
 #[inline(always)]
-pub(super) unsafe fn add_tile<S: Simd, const WIDE: usize>(
+pub(super) unsafe fn add_tile<S: Simd, const ROWS: usize>(
     job: &Job<'_>,
-    rows: Range<usize>,
-    mine: &Range<usize>,
-    places: &Places,
+    task: &Task,
+    (start, tile): (usize, &Tile<'_>),
     running: &mut Running<'_>,
 ) {
     let dim = job.shape.head_dim;
-    for row in rows.clone() {
+    let rows = task.rows.len() * job.group;
+    for row in 0..rows {
+        let mine = seen(job, task, row, start);
         let Some(scores) = running.scores[row * TILE..].first_chunk_mut::<TILE>() else {
             return;
         };
-        let shrink = weigh(&job.shape, mine, scores, &mut running.largest[row]);
+        if mine.is_empty() {
+            continue;
+        }
+        let shrink = weigh(&job.shape, &mine, scores, &mut running.largest[row]);
         running.total[row] = running.total[row] * shrink + sum(scores);
-        for value in &mut running.values[row * dim..(row + 1) * dim] {
-            *value *= shrink;
+        // Most tiles hold no new largest score.
+        if shrink != 1.0 {
+            for value in &mut running.values[row * dim..(row + 1) * dim] {
+                *value *= shrink;
+            }
         }
     }
-    let mut row = rows.start;
+    let mut row = 0;
     // SAFETY: the rows are the task's own, their memory within `running`.
     unsafe {
-        while row + WIDE <= rows.end {
-            add_values::<S, WIDE>(job, row, mine, places, running);
-            row += WIDE;
+        while row + ROWS <= rows {
+            add_rows::<S, ROWS>(job, task, (row, start), tile, running);
+            row += ROWS;
         }
-        while row < rows.end {
-            add_values::<S, 1>(job, row, mine, places, running);
+        while ROWS > 4 && row + 4 <= rows {
+            add_rows::<S, 4>(job, task, (row, start), tile, running);
+            row += 4;
+        }
+        while row + 2 <= rows {
+            add_rows::<S, 2>(job, task, (row, start), tile, running);
+            row += 2;
+        }
+        while row < rows {
+            add_rows::<S, 1>(job, task, (row, start), tile, running);
             row += 1;
         }
     }
@@ -83,13 +98,45 @@ fn weigh(
     exp(before - now)
 }
 
-/// Adds the weighted values of a tile to `R` rows.
+/// Adds the weighted values of a tile to `R` rows: those that all of them see together, what stands
+/// before and behind row by row. Every row adds its positions in their order.
+#[inline(always)]
+unsafe fn add_rows<S: Simd, const R: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    (row, start): (usize, usize),
+    tile: &Tile<'_>,
+    running: &mut Running<'_>,
+) {
+    let views: [Range<usize>; R] = std::array::from_fn(|r| seen(job, task, row + r, start));
+    let first = views.iter().map(|view| view.start).max().unwrap_or(0);
+    let end = views.iter().map(|view| view.end).min().unwrap_or(0);
+    let empty = views.iter().any(Range::is_empty);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if empty || first >= end {
+            for (r, view) in views.into_iter().enumerate() {
+                add_values::<S, 1>(job, row + r, view, tile, running);
+            }
+            return;
+        }
+        for (r, view) in views.iter().enumerate().filter(|(_, view)| view.start < first) {
+            add_values::<S, 1>(job, row + r, view.start..first, tile, running);
+        }
+        add_values::<S, R>(job, row, first..end, tile, running);
+        for (r, view) in views.iter().enumerate().filter(|(_, view)| view.end > end) {
+            add_values::<S, 1>(job, row + r, end..view.end, tile, running);
+        }
+    }
+}
+
+/// Adds the weighted values of the positions `mine` of a tile to `R` rows.
 #[inline(always)]
 unsafe fn add_values<S: Simd, const R: usize>(
     job: &Job<'_>,
     row: usize,
-    mine: &Range<usize>,
-    places: &Places,
+    mine: Range<usize>,
+    tile: &Tile<'_>,
     running: &mut Running<'_>,
 ) {
     let dim = job.shape.head_dim;
@@ -97,12 +144,12 @@ unsafe fn add_values<S: Simd, const R: usize>(
     // SAFETY: columns up to `dim` of rows and values exist.
     unsafe {
         while first + 4 * S::LANES <= dim {
-            add_columns::<S, R, 4>(job, (row, first, S::LANES), mine, places, running);
+            add_columns::<S, R, 4>(job, (row, first, S::LANES), &mine, tile, running);
             first += 4 * S::LANES;
         }
         while first < dim {
             let count = S::LANES.min(dim - first);
-            add_columns::<S, R, 1>(job, (row, first, count), mine, places, running);
+            add_columns::<S, R, 1>(job, (row, first, count), &mine, tile, running);
             first += count;
         }
     }
@@ -114,12 +161,13 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
     job: &Job<'_>,
     (row, first, count): (usize, usize, usize),
     mine: &Range<usize>,
-    places: &Places,
+    tile: &Tile<'_>,
     running: &mut Running<'_>,
 ) {
     let dim = job.shape.head_dim;
     let values = running.values.as_mut_ptr();
-    // SAFETY: the caller vouches for rows and columns, `places` for the cache.
+    let weights = running.scores.as_ptr();
+    // SAFETY: the caller vouches for rows and columns, the tile for its values.
     unsafe {
         let place = |r: usize, n: usize| values.add((row + r) * dim + first + n * S::LANES);
         let mut sums = [[S::splat(0.0); N]; R];
@@ -129,13 +177,13 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
             }
         }
         for key in mine.clone() {
-            let value = job.v_cache.as_ptr().add(places.offsets[key] + first);
+            let value = tile.value(key).add(first);
             let mut of_value = [S::splat(0.0); N];
             for (n, v) in of_value.iter_mut().enumerate() {
                 *v = S::load(value.add(n * S::LANES), count);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = S::splat(running.scores[(row + r) * TILE + key]);
+                let weight = S::splat(*weights.add((row + r) * TILE + key));
                 for (sum, v) in sums.iter_mut().zip(of_value) {
                     *sum = S::mul_add(weight, v, *sum);
                 }

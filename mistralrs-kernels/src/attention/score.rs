@@ -1,56 +1,37 @@
-//! Where a tile's keys and values lie in the paged cache, and the products of queries and keys.
+//! The products of a task's queries with the keys of a tile: a lane per key, the numbers of a head one
+//! after the other, so that a product does not depend on which rows and keys are computed beside it.
 
-use super::{AttentionSpan, Job, TILE, Task, first_number};
+use super::tile::Tile;
+use super::{Job, TILE, Task, first_number};
 use crate::simd::Simd;
-use crate::tile::accumulate;
-use std::ops::Range;
 
-/// Where a tile's keys and values lie.
-pub(super) struct Places {
-    /// The keys' offsets within the tile.
-    pub(super) keys: Range<usize>,
-    /// Index of each key's first number in the caches.
-    pub(super) offsets: [usize; TILE],
-}
-
-impl Places {
-    #[inline(always)]
-    pub(super) fn of(
-        job: &Job<'_>,
-        span: &AttentionSpan<'_>,
-        kv_head: usize,
-        tile: usize,
-        keys: &Range<usize>,
-    ) -> Self {
-        let shape = &job.shape;
-        let mut offsets = [0; TILE];
-        for position in keys.clone() {
-            let block = span.block_table[position / shape.block_size] as usize;
-            let slot = block * shape.block_size + position % shape.block_size;
-            offsets[position - tile] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
-        }
-        Self { keys: keys.start - tile..keys.end - tile, offsets }
-    }
-}
-
-/// Products of all of a task's rows with all keys of a tile.
+/// Products of all of a task's rows with all keys of a tile: `scores` is `[rows, TILE]`, those of
+/// absent keys arbitrary.
 #[inline(always)]
-pub(super) unsafe fn score<S: Simd, const WIDE: usize>(
+pub(super) unsafe fn score<S: Simd, const ROWS: usize>(
     job: &Job<'_>,
     task: &Task,
-    places: &Places,
+    tile: &Tile<'_>,
     scores: &mut [f32],
 ) {
     let rows = task.rows.len() * job.group;
     let mut row = 0;
-    // SAFETY: the tiles cover the task's rows, no more.
+    // SAFETY: the rows are the task's.
     unsafe {
-        while row + 4 <= rows {
-            score_rows::<S, 4, WIDE>(job, task, places, row, scores);
+        while row + ROWS <= rows {
+            score_rows::<S, ROWS>(job, task, tile, row, scores);
+            row += ROWS;
+        }
+        while ROWS > 4 && row + 4 <= rows {
+            score_rows::<S, 4>(job, task, tile, row, scores);
             row += 4;
         }
+        while row + 2 <= rows {
+            score_rows::<S, 2>(job, task, tile, row, scores);
+            row += 2;
+        }
         while row < rows {
-            score_rows::<S, 1, WIDE>(job, task, places, row, scores);
+            score_rows::<S, 1>(job, task, tile, row, scores);
             row += 1;
         }
     }
@@ -58,45 +39,58 @@ pub(super) unsafe fn score<S: Simd, const WIDE: usize>(
 
 /// Products of `R` rows with all keys of a tile.
 #[inline(always)]
-unsafe fn score_rows<S: Simd, const R: usize, const WIDE: usize>(
+unsafe fn score_rows<S: Simd, const R: usize>(
     job: &Job<'_>,
     task: &Task,
-    places: &Places,
+    tile: &Tile<'_>,
     row: usize,
     scores: &mut [f32],
 ) {
-    let mut key = places.keys.start;
-    // SAFETY: the tiles cover the keys, no more.
+    let mut key = tile.keys.start / S::LANES * S::LANES;
+    // SAFETY: whole vectors of the tile's keys.
     unsafe {
-        while key + WIDE <= places.keys.end {
-            score_tile::<S, R, WIDE>(job, task, places, (row, key), scores);
-            key += WIDE;
+        while key + 3 * S::LANES < tile.keys.end {
+            score_keys::<S, R, 4>(job, task, tile, (row, key), scores);
+            key += 4 * S::LANES;
         }
-        while key < places.keys.end {
-            score_tile::<S, R, 1>(job, task, places, (row, key), scores);
-            key += 1;
+        while key < tile.keys.end {
+            score_keys::<S, R, 1>(job, task, tile, (row, key), scores);
+            key += S::LANES;
         }
     }
 }
 
+/// `R` rows with `N` vectors of keys.
 #[inline(always)]
-unsafe fn score_tile<S: Simd, const R: usize, const C: usize>(
+unsafe fn score_keys<S: Simd, const R: usize, const N: usize>(
     job: &Job<'_>,
     task: &Task,
-    places: &Places,
+    tile: &Tile<'_>,
     (row, key): (usize, usize),
     scores: &mut [f32],
 ) {
-    let dim = job.shape.head_dim;
-    // SAFETY: the rows are the task's and the keys the tile's, all within `q` and the cache.
+    // SAFETY: the rows are the task's and the keys the tile's.
     unsafe {
-        let a = std::array::from_fn(|r| job.q.as_ptr().add(first_number(job, task, row + r)));
-        let b = std::array::from_fn(|c| job.k_cache.as_ptr().add(places.offsets[key + c]));
-        let mut sums = [[S::splat(0.0); C]; R];
-        accumulate::<S, R, C>(a, b, dim, &mut sums);
-        for (r, row_sums) in sums.iter().enumerate() {
-            for (c, sum) in row_sums.iter().enumerate() {
-                scores[(row + r) * TILE + key + c] = S::sum(*sum);
+        let q: [*const f32; R] =
+            std::array::from_fn(|r| job.q.as_ptr().add(first_number(job, task, row + r)));
+        let mut sums = [[S::splat(0.0); N]; R];
+        for d in 0..job.shape.head_dim {
+            let keys = tile.keys_at(d).add(key);
+            let mut of_keys = [S::splat(0.0); N];
+            for (n, v) in of_keys.iter_mut().enumerate() {
+                *v = S::load(keys.add(n * S::LANES), S::LANES);
+            }
+            for (sums, q) in sums.iter_mut().zip(q) {
+                let q = S::splat(*q.add(d));
+                for (sum, v) in sums.iter_mut().zip(of_keys) {
+                    *sum = S::mul_add(q, v, *sum);
+                }
+            }
+        }
+        let out = scores.as_mut_ptr();
+        for (r, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                S::store(*sum, out.add((row + r) * TILE + key + n * S::LANES), S::LANES);
             }
         }
     }

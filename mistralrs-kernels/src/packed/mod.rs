@@ -17,13 +17,13 @@ mod reference;
 use crate::block::{Integers, Integral};
 use crate::dispatch;
 use crate::matmul::WeightRows;
+use crate::pool;
 use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
 use activations::{Block, Rounded, Strips};
 use floats::Pairs;
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
@@ -122,12 +122,12 @@ impl PackedWeight {
             // Fewer pages to look up; a system without huge pages works as well.
             let _ = memory.advise(memmap2::Advice::HugePage);
         }
-        memory.par_chunks_exact_mut(part_bytes).zip(parts).for_each(|(packed, part)| {
-            let tiles = packed.par_chunks_exact_mut(tile_bytes);
-            tiles.zip(part.bytes.par_chunks(TILE_ROWS * row_bytes)).for_each(|(tile, rows)| {
-                // SAFETY: the kernels' instruction set is present.
-                unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) }
-            });
+        let tiles = w.rows.div_ceil(TILE_ROWS);
+        pool::in_parallel_parts(&mut memory, tile_bytes, |at, tile| {
+            let first = at % tiles * TILE_ROWS;
+            let rows = first * row_bytes..w.rows.min(first + TILE_ROWS) * row_bytes;
+            // SAFETY: the kernels' instruction set is present.
+            unsafe { (kernels.pack)(w.ty, &parts[at / tiles].bytes[rows], row_bytes, tile) }
         });
         Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
     }
@@ -330,29 +330,28 @@ fn round<X: Rounded>(
     x: &[f32],
     cols: usize,
     strips: Strips,
-    mut rest: &mut [X],
+    out: &mut [X],
 ) {
-    let strip = |at: usize, out: &mut [X]| {
+    let blocks = cols / BLOCK_COLS;
+    let start = SharedSlice::new(out);
+    let strip = |at: usize| {
         let rows = strips.rows(at);
-        // SAFETY: the kernels' instruction set is present.
-        unsafe { (kernels.round)(&x[rows.start * cols..rows.end * cols], rows.len(), out) };
+        // SAFETY: the kernels' instruction set is present; a strip has a part of its own.
+        unsafe {
+            let out = start.part(rows.start * blocks, rows.len() * blocks);
+            (kernels.round)(&x[rows.start * cols..rows.end * cols], rows.len(), out);
+        }
     };
-    let mut parts = Vec::with_capacity(strips.count());
-    for at in 0..strips.count() {
-        let (part, more) = rest.split_at_mut(strips.rows(at).len() * cols / BLOCK_COLS);
-        parts.push(part);
-        rest = more;
-    }
     if x.len() < SERIAL_NUMBERS {
-        parts.into_iter().enumerate().for_each(|(at, part)| strip(at, part));
+        (0..strips.count()).for_each(strip);
     } else {
-        parts.into_par_iter().enumerate().for_each(|(at, part)| strip(at, part));
+        pool::in_parallel(strips.count(), strip);
     }
 }
 
 /// Computes all jobs, in runs of tiles that follow each other in memory.
 fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
-    let threads = rayon::current_num_threads();
+    let threads = pool::threads();
     let tiles: usize = jobs.iter().map(|job| job.w.tiles()).sum();
     let multiply = |job: &Job<'_, X>, tiles: Range<usize>| {
         // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
@@ -370,7 +369,10 @@ fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
             tasks.push((job, start..job.w.tiles().min(start + per_task)));
         }
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|(job, tiles)| multiply(job, tiles));
+    pool::in_parallel(tasks.len(), |at| {
+        let (job, tiles) = &tasks[at];
+        multiply(job, tiles.clone());
+    });
 }
 
 #[cfg(test)]

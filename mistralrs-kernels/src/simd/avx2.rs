@@ -5,8 +5,9 @@ use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
     _mm_movehl_ps, _mm_shuffle_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
     _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_ps,
-    _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps,
+    _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 /// AVX2 and FMA.
@@ -65,6 +66,31 @@ impl Simd for Avx2 {
             let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
             let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
             _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [__m256; 16]) {
+        // SAFETY: see above.
+        unsafe {
+            let rows = *square;
+            for half in 0..2 {
+                // Squares of four within each half of the vectors: quads 4 half .. 4 half + 4.
+                let at = 4 * half;
+                let low = _mm256_unpacklo_ps(rows[at], rows[at + 1]);
+                let high = _mm256_unpackhi_ps(rows[at], rows[at + 1]);
+                let low_2 = _mm256_unpacklo_ps(rows[at + 2], rows[at + 3]);
+                let high_2 = _mm256_unpackhi_ps(rows[at + 2], rows[at + 3]);
+                square[at] = _mm256_shuffle_ps::<0x44>(low, low_2);
+                square[at + 1] = _mm256_shuffle_ps::<0xee>(low, low_2);
+                square[at + 2] = _mm256_shuffle_ps::<0x44>(high, high_2);
+                square[at + 3] = _mm256_shuffle_ps::<0xee>(high, high_2);
+            }
+            for i in 0..4 {
+                let (above, below) = (square[i], square[i + 4]);
+                square[i] = _mm256_permute2f128_ps::<0x20>(above, below);
+                square[i + 4] = _mm256_permute2f128_ps::<0x31>(above, below);
+            }
         }
     }
 }

@@ -5,7 +5,8 @@ use std::arch::x86_64::{
     __m512, __mmask16, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_castsi512_ps,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 /// AVX-512 F.
@@ -61,6 +62,37 @@ impl Simd for Avx512 {
     unsafe fn sum(v: __m512) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [__m512; 16]) {
+        // SAFETY: see above.
+        unsafe {
+            // Within each quarter of the vectors: quarter `q` of `fours[4 i + j]` is column `4 q + j`
+            // of the rows `4 i .. 4 i + 4`.
+            let mut fours = [_mm512_setzero_ps(); 16];
+            for at in [0, 4, 8, 12] {
+                let low = _mm512_unpacklo_ps(square[at], square[at + 1]);
+                let high = _mm512_unpackhi_ps(square[at], square[at + 1]);
+                let low_2 = _mm512_unpacklo_ps(square[at + 2], square[at + 3]);
+                let high_2 = _mm512_unpackhi_ps(square[at + 2], square[at + 3]);
+                fours[at] = _mm512_shuffle_ps::<0x44>(low, low_2);
+                fours[at + 1] = _mm512_shuffle_ps::<0xee>(low, low_2);
+                fours[at + 2] = _mm512_shuffle_ps::<0x44>(high, high_2);
+                fours[at + 3] = _mm512_shuffle_ps::<0xee>(high, high_2);
+            }
+            // Then the quarters.
+            for j in 0..4 {
+                let even = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[j + 4]);
+                let odd = _mm512_shuffle_f32x4::<0xdd>(fours[j], fours[j + 4]);
+                let even_2 = _mm512_shuffle_f32x4::<0x88>(fours[j + 8], fours[j + 12]);
+                let odd_2 = _mm512_shuffle_f32x4::<0xdd>(fours[j + 8], fours[j + 12]);
+                square[j] = _mm512_shuffle_f32x4::<0x88>(even, even_2);
+                square[j + 4] = _mm512_shuffle_f32x4::<0x88>(odd, odd_2);
+                square[j + 8] = _mm512_shuffle_f32x4::<0xdd>(even, even_2);
+                square[j + 12] = _mm512_shuffle_f32x4::<0xdd>(odd, odd_2);
+            }
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) trait Simd {
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The sum of all lanes, in an order of the instruction set's own that is always the same.
     unsafe fn sum(v: Self::V) -> f32;
+    /// Swaps rows and columns of the square of the first `LANES` vectors; `LANES <= 16`.
+    unsafe fn transpose(square: &mut [Self::V; 16]);
 }
 
 /// Vectors that are read from 16-bit numbers.

@@ -51,6 +51,14 @@ impl Simd for Portable {
     unsafe fn sum(v: [f32; 8]) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
+
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [[f32; 8]; 16]) {
+        let rows = *square;
+        for (i, row) in square.iter_mut().enumerate().take(8) {
+            *row = std::array::from_fn(|column| rows[column][i]);
+        }
+    }
 }
 
 impl LoadHalves for Portable {

@@ -7,7 +7,7 @@ use super::scheduler::Scheduler;
 use super::sequence::Sequence;
 use super::*;
 use crate::forward::ForwardBatch;
-use crate::kv_cache::KvSpec;
+use crate::kv_cache::{KvNumbers, KvSpec};
 use crate::sampling::SamplingParams;
 use candle_core::{Device, Tensor};
 use std::collections::HashSet;
@@ -50,7 +50,8 @@ fn limits() -> EngineLimits {
 fn engine(blocks: usize) -> (EngineHandle, Arc<AtomicUsize>) {
     let steps = Arc::new(AtomicUsize::new(0));
     let model = Box::new(Counter { steps: Arc::clone(&steps) });
-    let kv = KvCache::allocate(&KvSpec::uniform(1, 1, 1), blocks, 4, &Device::Cpu).unwrap();
+    let kv = KvCache::allocate(&KvSpec::uniform(1, 1, 1), blocks, 4, KvNumbers::F32, &Device::Cpu)
+        .unwrap();
     let pool = BlockPool::new(blocks, 4, true);
     (EngineHandle::spawn(model, kv, pool, limits()).unwrap(), steps)
 }

@@ -15,6 +15,8 @@ struct Case {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
+    /// Keys and values again, if the cache holds halves.
+    halves: Option<(Vec<f16>, Vec<f16>)>,
 }
 
 fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -48,6 +50,7 @@ impl Case {
             q: noise(seed, tokens * shape.heads * shape.head_dim),
             k: noise(seed + 1, slots * shape.kv_heads * shape.head_dim),
             v: noise(seed + 2, slots * shape.kv_heads * shape.head_dim),
+            halves: None,
         };
         case.poison();
         case
@@ -85,17 +88,34 @@ impl Case {
             .collect()
     }
 
+    fn cache(&self) -> (CacheSlice<'_>, CacheSlice<'_>) {
+        match &self.halves {
+            Some((k, v)) => (CacheSlice::F16(k), CacheSlice::F16(v)),
+            None => (CacheSlice::F32(&self.k), CacheSlice::F32(&self.v)),
+        }
+    }
+
+    /// The same with a cache of halves; the numbers are rounded to them, so the oracle sees the same.
+    fn halved(mut self) -> Self {
+        let halves = |numbers: &[f32]| numbers.iter().map(|x| f16::from_f32(*x)).collect();
+        let (k, v): (Vec<f16>, Vec<f16>) = (halves(&self.k), halves(&self.v));
+        self.k = k.iter().map(|x| x.to_f32()).collect();
+        self.v = v.iter().map(|x| x.to_f32()).collect();
+        self.halves = Some((k, v));
+        self
+    }
+
     fn run(&self, kernels: &Kernels, spans: &[AttentionSpan<'_>]) -> Vec<f32> {
         let mut out = vec![0.25; self.q.len()];
         let shape = (&self.shape, Sight::Back);
-        attend_on(kernels, shape, &self.q, (&self.k, &self.v), spans, &mut out);
+        attend_on(kernels, shape, &self.q, self.cache(), spans, &mut out);
         out
     }
 
     fn run_both_ways(&self, kernels: &Kernels, spans: &[AttentionSpan<'_>]) -> Vec<f32> {
         let mut out = vec![0.25; self.q.len()];
         let shape = (&self.shape, Sight::BothWays);
-        attend_on(kernels, shape, &self.q, (&self.k, &self.v), spans, &mut out);
+        attend_on(kernels, shape, &self.q, self.cache(), spans, &mut out);
         out
     }
 }
@@ -204,6 +224,7 @@ proptest! {
         chunk in 2usize..12,
     ) {
         check_case(&Case::new(shape, &lengths, u64::from(seed)), chunk)?;
+        check_case(&Case::new(shape, &lengths, u64::from(seed)).halved(), chunk)?;
     }
 }
 
@@ -279,7 +300,17 @@ fn both_ways_over_many_tiles() {
 fn both_ways_wants_whole_texts() {
     let case = Case::new(plain(2, 1, 8), &[(2, 3)], 1);
     let mut out = vec![0.0; case.q.len()];
-    bidirectional_attention(&case.shape, &case.q, &case.k, &case.v, &case.spans(), &mut out);
+    let (k, v) = case.cache();
+    bidirectional_attention(&case.shape, &case.q, k, v, &case.spans(), &mut out);
+}
+
+#[test]
+#[should_panic(expected = "kinds differ")]
+fn caches_of_two_kinds_are_refused() {
+    let case = Case::new(plain(2, 1, 8), &[(2, 3)], 1).halved();
+    let (k, v) = (case.cache().0, CacheSlice::F32(&case.v));
+    let mut out = vec![0.0; case.q.len()];
+    paged_attention(&case.shape, &case.q, k, v, &case.spans(), &mut out);
 }
 
 fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
@@ -298,6 +329,7 @@ fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
 fn long_prompts_beside_single_tokens() {
     let case = Case::new(plain(14, 2, 64), &[(70, 200), (1, 300), (1, 1), (40, 40)], 5);
     check_case(&case, 33).unwrap();
+    check_case(&case.halved(), 33).unwrap();
 }
 
 #[test]

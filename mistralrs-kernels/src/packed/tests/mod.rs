@@ -4,6 +4,7 @@
 use super::*;
 use crate::dispatch::all_kernels;
 use proptest::prelude::*;
+use std::num::NonZeroUsize;
 
 fn types() -> impl Iterator<Item = QuantType> {
     QuantType::ALL.iter().copied().filter(|ty| Layout::of(*ty).is_some())
@@ -176,8 +177,7 @@ fn neither_threads_nor_company_matter() {
     let float = Case::new(QuantType::BF16, (150, 1024, 3), 3);
     for kernels in fast_kernels() {
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
+            pool::with_threads(NonZeroUsize::new(threads).unwrap(), || {
                 let first = many.multiply(kernels, &many.x);
                 let second = few.multiply(kernels, &few.x);
                 let mut ys = [vec![0.0; 3 * 150], vec![0.0; 3 * 1000], vec![0.0; 3 * 150]];

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::packed::tests::{info, noise, stored};
 use crate::{QuantMethod, weight};
 use candle_core::Device;
+use mistralrs_kernels::with_threads;
 use mistralrs_kernels::{PackedWeight, QuantType, WeightRows};
 use proptest::prelude::*;
 
@@ -242,8 +243,8 @@ fn threads_do_not_matter() {
         let case = Case::new(size, [ty; 3], 2);
         let experts = case.build(PLAIN);
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| bits(&case.forward(experts.as_ref())))
+            let threads = std::num::NonZeroUsize::new(threads).unwrap();
+            with_threads(threads, || bits(&case.forward(experts.as_ref())))
         };
         assert_eq!(run(1), run(7), "{ty:?}");
     }

@@ -1,0 +1,157 @@
+//! A tile of the paged cache as the arithmetic wants it: keys transposed, so that a vector holds one
+//! number of many keys, and values row by row. Both as f32, whatever the cache holds. Knows places, not
+//! queries.
+
+use super::{AttentionSpan, Job, TILE};
+use crate::simd::LoadHalves;
+use half::f16;
+use std::ops::Range;
+
+/// A number as the cache holds it.
+pub(crate) trait CacheNumber: Copy {
+    /// The first `count <= LANES` numbers at `from`, widened exactly, zeros after.
+    ///
+    /// # Safety
+    /// As for [`crate::simd::Simd::load`].
+    unsafe fn load<S: LoadHalves>(from: *const Self, count: usize) -> S::V;
+
+    /// Where the numbers can be read as they are; `None` if they must be widened first.
+    fn in_place(cache: &[Self]) -> Option<*const f32>;
+}
+
+impl CacheNumber for f32 {
+    #[inline(always)]
+    unsafe fn load<S: LoadHalves>(from: *const f32, count: usize) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { S::load(from, count) }
+    }
+
+    #[inline(always)]
+    fn in_place(cache: &[f32]) -> Option<*const f32> {
+        Some(cache.as_ptr())
+    }
+}
+
+impl CacheNumber for f16 {
+    #[inline(always)]
+    unsafe fn load<S: LoadHalves>(from: *const f16, count: usize) -> S::V {
+        // SAFETY: as the caller vouches; halves lie in memory as little-endian bytes here.
+        unsafe { S::load_halves::<false>(from.cast(), count) }
+    }
+
+    #[inline(always)]
+    fn in_place(_: &[f16]) -> Option<*const f32> {
+        None
+    }
+}
+
+/// A thread's tile of one key head.
+pub(super) struct Tile<'a> {
+    /// The keys, `[dim, TILE]`; behind them values that had to be widened, `[TILE, dim]`.
+    numbers: &'a mut [f32],
+    dim: usize,
+    /// Which of the tile's positions are there.
+    pub(super) keys: Range<usize>,
+    values: *const f32,
+    /// Where each value begins after `values`.
+    offsets: [usize; TILE],
+}
+
+impl<'a> Tile<'a> {
+    /// Tiles of heads of `dim` numbers, in `2 * TILE * dim` numbers of memory.
+    pub(super) fn new(numbers: &'a mut [f32], dim: usize) -> Self {
+        Self { numbers, dim, keys: 0..0, values: std::ptr::null(), offsets: [0; TILE] }
+    }
+
+    /// Number `d` of all keys: [`TILE`] numbers, those of absent keys arbitrary.
+    #[inline(always)]
+    pub(super) fn keys_at(&self, d: usize) -> *const f32 {
+        self.numbers.as_ptr().wrapping_add(d * TILE)
+    }
+
+    /// The numbers of one value.
+    #[inline(always)]
+    pub(super) fn value(&self, key: usize) -> *const f32 {
+        self.values.wrapping_add(self.offsets[key])
+    }
+
+    /// Reads the positions `keys` of the tile that begins at position `start`.
+    ///
+    /// # Safety
+    /// The instruction set is present; the positions are in blocks of the cache.
+    #[inline(always)]
+    pub(super) unsafe fn read<S: LoadHalves, C: CacheNumber>(
+        &mut self,
+        job: &Job<'_>,
+        (k, v): (&[C], &[C]),
+        (span, kv_head): (&AttentionSpan<'_>, usize),
+        (start, keys): (usize, Range<usize>),
+    ) {
+        self.keys = keys.start - start..keys.end - start;
+        let mut places = [0; TILE];
+        let shape = &job.shape;
+        for position in keys {
+            let block = span.block_table[position / shape.block_size] as usize;
+            let slot = block * shape.block_size + position % shape.block_size;
+            places[position - start] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
+        }
+        // SAFETY: every place of `keys` is followed by a head's numbers, in both caches.
+        unsafe {
+            self.transpose_keys::<S, C>(k.as_ptr(), &places);
+            match C::in_place(v) {
+                Some(values) => (self.values, self.offsets) = (values, places),
+                None => self.widen_values::<S, C>(v.as_ptr(), &places),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_keys<S: LoadHalves, C: CacheNumber>(
+        &mut self,
+        from: *const C,
+        places: &[usize; TILE],
+    ) {
+        let out = self.numbers.as_mut_ptr();
+        let first = self.keys.start / S::LANES * S::LANES;
+        for group in (first..self.keys.end).step_by(S::LANES) {
+            for d in (0..self.dim).step_by(S::LANES) {
+                let count = S::LANES.min(self.dim - d);
+                // SAFETY: numbers `d..d + count` of keys that are there; `out` has TILE numbers for
+                // each of `dim`.
+                unsafe {
+                    let mut square = [S::splat(0.0); 16];
+                    for (i, row) in square.iter_mut().enumerate().take(S::LANES) {
+                        if self.keys.contains(&(group + i)) {
+                            *row = C::load::<S>(from.add(places[group + i] + d), count);
+                        }
+                    }
+                    S::transpose(&mut square);
+                    for (i, row) in square.iter().enumerate().take(count) {
+                        S::store(*row, out.add((d + i) * TILE + group), S::LANES);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn widen_values<S: LoadHalves, C: CacheNumber>(
+        &mut self,
+        from: *const C,
+        places: &[usize; TILE],
+    ) {
+        let out = self.numbers.as_mut_ptr().wrapping_add(TILE * self.dim);
+        for key in self.keys.clone() {
+            self.offsets[key] = key * self.dim;
+            for d in (0..self.dim).step_by(S::LANES) {
+                let count = S::LANES.min(self.dim - d);
+                // SAFETY: numbers `d..d + count` of a key that is there, and their place in `out`.
+                unsafe {
+                    let v = C::load::<S>(from.add(places[key] + d), count);
+                    S::store(v, out.add(key * self.dim + d), count);
+                }
+            }
+        }
+        self.values = out;
+    }
+}
