@@ -5,6 +5,7 @@
 //! Rows are cut into strips of up to eight that depend on their number alone; a strip lies block
 //! after block, its rows side by side, as a kernel reads it.
 
+use super::exact::Columns;
 use super::floats::Pairs;
 use super::layout::BLOCK_COLS;
 use std::cell::Cell;
@@ -105,6 +106,7 @@ pub(crate) trait Rounded: Copy + Default + Send + Sync {
 thread_local! {
     static BLOCKS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
     static PAIRS: Cell<Vec<Pairs>> = const { Cell::new(Vec::new()) };
+    static COLUMNS: Cell<Vec<Columns>> = const { Cell::new(Vec::new()) };
 }
 
 impl Rounded for Block {
@@ -116,5 +118,11 @@ impl Rounded for Block {
 impl Rounded for Pairs {
     fn memory() -> &'static LocalKey<Cell<Vec<Self>>> {
         &PAIRS
+    }
+}
+
+impl Rounded for Columns {
+    fn memory() -> &'static LocalKey<Cell<Vec<Self>>> {
+        &COLUMNS
     }
 }

@@ -7,9 +7,12 @@
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
+pub(crate) mod exact;
 mod floats;
 mod layout;
 mod reference;
@@ -21,6 +24,7 @@ use crate::pool;
 use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
 use activations::{Block, Rounded, Strips};
+use exact::Columns;
 use floats::Pairs;
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
@@ -54,9 +58,18 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 #[derive(Clone, Copy)]
 pub(crate) struct PackedKernels {
     pub(crate) integers: TileKernels<Block>,
-    pub(crate) floats: Option<TileKernels<Pairs>>,
+    pub(crate) floats: Option<FloatKernels>,
     /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
+}
+
+/// The kernels for tiles of 16-bit floats, by what they do with activations.
+#[derive(Clone, Copy)]
+pub(crate) enum FloatKernels {
+    /// Round them to 16 bits, too.
+    Rounded(TileKernels<Pairs>),
+    /// Take them as they are.
+    Exact(TileKernels<Columns>),
 }
 
 /// The kernels for tiles of integers or of floats.
@@ -232,7 +245,8 @@ impl<X> Job<'_, X> {
 ///
 /// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
 /// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors; with
-/// 16-bit floats to those, by at most a 256th of itself) and of `f32`; if a number of the row is not finite, neither is the result.
+/// 16-bit floats, where the processor is fast at them, to those, by at most a 256th of itself) and of
+/// `f32`; if a number of the row is not finite, neither is the result.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shape of `w`.
@@ -294,7 +308,10 @@ fn multiply_parts_on(
         kind.push((*part, SharedSlice::new(y)));
     }
     multiply_with(kernels.integers, &integers, x, m);
-    multiply_with(kernels.floats.unwrap_or(floats::KERNELS), &floats, x, m);
+    match kernels.floats.unwrap_or(FloatKernels::Rounded(floats::KERNELS)) {
+        FloatKernels::Rounded(kernels) => multiply_with(kernels, &floats, x, m),
+        FloatKernels::Exact(kernels) => multiply_with(kernels, &floats, x, m),
+    }
 }
 
 /// The products with parts of one kind: `x` is rounded once for all of them.

@@ -3,13 +3,15 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::TILE_ROWS;
-use super::{Job, PackedKernels, QuantType, TileKernels, floats, pack_tile, with_format};
+use super::{
+    FloatKernels, Job, PackedKernels, QuantType, TileKernels, floats, pack_tile, with_format,
+};
 use std::ops::Range;
 
 /// Plain loops for every processor.
 pub(super) const KERNELS: PackedKernels = PackedKernels {
     integers: TileKernels { round, multiply },
-    floats: Some(floats::KERNELS),
+    floats: Some(FloatKernels::Rounded(floats::KERNELS)),
     pack,
 };
 

@@ -48,4 +48,21 @@ pub(crate) trait LoadHalves: Simd {
     /// The first `count <= LANES` numbers at `from`, widened exactly, zeros after: bfloat16, or
     /// IEEE halves if not `BF16`. Little-endian, of any alignment.
     unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> Self::V;
+    /// `LANES` pairs of bfloat16 at `from`: the first numbers of all pairs, and the second.
+    unsafe fn load_pairs(from: *const u8) -> (Self::V, Self::V);
+    /// `a + b`.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// Has the cache line at `from` fetched, if there is one.
+#[inline(always)]
+pub(crate) fn prefetch(from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
 }

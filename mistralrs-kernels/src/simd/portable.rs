@@ -72,4 +72,19 @@ impl LoadHalves for Portable {
         }
         v
     }
+
+    #[inline(always)]
+    unsafe fn load_pairs(from: *const u8) -> ([f32; 8], [f32; 8]) {
+        let pair = |i: usize| {
+            // SAFETY: the caller vouches for eight pairs.
+            u32::from_le_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() })
+        };
+        let first = std::array::from_fn(|i| f32::from_bits(pair(i) << 16));
+        (first, std::array::from_fn(|i| f32::from_bits(pair(i) & 0xffff_0000)))
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
 }

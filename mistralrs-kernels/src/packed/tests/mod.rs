@@ -65,9 +65,20 @@ fn fast_kernels() -> impl Iterator<Item = PackedKernels> {
     all_kernels().filter_map(|kernels| kernels.packed)
 }
 
-/// Those that pack this type.
-fn fast_kernels_for(ty: QuantType) -> impl Iterator<Item = PackedKernels> {
-    fast_kernels().filter(move |kernels| kernels.floats.is_some() || ty != QuantType::BF16)
+/// The slow twin of some kernels.
+fn twin_of(kernels: PackedKernels) -> PackedKernels {
+    match kernels.floats {
+        Some(FloatKernels::Exact(_)) => {
+            PackedKernels { floats: Some(FloatKernels::Exact(exact::TWIN)), ..reference::KERNELS }
+        }
+        _ => reference::KERNELS,
+    }
+}
+
+/// Both twins.
+fn twins() -> [PackedKernels; 2] {
+    let floats = Some(FloatKernels::Exact(exact::TWIN));
+    [reference::KERNELS, PackedKernels { floats, ..reference::KERNELS }]
 }
 
 fn bits(y: &[f32]) -> Vec<u32> {
@@ -84,12 +95,12 @@ fn any_case() -> impl Strategy<Value = (QuantType, (usize, usize, usize), u64)> 
 }
 
 /// What the twin computes, in `f64` from the stored numbers and the rounded activations.
-fn exact(case: &Case) -> Vec<(f64, f64)> {
+fn exact_products(case: &Case, kernels: PackedKernels) -> Vec<(f64, f64)> {
     let cols = case.packed.cols;
     let weights = case.weights();
     let mut results = Vec::new();
     for x in case.x.chunks_exact(cols) {
-        let rounded = rounded(case.packed.ty, x);
+        let rounded = rounded(case.packed.ty, kernels, x);
         for w in weights.chunks_exact(cols) {
             let products = w.iter().zip(&rounded).map(|(w, x)| f64::from(*w) * x);
             results.push(products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs())));
@@ -99,7 +110,10 @@ fn exact(case: &Case) -> Vec<(f64, f64)> {
 }
 
 /// A row of activations as the kernels for `ty` take it.
-fn rounded(ty: QuantType, x: &[f32]) -> Vec<f64> {
+fn rounded(ty: QuantType, kernels: PackedKernels, x: &[f32]) -> Vec<f64> {
+    if ty == QuantType::BF16 && matches!(kernels.floats, Some(FloatKernels::Exact(_))) {
+        return x.iter().map(|x| f64::from(*x)).collect();
+    }
     if ty == QuantType::BF16 {
         let nearest = |x: &f32| f64::from(half::bf16::from_f32(*x).to_f32());
         return x.iter().map(nearest).collect();
@@ -117,19 +131,25 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
         case.packed.dequantize_row(at, &mut row);
         prop_assert_eq!(bits(&row), bits(wanted), "{:?}, row {}", ty, at);
     }
-    let twin = case.multiply(reference::KERNELS, &case.x);
-    for (at, (found, (wanted, size))) in twin.iter().zip(exact(case)).enumerate() {
-        // A few roundings per block of the running sum, with floats one per column. Integers and offsets cancel each other, so
-        // the sizes that are rounded exceed those of the products; by less than 16 times here.
-        let bound = size * 16.0 * f64::from(f32::EPSILON) * (2.0 + cols as f64 / 16.0);
-        let miss = (f64::from(*found) - wanted).abs();
-        prop_assert!(miss <= bound, "{:?}: y[{}] is {}, not {}", ty, at, found, wanted);
+    for kernels in twins() {
+        let twin = case.multiply(kernels, &case.x);
+        for (at, (found, (wanted, size))) in
+            twin.iter().zip(exact_products(case, kernels)).enumerate()
+        {
+            // A few roundings per block of the running sum, with floats one per column. Integers and
+            // offsets cancel each other, so the sizes that are rounded exceed those of the products; by
+            // less than 16 times here.
+            let bound = size * 16.0 * f64::from(f32::EPSILON) * (2.0 + cols as f64 / 16.0);
+            let miss = (f64::from(*found) - wanted).abs();
+            prop_assert!(miss <= bound, "{:?}: y[{}] is {}, not {}", ty, at, found, wanted);
+        }
     }
-    for kernels in fast_kernels_for(ty) {
+    for kernels in fast_kernels() {
         let w = WeightRows { ty, bytes: &case.stored, rows, cols };
         let packed = PackedWeight::pack(kernels, &[w]).unwrap();
         prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
         let y = case.multiply(kernels, &case.x);
+        let twin = case.multiply(twin_of(kernels), &case.x);
         prop_assert_eq!(bits(&y), bits(&twin), "{:?}", ty);
         for i in [0, case.m / 2, case.m - 1] {
             let alone = case.multiply(kernels, &case.x[i * cols..(i + 1) * cols]);
@@ -162,8 +182,8 @@ fn every_strip_of_every_type() {
         let stored =
             [&stored[..], &vec![0; ty.row_bytes(33 * 256).unwrap() - stored.len()]].concat();
         let case = Case::of(ty, (33, 256, 5), stored, 6);
-        let twin = case.multiply(reference::KERNELS, &case.x);
-        for kernels in fast_kernels_for(ty) {
+        for kernels in fast_kernels() {
+            let twin = case.multiply(twin_of(kernels), &case.x);
             assert_eq!(bits(&case.multiply(kernels, &case.x)), bits(&twin), "{ty:?}");
         }
     }
@@ -283,7 +303,7 @@ fn a_stack_is_its_matrices() {
             .iter()
             .map(|case| WeightRows { ty, bytes: &case.stored, rows, cols: 256 })
             .collect();
-        for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels_for(ty)) {
+        for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels()) {
             let stack = PackedWeight::pack(kernels, &stored).unwrap();
             let x = &cases[0].x;
             let mut ys = vec![vec![f32::NAN; 5 * rows]; 4];

@@ -1,0 +1,423 @@
+//! The packed kernels for vectors of 256 bits: a tile's 16 rows in two halves of eight lanes, up to four
+//! rows of activations at once. With AVX-VNNI four products are one instruction; without, `vpmaddubsw`
+//! adds two in 16 bits, and as many of these are added up as surely fit.
+//! Source: `vpmaddubsw` multiplies unsigned with signed bytes and saturates, so bytes of weights, which
+//! reach 255, are taken as sign and magnitude.
+
+use super::activations::{Block, quantize_strip};
+use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
+use super::{
+    FloatKernels, Job, PackedKernels, QuantType, TileKernels, exact, floats, pack_tile, with_format,
+};
+use crate::simd::prefetch;
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_srl_epi16,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
+};
+use std::ops::Range;
+
+/// Rows of activations that a register tile takes.
+const MOST: usize = 4;
+/// Lanes of a vector.
+const LANES: usize = 8;
+/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
+const AHEAD: usize = 4096;
+/// So many bytes of activations stay in the second-level cache while weights pass by.
+const RESIDENT: usize = 192 << 10;
+
+/// Applies the features of all of these kernels to a function.
+macro_rules! avx2 {
+    ($($item:item)*) => {
+        $(
+            #[inline]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            $item
+        )*
+    };
+}
+
+/// Compiles the kernels for AVX2, with AVX-VNNI or without.
+macro_rules! kernels {
+    ($module:ident, $vnni:literal, $features:literal) => {
+        /// To be called only where the features are present.
+        pub(crate) mod $module {
+            use super::*;
+
+            pub(crate) const KERNELS: PackedKernels = PackedKernels {
+                integers: TileKernels { round: super::round, multiply },
+                floats: Some(FloatKernels::Exact(exact::avx2::KERNELS)),
+                pack: super::pack,
+            };
+
+            #[target_feature(enable = $features)]
+            unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
+                // SAFETY: as the caller vouches.
+                let _ = with_format!(job.w.ty, Format, unsafe {
+                    super::multiply::<Format, $vnni>(job, tiles)
+                });
+            }
+        }
+    };
+}
+
+kernels!(plain, false, "avx2,fma,f16c");
+kernels!(vnni, true, "avx2,fma,f16c,avxvnni");
+
+avx2! {
+    unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
+        quantize_strip(x, rows, out);
+    }
+
+    unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+        if ty == QuantType::BF16 {
+            return floats::pack_tile(rows, row_bytes, tile);
+        }
+        with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
+    }
+}
+
+/// # Safety
+/// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
+#[inline(always)]
+unsafe fn multiply<P: Packing, const VNNI: bool>(job: &Job<'_, Block>, tiles: Range<usize>) {
+    let strips = job.strips.count();
+    let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
+    let group = (RESIDENT / longest).max(1);
+    for first in (0..strips).step_by(group) {
+        for tile in tiles.clone() {
+            for strip in first..strips.min(first + group) {
+                for lanes in [0, LANES] {
+                    // SAFETY: the strip, the tile and its lanes exist.
+                    unsafe {
+                        multiply_strip::<P, VNNI>(job, (tile, lanes), &job.strips.rows(strip));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_strip<P: Packing, const VNNI: bool>(
+    job: &Job<'_, Block>,
+    at: (usize, usize),
+    rows: &Range<usize>,
+) {
+    let mut row = 0;
+    while row < rows.len() {
+        let count = MOST.min(rows.len() - row);
+        // SAFETY: as many rows as are left of the strip.
+        unsafe {
+            match count {
+                1 => multiply_rows::<P, VNNI, 1>(job, at, rows, row),
+                2 => multiply_rows::<P, VNNI, 2>(job, at, rows, row),
+                3 => multiply_rows::<P, VNNI, 3>(job, at, rows, row),
+                _ => multiply_rows::<P, VNNI, MOST>(job, at, rows, row),
+            }
+        }
+        row += count;
+    }
+}
+
+/// The lanes of a tile from `lanes` with `M` rows of a strip from its row `row`.
+#[inline(always)]
+unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
+    job: &Job<'_, Block>,
+    (tile, lanes): (usize, usize),
+    rows: &Range<usize>,
+    row: usize,
+) {
+    let layout = const { &P::LAYOUT };
+    let w = job.w;
+    let count = w.rows.saturating_sub(tile * TILE_ROWS + lanes).min(LANES);
+    // SAFETY: the tile has this many chunks, and `x` the strip's rows of each block; the columns of the
+    // strip's rows are within `y` and this task's own.
+    unsafe {
+        let mut sums = [_mm256_setzero_ps(); M];
+        let mut chunk = job.tile(tile).as_ptr();
+        let mut x = job.x.as_ptr().add(rows.start * w.blocks() + row);
+        for _ in 0..w.blocks() / layout.chunk_blocks() {
+            let head = Head::load(layout, chunk, lanes);
+            let mut block = chunk.add(layout.head_bytes());
+            for _ in 0..layout.chunk_blocks() {
+                for line in 0..layout.block_bytes().div_ceil(VECTOR) {
+                    prefetch(block.wrapping_add(AHEAD + line * VECTOR));
+                }
+                multiply_block::<P, VNNI, M>((block, lanes), &head, x, &mut sums);
+                block = block.add(layout.block_bytes());
+                x = x.add(rows.len());
+            }
+            chunk = chunk.add(layout.chunk_bytes());
+        }
+        for (i, sum) in sums.iter().enumerate().filter(|_| count > 0) {
+            let start = (rows.start + row + i) * w.rows + tile * TILE_ROWS + lanes;
+            let mut eight = [0.0; LANES];
+            _mm256_storeu_ps(eight.as_mut_ptr(), *sum);
+            job.y.part(start, count).copy_from_slice(&eight[..count]);
+        }
+    }
+}
+
+/// How many sums of two products surely fit 16 bits.
+const fn fitting(layout: &Layout) -> usize {
+    let bits = layout.nibbles as u32 * 4 + layout.pairs as u32 * 2 + layout.singles as u32;
+    // Whole bytes have no bits here and never get here.
+    if bits == 0 { 1 } else { 32767 / (2 * 127 * ((1 << bits) - 1)) }
+}
+
+/// 32 columns: the integers of both halves, then the scales.
+#[inline(always)]
+unsafe fn multiply_block<P: Packing, const VNNI: bool, const M: usize>(
+    (block, lanes): (*const u8, usize),
+    head: &Head,
+    x: *const Block,
+    sums: &mut [__m256; M],
+) {
+    let layout = const { &P::LAYOUT };
+    // SAFETY: the block and `M` blocks of activations are there.
+    unsafe {
+        let scales = Scales::load(layout, block.add(layout.plane_bytes()), head, lanes);
+        let planes = block.add(4 * lanes);
+        let integers = match (VNNI, layout.plane_bytes() == 8 * VECTOR) {
+            (true, _) => with_vnni::<P, M>(planes, x),
+            (false, true) => of_bytes::<M>(planes, x),
+            (false, false) => of_bits::<P, M>(planes, x),
+        };
+        for i in 0..M {
+            let x = &*x.add(i);
+            let unit = _mm256_set1_ps(x.scale);
+            for half in 0..layout.scales() {
+                let scale = _mm256_mul_ps(scales.scales[half], unit);
+                sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[half][i]), scale, sums[i]);
+            }
+            if layout.mins && layout.halves {
+                for half in 0..2 {
+                    let sum = _mm256_set1_ps(x.half_sums[half]);
+                    sums[i] = _mm256_fmadd_ps(scales.mins[half], sum, sums[i]);
+                }
+            } else if layout.mins {
+                sums[i] = _mm256_fmadd_ps(scales.mins[0], _mm256_set1_ps(x.sum), sums[i]);
+            }
+        }
+    }
+}
+
+/// Products of integers, for the halves of the columns if their scales differ, else all in the first.
+type Integers<const M: usize> = [[__m256i; M]; 2];
+
+/// Which of the sums group `g` of four columns belongs to.
+const fn half_of(layout: &Layout, g: usize) -> usize {
+    if layout.halves { g / 4 } else { 0 }
+}
+
+#[inline(always)]
+unsafe fn with_vnni<P: Packing, const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+    let layout = const { &P::LAYOUT };
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let mut sums = offsets::<P, M>(x);
+        for g in 0..8 {
+            let codes = codes(layout, planes, g);
+            let sums = &mut sums[half_of(layout, g)];
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, codes, four(x.add(i), g));
+            }
+        }
+        sums
+    }
+}
+
+/// Whole bytes: what is left of them by the middle is sign and magnitude, and nothing is to be added.
+#[inline(always)]
+unsafe fn of_bytes<const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let (ones, middle) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
+        let mut sums = [[_mm256_setzero_si256(); M]; 2];
+        for g in 0..8 {
+            let codes = _mm256_loadu_si256(planes.add(g * VECTOR).cast());
+            let signed = _mm256_xor_si256(codes, middle);
+            let magnitude = _mm256_abs_epi8(signed);
+            for (i, sum) in sums[0].iter_mut().enumerate() {
+                let twos =
+                    _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x.add(i), g), signed));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(twos, ones));
+            }
+        }
+        sums
+    }
+}
+
+/// Few bits: sums of two products are added up in 16 bits while they fit.
+#[inline(always)]
+unsafe fn of_bits<P: Packing, const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+    let layout = const { &P::LAYOUT };
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let (ones, zero) = (_mm256_set1_epi16(1), _mm256_setzero_si256());
+        let mut sums = offsets::<P, M>(x);
+        let mut small = [zero; M];
+        let mut held = 0;
+        for g in 0..8 {
+            let codes = codes(layout, planes, g);
+            for (i, small) in small.iter_mut().enumerate() {
+                let twos = _mm256_maddubs_epi16(codes, four(x.add(i), g));
+                *small = if held == 0 { twos } else { _mm256_add_epi16(*small, twos) };
+            }
+            held += 1;
+            let ends = g == 7 || half_of(layout, g) != half_of(layout, g + 1);
+            if ends || held == const { fitting(&P::LAYOUT) } {
+                for (sum, small) in sums[half_of(layout, g)].iter_mut().zip(&small) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*small, ones));
+                }
+                held = 0;
+            }
+        }
+        sums
+    }
+}
+
+/// What the integers' zero adds up to.
+#[inline(always)]
+unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
+    let layout = const { &P::LAYOUT };
+    // SAFETY: `M` blocks of activations are there, as the caller vouches.
+    unsafe {
+        let mut sums = [[_mm256_setzero_si256(); M]; 2];
+        if layout.zero == 0 {
+            return sums;
+        }
+        let count = _mm_cvtsi32_si128(layout.zero.trailing_zeros() as i32);
+        for i in 0..M {
+            let x = &*x.add(i);
+            let of = if layout.halves { x.negated_halves } else { [x.negated_sum, 0] };
+            for half in 0..layout.scales() {
+                sums[half][i] = _mm256_sll_epi32(_mm256_set1_epi32(of[half]), count);
+            }
+        }
+        sums
+    }
+}
+
+/// Four columns of a row of activations, for all lanes.
+#[inline(always)]
+unsafe fn four(x: *const Block, g: usize) -> __m256i {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let codes = (*x).codes.as_ptr().cast::<i32>();
+        _mm256_set1_epi32(codes.add(g).read_unaligned())
+    }
+}
+
+/// The integers of group `g` of a block.
+#[inline(always)]
+unsafe fn codes(layout: &Layout, planes: *const u8, g: usize) -> __m256i {
+    // SAFETY: the planes are there.
+    unsafe {
+        let plane = |at: usize| _mm256_loadu_si256(planes.add(at).cast());
+        if layout.plane_bytes() == 8 * VECTOR {
+            return plane(g * VECTOR);
+        }
+        let mut codes = _mm256_setzero_si256();
+        if layout.nibbles {
+            codes = bits(plane(g % 4 * VECTOR), g / 4 * 4, 0, 15);
+        }
+        if layout.pairs {
+            let pairs = plane(layout.pairs_at() + g % 2 * VECTOR);
+            codes = _mm256_or_si256(codes, bits(pairs, g / 2 * 2, layout.pair_bit(), 3));
+        }
+        if layout.singles {
+            let singles = plane(layout.singles_at());
+            codes = _mm256_or_si256(codes, bits(singles, g, layout.single_bit(), 1));
+        }
+        codes
+    }
+}
+
+/// Moves the bits under `mask` of every byte from bit `from` to bit `to`; all others vanish.
+#[inline(always)]
+unsafe fn bits(bytes: __m256i, from: usize, to: usize, mask: u8) -> __m256i {
+    // SAFETY: the features are present, as the caller vouches.
+    unsafe {
+        let count = _mm_cvtsi32_si128(from.abs_diff(to) as i32);
+        let moved = match from.cmp(&to) {
+            std::cmp::Ordering::Less => _mm256_sll_epi16(bytes, count),
+            std::cmp::Ordering::Equal => bytes,
+            std::cmp::Ordering::Greater => _mm256_srl_epi16(bytes, count),
+        };
+        _mm256_and_si256(moved, _mm256_set1_epi8((mask << to) as i8))
+    }
+}
+
+#[inline(always)]
+unsafe fn load_halves(from: *const u8) -> __m256 {
+    // SAFETY: eight halves are there, as the caller vouches.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+}
+
+/// The halves of 256 columns.
+struct Head {
+    scale: __m256,
+    negated_min: __m256,
+}
+
+impl Head {
+    #[inline(always)]
+    unsafe fn load(layout: &Layout, chunk: *const u8, lanes: usize) -> Self {
+        // SAFETY: the chunk begins with them.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let mut head = Self { scale: zero, negated_min: zero };
+            if layout.grouped {
+                head.scale = load_halves(chunk.add(2 * lanes));
+                if layout.mins {
+                    let min = load_halves(chunk.add(2 * (TILE_ROWS + lanes)));
+                    head.negated_min = _mm256_sub_ps(zero, min);
+                }
+            }
+            head
+        }
+    }
+}
+
+/// The scales and offsets of 32 columns.
+struct Scales {
+    scales: [__m256; 2],
+    mins: [__m256; 2],
+}
+
+impl Scales {
+    #[inline(always)]
+    unsafe fn load(layout: &Layout, from: *const u8, head: &Head, lanes: usize) -> Self {
+        // SAFETY: as many as the layout says follow the planes.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let mut loaded = Self { scales: [zero; 2], mins: [zero; 2] };
+            for half in 0..layout.scales() {
+                let lane = lanes * layout.scale_bytes() / TILE_ROWS;
+                let scale = from.add(half * layout.scale_bytes() + lane);
+                let min = from.add((layout.scales() + half) * layout.scale_bytes() + lane);
+                if layout.grouped {
+                    let integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scale.cast()));
+                    loaded.scales[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(integers), head.scale);
+                    if layout.mins {
+                        let integers = _mm256_cvtepu8_epi32(_mm_loadl_epi64(min.cast()));
+                        loaded.mins[half] =
+                            _mm256_mul_ps(_mm256_cvtepi32_ps(integers), head.negated_min);
+                    }
+                } else {
+                    loaded.scales[half] = load_halves(scale);
+                    if layout.mins {
+                        loaded.mins[half] = load_halves(min);
+                    }
+                }
+            }
+            loaded
+        }
+    }
+}
