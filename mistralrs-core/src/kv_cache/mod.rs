@@ -35,8 +35,8 @@ impl KvSpec {
     /// Bytes of keys and values for one token, all layers together.
     pub fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
         let tensors = |l: &LayerKvSpec| if l.values_are_keys { 1 } else { 2 };
-        let numbers = |l: &LayerKvSpec| tensors(l) * l.num_kv_heads * l.head_dim;
-        self.layers.iter().map(numbers).sum::<usize>() * numbers.dtype().size_in_bytes()
+        let kept = |l: &LayerKvSpec| tensors(l) * l.num_kv_heads * l.head_dim;
+        self.layers.iter().map(kept).sum::<usize>() * numbers.dtype().size_in_bytes()
     }
 }
 

@@ -190,12 +190,13 @@ impl Opened {
         self.tensors().iter().map(bytes).sum()
     }
 
-    /// How keys and values are kept: rounded to halves where the weights or what they are multiplied with
-    /// are rounded more.
+    /// How keys and values are kept: rounded to halves where weights are rounded more, unless exact
+    /// arithmetic was asked for.
     pub(super) fn kv_numbers(&self, options: &LoadOptions) -> KvNumbers {
         let is_matrix = |info: &&TensorInfo| info.shape.len() >= 2;
         let is_rounded = |info: &TensorInfo| options.isq.unwrap_or(info.ty) != QuantType::F32;
-        let usual = match self.tensors().iter().filter(is_matrix).any(is_rounded) {
+        let is_exact = mistralrs_kernels::instruction_set() == "scalar";
+        let usual = match !is_exact && self.tensors().iter().filter(is_matrix).any(is_rounded) {
             true => KvNumbers::F16,
             false => KvNumbers::F32,
         };

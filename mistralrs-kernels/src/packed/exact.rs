@@ -18,6 +18,7 @@ use std::ops::Range;
 pub(crate) struct Columns(pub(crate) [f32; BLOCK_COLS]);
 
 /// The slow, obvious twin.
+#[cfg(test)]
 pub(super) const TWIN: TileKernels<Columns> =
     TileKernels { round: copy, multiply: multiply_slowly };
 
@@ -40,6 +41,7 @@ unsafe fn copy(x: &[f32], rows: usize, out: &mut [Columns]) {
 
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
+#[cfg(test)]
 unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
     let w = job.w;
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {

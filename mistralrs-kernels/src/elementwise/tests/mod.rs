@@ -23,22 +23,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-fn sums_are_those_of_each_number() {
-    for len in [0, 1, 17, PARALLEL + 5] {
-        let x: Vec<f32> = (0..len).map(|i| i as f32 * 0.37 - 9.0).collect();
-        let mut sum: Vec<f32> = x.iter().map(|x| 3.0 - x * x).collect();
-        let wanted: Vec<f32> = sum.iter().zip(&x).map(|(a, b)| a + b).collect();
-        add(&mut sum, &x);
-        assert_eq!(sum, wanted);
-    }
-    let mut rows: Vec<f32> = (0..3 * PARALLEL).map(|i| i as f32).collect();
-    add_to_rows(&mut rows, &[0.5, 1.5, -2.5]);
-    for (i, x) in rows.iter().enumerate() {
-        assert_eq!(*x, i as f32 + [0.5, 1.5, -2.5][i % 3]);
-    }
-}
-
-#[test]
     fn norms_match(rows in 1usize..5, cols in 1usize..66, all in numbers(5 * 66 + 66)) {
         let (weight, x) = all.split_at(cols);
         let x = &x[..rows * cols];
@@ -227,4 +211,20 @@ fn activations_keep_extremes() {
 #[should_panic(expected = "not of out's size")]
 fn unequal_sizes_are_refused() {
     silu_mul(&[0.0; 3], &[0.0; 2], &mut [0.0; 3]);
+}
+
+#[test]
+fn sums_are_those_of_each_number() {
+    for len in [0, 1, 17, PARALLEL + 5] {
+        let x: Vec<f32> = (0..len).map(|i| i as f32 * 0.37 - 9.0).collect();
+        let mut sum: Vec<f32> = x.iter().map(|x| 3.0 - x * x).collect();
+        let wanted: Vec<f32> = sum.iter().zip(&x).map(|(a, b)| a + b).collect();
+        add(&mut sum, &x);
+        assert_eq!(sum, wanted);
+    }
+    let mut rows: Vec<f32> = (0..3 * PARALLEL).map(|i| i as f32).collect();
+    add_to_rows(&mut rows, &[0.5, 1.5, -2.5]);
+    for (i, x) in rows.iter().enumerate() {
+        assert_eq!(*x, i as f32 + [0.5, 1.5, -2.5][i % 3]);
+    }
 }
