@@ -3,14 +3,13 @@
 //!
 //! `cargo run --release -p mistralrs-kernels --example rates [INSTRUCTION_SET [COLS ROWS]]`
 
-#![expect(clippy::print_stdout, reason = "its output is what it is for")]
-
 use mistralrs_kernels::{
     AttentionShape, AttentionSpan, CacheSlice, PackedWeight, QuantType, WeightRows, add,
     force_instruction_set, instruction_set, matmul_packed, paged_attention, with_threads,
 };
 use std::error::Error;
 use std::hint::black_box;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let size = |at: usize, usual: usize| arguments.get(at).map_or(Ok(usual), |text| text.parse());
     let (cols, rows) = (size(1, 896)?, size(2, 4864)?);
-    println!("{}, one thread, per second of CPU time; weights [{rows}, {cols}]", instruction_set());
+    say(&format!(
+        "{}, one thread, per second of CPU time; weights [{rows}, {cols}]",
+        instruction_set()
+    ));
     with_threads(NonZeroUsize::MIN, || {
         memory();
         for ty in [
@@ -36,6 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         attention();
     });
     Ok(())
+}
+
+fn say(line: &str) {
+    // Who closes the pipe wants no more of it.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Seconds of CPU time of this thread; the least of several runs of `work`, after one that is not measured.
@@ -57,14 +64,18 @@ fn seconds(mut work: impl FnMut()) -> f64 {
 fn memory() {
     let (from, mut to) = (vec![1.0f32; 64 << 20], vec![0.0f32; 64 << 20]);
     let time = seconds(|| add(black_box(&mut to), black_box(&from)));
-    println!("memory: {:.1} GB/s read, {:.1} written", 2.0 * 0.268_435 / time, 0.268_435 / time);
+    say(&format!(
+        "memory: {:.1} GB/s read, {:.1} written",
+        2.0 * 0.268_435 / time,
+        0.268_435 / time
+    ));
 }
 
 /// Products of enough weights that none stays in a cache.
 fn products(ty: QuantType, cols: usize, rows: usize) {
     let row_bytes = ty.row_bytes(cols).unwrap_or(0);
     if row_bytes == 0 {
-        return println!("{}: {cols} columns are no whole blocks", ty.name());
+        return say(&format!("{}: {cols} columns are no whole blocks", ty.name()));
     }
     let count = (256usize << 20).div_ceil(row_bytes * rows);
     let mut stored = vec![0; row_bytes * rows];
@@ -90,7 +101,7 @@ fn products(ty: QuantType, cols: usize, rows: usize) {
             _ => format!(" | {m}: {:.0} Gop/s", operations / time * 1e-9),
         };
     }
-    println!("{line}");
+    say(&line);
 }
 
 /// Attention of Qwen2.5-0.5B's shape, for a prompt and for single tokens.
@@ -125,10 +136,10 @@ fn attention() {
         });
         let seen: usize = (context - rows + 1..=context).sum();
         let operations = (layers * seen * 14 * 64 * 4) as f64;
-        println!(
+        say(&format!(
             "attention of {rows} rows over {context} positions, 24 layers: {:.2} ms, {:.0} GFLOP/s",
             time * 1e3,
             operations / time * 1e-9
-        );
+        ));
     }
 }

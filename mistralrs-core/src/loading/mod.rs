@@ -10,9 +10,8 @@ use crate::attention;
 use crate::embedder::Embedder;
 use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
-use crate::kv_cache::KvCache;
-pub use crate::kv_cache::KvNumbers;
 use crate::kv_cache::block_pool::BlockPool;
+use crate::kv_cache::{KvCache, KvNumbers};
 use crate::llm::{ChatDialect, Llm, LlmParts, Senses};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
@@ -55,7 +54,7 @@ pub struct LoadOptions {
     pub max_seq_len: Option<usize>,
     /// Tokens the KV cache can hold in all; `None` = enough for `max_seqs` within free memory.
     pub kv_cache_tokens: Option<usize>,
-    /// How keys and values are kept; `None` = halves, unless all weights are computed with in f32.
+    /// How keys and values are kept; `None` = in halves for quantized weights.
     pub kv_numbers: Option<KvNumbers>,
     /// Tokens per KV block: 8, 16 or 32.
     pub block_size: usize,

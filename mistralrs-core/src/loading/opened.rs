@@ -190,13 +190,17 @@ impl Opened {
         self.tensors().iter().map(bytes).sum()
     }
 
-    /// How keys and values are kept: rounded to halves where weights are rounded more, unless exact
-    /// arithmetic was asked for.
+    /// How keys and values are kept: as halves where activations are rounded more than that, to bytes for
+    /// weights in blocks, or to 16-bit floats for weights of their kind.
     pub(super) fn kv_numbers(&self, options: &LoadOptions) -> KvNumbers {
+        let instruction_set = mistralrs_kernels::instruction_set();
+        let is_rounded = |info: &TensorInfo| match options.isq.unwrap_or(info.ty) {
+            QuantType::F32 | QuantType::F16 => false,
+            QuantType::BF16 => instruction_set == "avx512bf16",
+            _ => instruction_set != "scalar",
+        };
         let is_matrix = |info: &&TensorInfo| info.shape.len() >= 2;
-        let is_rounded = |info: &TensorInfo| options.isq.unwrap_or(info.ty) != QuantType::F32;
-        let is_exact = mistralrs_kernels::instruction_set() == "scalar";
-        let usual = match !is_exact && self.tensors().iter().filter(is_matrix).any(is_rounded) {
+        let usual = match self.tensors().iter().filter(is_matrix).any(is_rounded) {
             true => KvNumbers::F16,
             false => KvNumbers::F32,
         };

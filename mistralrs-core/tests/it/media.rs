@@ -9,8 +9,8 @@ use mistralrs_core::engine::{
     EngineHandle, EngineLimits, GenerationRequest, PositionLogprobs, TokenEvent,
 };
 use mistralrs_core::forward::{Media, MediaItem, Modality};
-use mistralrs_core::kv_cache::KvCache;
 use mistralrs_core::kv_cache::block_pool::BlockPool;
+use mistralrs_core::kv_cache::{KvCache, KvNumbers};
 use mistralrs_core::models::{self, Model, ModelShape};
 use mistralrs_core::request::Image;
 use mistralrs_core::sampling::Sampler;
@@ -59,7 +59,7 @@ fn load_from(folder: &std::path::Path) -> (Box<dyn Model>, ModelShape) {
 
 fn engine(name: &str, prefill_chunk: usize, sharing: bool) -> EngineHandle {
     let (model, shape) = load_from(&fixture(name));
-    let kv = KvCache::allocate(&shape.kv, 512, 8, &Device::Cpu).unwrap();
+    let kv = KvCache::allocate(&shape.kv, 512, 8, KvNumbers::F32, &Device::Cpu).unwrap();
     let limits = EngineLimits {
         max_seqs: 16,
         max_queue: 64,

@@ -31,9 +31,6 @@ pub(super) struct NotBuiltArgs {
     /// Size of the KV cache in MB; --pa-ctxt-len gives it in tokens
     #[arg(long, value_name = "MB", global = true)]
     pa_gpu_mem: Option<String>,
-    /// Type of the KV cache other than `auto`
-    #[arg(long, value_name = "TYPE", global = true)]
-    pa_cache_type: Option<String>,
     /// Devices and types by layer
     #[arg(long, value_name = "FILE", global = true)]
     topology: Option<String>,
@@ -57,13 +54,10 @@ pub(super) struct NotBuiltArgs {
 impl NotBuiltArgs {
     /// The first of them that was asked for.
     pub(super) fn first(&self) -> Option<&'static str> {
-        let cache_type =
-            self.pa_cache_type.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("auto"));
         let organization =
             self.organization.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("default"));
         let asked = [
             ("--pa-gpu-mem", self.pa_gpu_mem.is_some()),
-            ("--pa-cache-type", cache_type.is_some()),
             ("--topology", self.topology.is_some()),
             ("--organization", organization.is_some()),
             ("--write-uqff", self.write_uqff.is_some()),

@@ -13,6 +13,7 @@ use crate::media::MediaConfig;
 use crate::responses::store::StoreLimits;
 use crate::search::MetaSearch;
 use crate::serve::ServeOptions;
+use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
 use mistralrs_core::{LoadOptions, Purpose, QuantType, SamplingParams};
@@ -205,6 +206,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         max_queue: cli.cache.max_queue,
         max_seq_len: cli.model.max_seq_len,
         kv_cache_tokens: cli.cache.pa_ctxt_len,
+        kv_numbers: kv_numbers(&cli.cache.pa_cache_type)?,
         block_size: cli.cache.pa_blk_size,
         prefill_chunk: cli.cache.prefill_chunk,
         prefix_cache: cli.cache.prefix_cache_n > 0,
@@ -213,6 +215,17 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         progress: if cli.model.silent { Progress::silent() } else { Progress::terminal() },
         ..source
     })
+}
+
+fn kv_numbers(name: &str) -> Result<Option<KvNumbers>, Refusal> {
+    match name.to_ascii_lowercase().as_str() {
+        "auto" => Ok(None),
+        "f32" => Ok(Some(KvNumbers::F32)),
+        "f16" => Ok(Some(KvNumbers::F16)),
+        _ => Err(told(format!(
+            "--pa-cache-type {name} is not built yet: there are auto, f32 and f16"
+        ))),
+    }
 }
 
 /// With the selector `embedding`, `-a` names the architecture: by its class, or as the 0.6 line did.

@@ -53,7 +53,7 @@ fn options_stand_before_or_after_the_selector() {
 fn defaults() {
     let plan = plan("-m some/model").unwrap();
     assert_eq!((plan.load.max_seqs, plan.load.max_queue, plan.load.block_size), (16, 256, 32));
-    assert!(plan.load.prefix_cache && plan.threads.is_none());
+    assert!(plan.load.prefix_cache && plan.threads.is_none() && plan.load.kv_numbers.is_none());
     let server = server(plan);
     assert_eq!(server.serve.address, "127.0.0.1:1234".parse().unwrap());
     assert_eq!(server.config.max_body_bytes, 50_000_000);
@@ -65,7 +65,7 @@ fn defaults() {
 fn every_option_arrives() {
     let plan = plan(
         "-m x --isq 4 --max-seq-len 100 -s 7 --threads 2 --token-source none --silent --max-queue 3 \
-         --prefill-chunk 64 --prefix-cache-n 0 --pa-ctxt-len 999 --pa-blk-size 16 --serve-ip 0.0.0.0 --api-key a --api-key b \
+         --prefill-chunk 64 --prefix-cache-n 0 --pa-ctxt-len 999 --pa-blk-size 16 --pa-cache-type F32 --serve-ip 0.0.0.0 --api-key a --api-key b \
          --cors-origin https://a.b --strict --max-body-mb 1 --max-n 2 --drain-timeout 5 --served-model-name nick --enable-thinking",
     )
     .unwrap();
@@ -79,6 +79,7 @@ fn every_option_arrives() {
         (3, 64, false)
     );
     assert_eq!((plan.load.kv_cache_tokens, plan.load.block_size), (Some(999), 16));
+    assert_eq!(plan.load.kv_numbers, Some(mistralrs_core::kv_cache::KvNumbers::F32));
     assert_eq!(plan.load.hub.token_source, TokenSource::None);
     let server = server(plan);
     assert!(server.serve.address.ip().is_unspecified());
