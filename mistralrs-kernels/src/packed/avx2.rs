@@ -191,9 +191,9 @@ unsafe fn multiply_block<P: Packing, const VNNI: bool, const M: usize>(
         for i in 0..M {
             let x = &*x.add(i);
             let unit = _mm256_set1_ps(x.scale);
-            for half in 0..layout.scales() {
+            for (half, integers) in integers.iter().enumerate().take(layout.scales()) {
                 let scale = _mm256_mul_ps(scales.scales[half], unit);
-                sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[half][i]), scale, sums[i]);
+                sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[i]), scale, sums[i]);
             }
             if layout.mins && layout.halves {
                 for half in 0..2 {
@@ -293,11 +293,11 @@ unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
             return sums;
         }
         let count = _mm_cvtsi32_si128(layout.zero.trailing_zeros() as i32);
-        for i in 0..M {
-            let x = &*x.add(i);
-            let of = if layout.halves { x.negated_halves } else { [x.negated_sum, 0] };
-            for half in 0..layout.scales() {
-                sums[half][i] = _mm256_sll_epi32(_mm256_set1_epi32(of[half]), count);
+        for (half, sums) in sums.iter_mut().enumerate().take(layout.scales()) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let x = &*x.add(i);
+                let of = if layout.halves { x.negated_halves[half] } else { x.negated_sum };
+                *sum = _mm256_sll_epi32(_mm256_set1_epi32(of), count);
             }
         }
         sums

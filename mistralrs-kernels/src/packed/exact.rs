@@ -127,26 +127,23 @@ unsafe fn multiply_rows<S: LoadHalves, const M: usize>(
     // columns of the strip's rows are within `y` and this task's own.
     unsafe {
         let mut x = job.x.as_ptr().add(rows.start * w.blocks() + row);
-        let mut sums = [[S::splat(0.0); M]; 2];
+        let mut sums = [(S::splat(0.0), S::splat(0.0)); M];
         for _ in 0..w.blocks() {
             for pair in 0..BLOCK_COLS / 2 {
                 simd::prefetch(weights.wrapping_add(AHEAD));
                 let (even, odd) = S::load_pairs(weights);
-                for i in 0..M {
+                for (i, sum) in sums.iter_mut().enumerate() {
                     let x = &(*x.add(i)).0;
-                    sums[0][i] = S::mul_add(even, S::splat(x[2 * pair]), sums[0][i]);
-                    sums[1][i] = S::mul_add(odd, S::splat(x[2 * pair + 1]), sums[1][i]);
+                    sum.0 = S::mul_add(even, S::splat(x[2 * pair]), sum.0);
+                    sum.1 = S::mul_add(odd, S::splat(x[2 * pair + 1]), sum.1);
                 }
                 weights = weights.wrapping_add(VECTOR);
             }
             x = x.add(rows.len());
         }
-        for i in 0..M {
+        for (i, (even, odd)) in sums.into_iter().enumerate().filter(|_| count > 0) {
             let start = (rows.start + row + i) * w.rows + tile * TILE_ROWS + lanes;
-            if count > 0 {
-                let y = job.y.part(start, count);
-                S::store(S::add(sums[0][i], sums[1][i]), y.as_mut_ptr(), count);
-            }
+            S::store(S::add(even, odd), job.y.part(start, count).as_mut_ptr(), count);
         }
     }
 }
