@@ -58,10 +58,13 @@ fn bert_token(vocabulary: &Vocabulary<'_>, id: u32, token: &str) -> String {
     }
 }
 
+/// Whether a token has a letter that is another in lower case; ℝ, in vocabularies of small letters too,
+/// is not.
 fn has_capitals(vocabulary: &Vocabulary<'_>) -> bool {
+    let capital = |c: char| !c.to_lowercase().eq([c]);
     (0u32..).zip(&vocabulary.tokens).any(|(id, token)| {
         let marked = token.starts_with('[');
-        is_word(vocabulary, id) && !marked && token.chars().any(char::is_uppercase)
+        is_word(vocabulary, id) && !marked && token.chars().any(capital)
     })
 }
 

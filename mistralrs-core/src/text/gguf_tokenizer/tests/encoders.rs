@@ -30,6 +30,8 @@ fn word_pieces_begin_and_go_on_and_the_special_ones_need_no_key() {
     let small = bert("\u{2581}a");
     assert_eq!(whole(&small, "SeaSide [a]", None).0, [2, 4, 5, 6, 8, 1, 3]);
     assert_eq!(ids(&small, "side"), [1], "no word begins with what goes on with one");
+    let sign = bert("\u{2581}ℝ");
+    assert_eq!(ids(&sign, "Sea ℝ"), [4, 8], "no small letter is meant by that");
     // A capital in the vocabulary: then small letters are others.
     let cased = bert("\u{2581}A");
     assert_eq!(ids(&cased, "sea Sea A a"), [4, 1, 8, 1]);
