@@ -4,7 +4,7 @@
 pub mod block_pool;
 
 use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut};
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::round_to_halves;
 
 /// What one layer keeps per token.
@@ -91,10 +91,10 @@ impl KvCache {
     ) -> Result<Self> {
         let layer = |l: &LayerKvSpec| {
             let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
-            let k = Tensor::zeros(shape, numbers.dtype(), device)?;
+            let k = untouched(shape, numbers, device)?;
             let v = match l.values_are_keys {
                 true => k.clone(),
-                false => Tensor::zeros(shape, numbers.dtype(), device)?,
+                false => untouched(shape, numbers, device)?,
             };
             Ok(LayerKv { k, v })
         };
@@ -204,9 +204,50 @@ impl StoreRows<'_> {
     }
 }
 
+/// Zeros that the system makes when they are first touched. Candle writes those of halves one by one:
+/// filling the cache of a long context took seconds, and all of its memory at once.
+fn untouched(
+    shape: (usize, usize, usize, usize),
+    numbers: KvNumbers,
+    device: &Device,
+) -> Result<Tensor> {
+    if !matches!((numbers, device), (KvNumbers::F16, Device::Cpu)) {
+        return Tensor::zeros(shape, numbers.dtype(), device);
+    }
+    let count = Shape::from(shape).elem_count();
+    match bytemuck::try_zeroed_vec::<half::f16>(count) {
+        Ok(zeros) => Tensor::from_vec(zeros, shape, device),
+        Err(()) => bail!("no memory for a cache of {count} numbers per layer"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pages of this process in memory.
+    #[cfg(target_os = "linux")]
+    fn resident_bytes() -> usize {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn an_unused_cache_takes_no_memory() {
+        let spec = KvSpec::uniform(1, 1, 64);
+        for numbers in [KvNumbers::F32, KvNumbers::F16] {
+            let before = resident_bytes();
+            // A GiB in halves, two in f32.
+            let cache = KvCache::allocate(&spec, 1 << 18, 16, numbers, &Device::Cpu).unwrap();
+            let taken = resident_bytes().saturating_sub(before);
+            assert!(
+                taken < 1 << 29,
+                "{numbers:?}: {taken} bytes of {:?}",
+                cache.layers[0].k.shape()
+            );
+        }
+    }
 
     #[test]
     fn rows_land_in_their_slots_and_nowhere_else() {
