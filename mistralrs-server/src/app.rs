@@ -84,6 +84,8 @@ pub struct ServerConfig {
 pub struct SearchConfig {
     /// The search engine's address.
     pub url: String,
+    /// Hosts whose pages chats may read, as [`FetchRules::hosts`](crate::fetch::FetchRules::hosts).
+    pub page_hosts: Vec<String>,
     /// The folder or hub id of the encoder that ranks what was found.
     pub encoder: Option<String>,
 }

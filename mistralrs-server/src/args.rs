@@ -307,6 +307,9 @@ struct McpArgs {
     /// Ranks what a search found: embedding_gemma, or a folder with an encoder [default: words decide]
     #[arg(long, value_name = "NAME")]
     search_embedding_model: Option<String>,
+    /// Host whose pages such chats may read, such as example.com; * = every public one (may be repeated) [default: none]
+    #[arg(long = "allowed-page-host", value_name = "HOST")]
+    allowed_page_hosts: Vec<String>,
     /// Offer this model to others as an MCP server, at http://IP:N/mcp
     #[arg(long, value_name = "N", global = true)]
     mcp_port: Option<u16>,

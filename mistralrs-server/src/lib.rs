@@ -13,6 +13,7 @@ pub mod chat;
 pub mod demo;
 pub mod error;
 pub mod extract;
+pub mod fetch;
 pub mod mcp;
 pub mod media;
 pub mod metrics;

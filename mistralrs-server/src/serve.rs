@@ -153,7 +153,8 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
 
 /// What the web is searched with; its encoder is loaded like a model, from the same hub.
 async fn search_service(config: &SearchConfig, hub: HubOptions) -> anyhow::Result<SearchService> {
-    let web = MetaSearch::new(&config.url).map_err(anyhow::Error::msg)?;
+    let web =
+        MetaSearch::new(&config.url, config.page_hosts.clone()).map_err(anyhow::Error::msg)?;
     let Some(name) = config.encoder.clone() else {
         tracing::warn!("without --search-embedding-model, what a search finds is ranked by words");
         return Ok(SearchService { web: Arc::new(web), encoder: None });

@@ -83,7 +83,7 @@ pub fn messages(turns: Vec<Turn>, system: Option<TextOr<Block>>) -> Result<Vec<M
     let mut reader = Reader::default();
     if let Some(system) = system {
         let content = parts(system, "system")?;
-        reader.messages.push((message("system", Some(content)), "system".to_owned()));
+        reader.messages.push((MessageBody::new("system", Some(content)), "system".to_owned()));
     }
     match turns.last() {
         None => {
@@ -124,7 +124,7 @@ impl Reader {
     fn user(&mut self, content: TextOr<Block>, path: &str) -> Result<(), ApiError> {
         let blocks = match content {
             TextOr::Text(text) => {
-                let said = message("user", Some(ContentBody::Text(text)));
+                let said = MessageBody::new("user", Some(ContentBody::Text(text)));
                 self.messages.push((said, path.to_owned()));
                 return Ok(());
             }
@@ -139,7 +139,7 @@ impl Reader {
             }
         }
         if !said.is_empty() {
-            let said = message("user", Some(ContentBody::Parts(said)));
+            let said = MessageBody::new("user", Some(ContentBody::Parts(said)));
             self.messages.push((said, path.to_owned()));
         }
         Ok(())
@@ -148,13 +148,13 @@ impl Reader {
     fn assistant(&mut self, content: TextOr<Block>, path: &str) -> Result<(), ApiError> {
         let blocks = match content {
             TextOr::Text(text) => {
-                let said = message("assistant", Some(ContentBody::Text(text)));
+                let said = MessageBody::new("assistant", Some(ContentBody::Text(text)));
                 self.messages.push((said, path.to_owned()));
                 return Ok(());
             }
             TextOr::List(blocks) => blocks,
         };
-        let mut turn = message("assistant", None);
+        let mut turn = MessageBody::new("assistant", None);
         let mut said = Vec::new();
         for (j, block) in blocks.into_iter().enumerate() {
             let at = format!("{path}.content[{j}]");
@@ -170,7 +170,7 @@ impl Reader {
                 }
                 // The tool ran within this turn: what follows was said after it.
                 "mcp_tool_result" => {
-                    let before = std::mem::replace(&mut turn, message("assistant", None));
+                    let before = std::mem::replace(&mut turn, MessageBody::new("assistant", None));
                     self.end_turn(before, std::mem::take(&mut said), path);
                     self.result(block, &at)?;
                 }
@@ -214,23 +214,11 @@ impl Reader {
                 }
             };
         }
-        let mut result = message("tool", Some(content));
+        let mut result = MessageBody::new("tool", Some(content));
         result.name = self.names.get(&id).cloned();
         result.tool_call_id = Some(id);
         self.messages.push((result, path.to_owned()));
         Ok(())
-    }
-}
-
-fn message(role: &str, content: Option<ContentBody>) -> MessageBody {
-    MessageBody {
-        role: role.to_owned(),
-        content,
-        name: None,
-        tool_calls: None,
-        tool_call_id: None,
-        reasoning_content: None,
-        refusal: None,
     }
 }
 

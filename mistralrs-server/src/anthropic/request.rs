@@ -9,6 +9,7 @@ use crate::openai::tool_runs::McpChoice;
 use crate::openai::tools::ToolRequest;
 use crate::openai::values::{Count, Present, Strings, TextOr};
 use crate::openai::{Limits, form};
+use crate::search::SearchOptions;
 use mistralrs_core::{ChatRequest, Form};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -24,7 +25,7 @@ pub struct MessagesBody {
     pub system: Option<TextOr<Block>>,
     /// The answer ends before the first of these (at most 16).
     pub stop_sequences: Option<Strings>,
-    /// Tools the model may call: `{"name", "description", "input_schema", "strict"}`.
+    /// Tools the model may call: `{"name", "description", "input_schema", "strict"}`; and `{"type": "web_search_…"}` on a server started with `--enable-search`.
     #[schema(value_type = Option<Vec<Object>>)]
     pub tools: Option<Vec<Map<String, Value>>>,
     /// `{"type": "auto" | "any" | "tool" | "none", "name", "disable_parallel_tool_use"}`.
@@ -138,7 +139,7 @@ impl MessagesBody {
         }
         let thinking = read_thinking(self.thinking, output.effort)?;
         let single = self.tool_choice.as_ref().and_then(|it| it.disable_parallel_tool_use);
-        let tools = read_tools(self.tools, self.tool_choice)?;
+        let (tools, search) = read_tools(self.tools, self.tool_choice, warnings)?;
         let request = ChatRequest {
             messages: content::messages(self.messages, self.system)?,
             tools: tools.tools,
@@ -147,7 +148,7 @@ impl MessagesBody {
             template_kwargs: thinking.template_kwargs(self.chat_template_kwargs),
             options: generate.options.clone(),
         };
-        Ok(Chat { request, generate, thinking, mcp: self.mcp, search: None })
+        Ok(Chat { request, generate, thinking, mcp: self.mcp, search })
     }
 
     fn refuse_unsupported(&self) -> Result<(), ApiError> {
@@ -213,11 +214,14 @@ fn read_thinking(
     Ok(thinking)
 }
 
-/// Tools in the spelling of a chat.
+/// Tools in the spelling of a chat; and the search of the web, which runs here.
 fn read_tools(
     tools: Option<Vec<Map<String, Value>>>,
     choice: Option<ToolChoiceBody>,
-) -> Result<ToolRequest, ApiError> {
+    warnings: &mut Vec<String>,
+) -> Result<(ToolRequest, Option<SearchOptions>), ApiError> {
+    let mut functions = tools.unwrap_or_default();
+    let search = SearchOptions::take(&mut functions, warnings)?;
     let nested = |mut tool: Map<String, Value>| {
         let kind = tool.shift_remove("type").unwrap_or(Value::Null);
         if let Some(schema) = tool.shift_remove("input_schema") {
@@ -227,7 +231,7 @@ fn read_tools(
         let kind = if kind.is_null() || kind == "custom" { "function".into() } else { kind };
         json!({"type": kind, "function": tool})
     };
-    let tools = tools.map(|tools| tools.into_iter().map(nested).collect());
+    let tools = functions.into_iter().map(nested).collect();
     let choice = choice.map(|choice| match (choice.kind.as_str(), choice.name) {
         ("tool", name) => json!({"type": "function", "function": {"name": name}}),
         ("any", _) => "required".into(),
@@ -235,10 +239,13 @@ fn read_tools(
         // Not a word of this dialect: it is refused with the others.
         _ => "".into(),
     });
-    ToolRequest::read(tools, choice).map_err(flat)
+    Ok((ToolRequest::read(Some(tools), choice).map_err(flat)?, search))
 }
 
 /// Errors about tools, in the spelling of this dialect.
 pub fn flat(error: ApiError) -> ApiError {
-    error.renamed(".function.parameters", ".input_schema").renamed(".function.", ".")
+    error
+        .renamed(".function.parameters", ".input_schema")
+        .renamed(".function.", ".")
+        .renamed("web_search_options", "tools")
 }

@@ -418,14 +418,18 @@ const SEARCH_ENCODERS: [(&str, &str); 1] = [("embedding_gemma", "google/embeddin
 
 fn search(args: &McpArgs) -> Result<Option<SearchConfig>, Refusal> {
     if !args.enable_search {
-        let given = args.search_url.is_some() || args.search_embedding_model.is_some();
-        let needs = "--search-url and --search-embedding-model need --enable-search";
+        let given = args.search_url.is_some()
+            || args.search_embedding_model.is_some()
+            || !args.allowed_page_hosts.is_empty();
+        let needs =
+            "--search-url, --search-embedding-model and --allowed-page-host need --enable-search";
         return if given { Err(told(needs)) } else { Ok(None) };
     }
     let Some(url) = args.search_url.clone() else {
         return Err(told("--enable-search needs a search engine: --search-url http://HOST/search"));
     };
-    MetaSearch::new(&url).map_err(|why| told(format!("--search-url {why}")))?;
+    let page_hosts = args.allowed_page_hosts.clone();
+    MetaSearch::new(&url, page_hosts.clone()).map_err(|why| told(format!("--search-url {why}")))?;
     let encoder = |name: &String| {
         let wanted = name.trim().to_ascii_lowercase();
         let known = SEARCH_ENCODERS.iter().find(|(known, _)| *known == wanted);
@@ -439,7 +443,7 @@ fn search(args: &McpArgs) -> Result<Option<SearchConfig>, Refusal> {
         }
     };
     let encoder = args.search_embedding_model.as_ref().map(encoder).transpose()?;
-    Ok(Some(SearchConfig { url, encoder }))
+    Ok(Some(SearchConfig { url, page_hosts, encoder }))
 }
 
 fn api_keys(server: &ServerArgs) -> Result<ApiKeys, Refusal> {

@@ -1,11 +1,10 @@
 //! The bytes of pictures, videos and sounds that a request refers to: `data:` URLs always, `file:` and
 //! `http(s):` only where the operator allows it. Knows URLs and limits; decodes nothing.
 
-mod address;
-mod remote;
 mod source;
 
 use crate::error::ApiError;
+use crate::fetch::{self, FetchRules};
 use crate::openai::message::{ContentBody, Messages};
 use crate::openai::part::Source;
 use mistralrs_core::MediaBytes;
@@ -39,6 +38,17 @@ impl Default for MediaConfig {
             max_request_bytes: 100 << 20,
             max_files: 128,
             timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl MediaConfig {
+    fn rules(&self) -> FetchRules {
+        FetchRules {
+            hosts: self.hosts.clone(),
+            max_bytes: self.max_file_bytes,
+            timeout: self.timeout,
+            option: "--allowed-media-host",
         }
     }
 }
@@ -105,7 +115,9 @@ async fn read(
         Source::Url(url) if source::is_data(url) => source::data_url(url, config.max_file_bytes),
         Source::Url(url) => match url.split_once(':').map(|(scheme, _)| scheme) {
             Some(scheme) if scheme.eq_ignore_ascii_case("file") => file(config, url).await,
-            Some("http" | "https" | "HTTP" | "HTTPS") => remote::get(config, url).await,
+            Some("http" | "https" | "HTTP" | "HTTPS") => {
+                fetch::get(&config.rules(), url).await.map(|fetched| fetched.bytes)
+            }
             _ => Err("it has to be a `data:`, `https:`, `http:` or `file:` URL".to_owned()),
         },
     };
@@ -123,11 +135,6 @@ async fn file(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {
     let (config, url) = (config.clone(), url.to_owned());
     let read = tokio::task::spawn_blocking(move || source::file_url(&config, &url));
     read.await.unwrap_or_else(|_| Err("reading it failed".to_owned()))
-}
-
-/// A sentence about a file that is too large.
-fn too_large(limit: usize) -> String {
-    format!("it has more than {limit} bytes, the limit")
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Bytes that are already here: within the request, or in a folder that the operator names.
 
-use super::{MediaConfig, too_large};
+use super::MediaConfig;
+use crate::fetch::too_large;
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};

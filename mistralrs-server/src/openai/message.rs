@@ -50,15 +50,9 @@ impl<'de> Deserialize<'de> for Messages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match TextOr::read(deserializer, "a list of messages, or a string")? {
             TextOr::List(messages) => Self(messages),
-            TextOr::Text(text) => Self(vec![MessageBody {
-                role: "user".to_owned(),
-                content: Some(ContentBody::Text(text)),
-                name: None,
-                tool_calls: None,
-                tool_call_id: None,
-                reasoning_content: None,
-                refusal: None,
-            }]),
+            TextOr::Text(text) => {
+                Self(vec![MessageBody::new("user", Some(ContentBody::Text(text)))])
+            }
         })
     }
 }
@@ -93,6 +87,19 @@ impl Messages {
 }
 
 impl MessageBody {
+    /// A message with nothing but a role and content.
+    pub fn new(role: &str, content: Option<ContentBody>) -> Self {
+        Self {
+            role: role.to_owned(),
+            content,
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            reasoning_content: None,
+            refusal: None,
+        }
+    }
+
     /// Checks the form and translates; `path` is where it stands.
     ///
     /// # Errors

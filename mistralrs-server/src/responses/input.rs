@@ -158,7 +158,7 @@ impl Reader {
             "message" => {
                 let role = required(item.role.as_deref(), path, "role")?;
                 let content = item.content.clone().map(|content| parts(content, path));
-                let message = message(role, content.transpose()?);
+                let message = MessageBody::new(role, content.transpose()?);
                 self.push(message, path);
             }
             "function_call" => {
@@ -217,7 +217,7 @@ impl Reader {
         call.insert("type".to_owned(), "function".into());
         call.insert("function".to_owned(), json!({"name": name, "arguments": arguments}));
         if self.messages.last().is_none_or(|(last, _)| last.role != "assistant") {
-            self.push(message("assistant", None), path);
+            self.push(MessageBody::new("assistant", None), path);
         }
         if let Some((last, _)) = self.messages.last_mut() {
             last.tool_calls.get_or_insert_default().push(call);
@@ -226,22 +226,10 @@ impl Reader {
     }
 
     fn result(&mut self, id: &str, content: ContentBody, path: &str) {
-        let mut result = message("tool", Some(content));
+        let mut result = MessageBody::new("tool", Some(content));
         result.tool_call_id = Some(id.to_owned());
         result.name = self.names.get(id).cloned();
         self.push(result, path);
-    }
-}
-
-fn message(role: &str, content: Option<ContentBody>) -> MessageBody {
-    MessageBody {
-        role: role.to_owned(),
-        content,
-        name: None,
-        tool_calls: None,
-        tool_call_id: None,
-        reasoning_content: None,
-        refusal: None,
     }
 }
 

@@ -168,7 +168,7 @@ impl ResponsesBody {
         };
         thinking.check("reasoning.effort")?;
         let template_kwargs = thinking.template_kwargs(self.chat_template_kwargs);
-        let (tools, search) = read_tools(self.tools, self.tool_choice)?;
+        let (tools, search) = read_tools(self.tools, self.tool_choice, warnings)?;
         let Some(input) = self.input else {
             return Err(ApiError::invalid(
                 "input",
@@ -317,17 +317,10 @@ fn text_format(format: Option<&Value>) -> Result<Option<mistralrs_core::Form>, A
 fn read_tools(
     tools: Option<Vec<Map<String, Value>>>,
     choice: Option<Value>,
+    warnings: &mut Vec<String>,
 ) -> Result<(ToolRequest, Option<SearchOptions>), ApiError> {
-    let mut functions = Vec::new();
-    let mut search = None;
-    for (i, tool) in tools.into_iter().flatten().enumerate() {
-        let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
-        if kind.starts_with("web_search") {
-            search = Some(SearchOptions::read(&Value::Object(tool), &format!("tools[{i}]"))?);
-        } else {
-            functions.push(tool);
-        }
-    }
+    let mut functions = tools.unwrap_or_default();
+    let search = SearchOptions::take(&mut functions, warnings)?;
     let nested = |mut tool: Map<String, Value>| {
         let kind = tool.shift_remove("type").unwrap_or(Value::Null);
         json!({"type": kind, "function": tool})
@@ -338,5 +331,5 @@ fn read_tools(
 
 /// Errors about tools, in the spelling of this dialect.
 pub fn flat(error: ApiError) -> ApiError {
-    error.renamed(".function.", ".")
+    error.renamed(".function.", ".").renamed("web_search_options", "tools")
 }

@@ -1,7 +1,8 @@
 //! A search engine with a JSON answer, as SearXNG gives it: `GET URL?q=…&format=json` → `results` of `title`, `url`
-//! and `content`. The operator names it; pages that it finds are not fetched.
+//! and `content`. The operator names it. Pages are read only where the operator says so.
 
-use super::WebSearch;
+use super::{WebSearch, pages};
+use crate::fetch::FetchRules;
 use crate::mcp::transport::tls;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -18,6 +19,8 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 pub struct MetaSearch {
     address: Url,
     client: Client,
+    /// Which pages the model may read.
+    pages: FetchRules,
 }
 
 #[derive(Deserialize)]
@@ -37,11 +40,11 @@ struct Hit {
 }
 
 impl MetaSearch {
-    /// Checks the address; asks nothing yet.
+    /// Checks the address; asks nothing yet. Single pages of `page_hosts` may be read (see [`FetchRules::hosts`]).
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn new(address: &str) -> Result<Self, String> {
+    pub fn new(address: &str, page_hosts: Vec<String>) -> Result<Self, String> {
         let url = Url::parse(address).map_err(|error| format!("{address}: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(format!("{address}: it has to begin with http:// or https://"));
@@ -53,7 +56,7 @@ impl MetaSearch {
             .tls_backend_preconfigured(tls(url.scheme() == "https")?)
             .build()
             .map_err(|error| format!("{address}: {error}"))?;
-        Ok(Self { address: url, client })
+        Ok(Self { address: url, client, pages: pages::rules(page_hosts) })
     }
 
     async fn ask(&self, query: &str) -> Result<Vec<Found>, String> {
@@ -91,5 +94,13 @@ impl MetaSearch {
 impl WebSearch for MetaSearch {
     fn search<'a>(&'a self, query: &'a str) -> BoxFuture<'a, Result<Vec<Found>, String>> {
         Box::pin(self.ask(query))
+    }
+
+    fn can_read(&self) -> bool {
+        !self.pages.hosts.is_empty()
+    }
+
+    fn read<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Found, String>> {
+        Box::pin(pages::read(&self.pages, url))
     }
 }

@@ -2,7 +2,9 @@
 //! Where is searched is pluggable ([`WebSearch`]); what was found is ranked by `mistralrs_core::search`.
 
 mod engine;
+mod html;
 pub mod options;
+mod pages;
 
 pub use engine::MetaSearch;
 pub use options::{ContextSize, SearchOptions};

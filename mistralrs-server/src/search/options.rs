@@ -1,7 +1,7 @@
 //! `web_search_options`: how much of what was found a chat may read, and where its user is.
 
 use crate::error::ApiError;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How much of what was found is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,7 +34,8 @@ pub struct SearchOptions {
 }
 
 impl SearchOptions {
-    /// Reads `{"search_context_size", "user_location"}`; `field` is where it stands.
+    /// Reads `{"search_context_size", "user_location"}`; `field` is where it stands. A `type` and a `name`, which the tool
+    /// has in other dialects, are passed over; a null is an absent value.
     ///
     /// # Errors
     /// [`ApiError`] with the path of what is wrong.
@@ -55,7 +56,45 @@ impl SearchOptions {
                 }
             },
         };
-        Ok(Self { size, location: options.get("user_location").and_then(place) })
+        let known = ["type", "name", "search_context_size", "user_location"];
+        match options.iter().find(|(key, value)| !known.contains(&key.as_str()) && !value.is_null())
+        {
+            Some((key, _)) => {
+                let path = format!("{field}.{key}");
+                Err(ApiError::unsupported(
+                    &path,
+                    format!("`{path}` is not supported by the search here"),
+                ))
+            }
+            None => Ok(Self { size, location: options.get("user_location").and_then(place) }),
+        }
+    }
+
+    /// Takes the search out of a list of tools, where some dialects name it: a `type` that begins with `web_search`.
+    /// What has no effect is added to `warnings`.
+    ///
+    /// # Errors
+    /// As [`SearchOptions::read`].
+    pub fn take(
+        tools: &mut Vec<Map<String, Value>>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Self>, ApiError> {
+        let (mut others, mut search) = (Vec::new(), None);
+        for (i, mut tool) in tools.drain(..).enumerate() {
+            let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+            if !kind.starts_with("web_search") {
+                others.push(tool);
+                continue;
+            }
+            for key in ["max_uses", "cache_control"] {
+                if tool.shift_remove(key).is_some() {
+                    warnings.push(format!("`tools[{i}].{key}` has no effect"));
+                }
+            }
+            search = Some(Self::read(&Value::Object(tool), &format!("tools[{i}]"))?);
+        }
+        *tools = others;
+        Ok(search)
     }
 }
 
@@ -85,9 +124,12 @@ mod tests {
         );
         assert_eq!(read(&flat), SearchOptions { size: ContextSize::Low, location: place });
         assert_eq!(read(&json!({})), SearchOptions::default());
-        for (wrong, field) in
-            [(json!(3), "x"), (json!({"search_context_size": "all"}), "x.search_context_size")]
-        {
+        assert_eq!(read(&json!({"type": "web_search", "filters": null})), SearchOptions::default());
+        for (wrong, field) in [
+            (json!(3), "x"),
+            (json!({"search_context_size": "all"}), "x.search_context_size"),
+            (json!({"filters": {"allowed_domains": ["a.org"]}}), "x.filters"),
+        ] {
             assert_eq!(SearchOptions::read(&wrong, "x").unwrap_err().field(), Some(field));
         }
     }

@@ -1,6 +1,6 @@
 //! Tools over HTTP: offered, refused, answered.
 
-use crate::support::{CHAT, RESPONSES, Server, chat_body, shared, stories, with};
+use crate::support::{CHAT, MESSAGES, RESPONSES, Server, chat_body, shared, stories, with};
 use futures::future::BoxFuture;
 use mistralrs_core::search::Found;
 use mistralrs_server::app::ServerConfig;
@@ -151,7 +151,12 @@ fn the_web_is_searched_where_the_server_was_told_to() {
     let error = shared().post(CHAT, &wanted).error(400);
     assert_eq!(error["param"], "web_search_options");
     let items = json!({"input": "Hi", "max_output_tokens": 6, "tools": [{"type": "web_search"}]});
-    shared().post(RESPONSES, &items).error(400);
+    assert_eq!(shared().post(RESPONSES, &items).error(400)["param"], "tools");
+    let tool = json!({"type": "web_search_20250305", "name": "web_search", "max_uses": 2});
+    let turns =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 6, "tools": [tool]});
+    let refused = shared().post(MESSAGES, &turns);
+    assert_eq!(refused.status, 400, "{}", refused.body);
 
     let server = Server::start(ServerConfig::default(), stories());
     server.app.set_search(SearchService { web: Arc::new(OnePage), encoder: None });
@@ -162,6 +167,12 @@ fn the_web_is_searched_where_the_server_was_told_to() {
     let events = server.stream(CHAT, &with(wanted.clone(), json!({"stream": true})));
     assert_eq!(events.last().unwrap()["choices"][0]["finish_reason"], "length");
     assert_eq!(server.post(RESPONSES, &items).ok()["output"][0]["type"], "message");
+    let message = server.post(MESSAGES, &turns).ok();
+    assert_eq!(message["stop_reason"], "max_tokens", "{message}");
+    let computed = message["usage"]["input_tokens"].as_u64().unwrap();
+    let cached = message["usage"]["cache_read_input_tokens"].as_u64().unwrap();
+    assert!(computed + cached > tokens(&plain) + 20, "{message}");
+    assert!(message["warnings"][0].as_str().unwrap().contains("max_uses"), "{message}");
     let near = json!({"web_search_options": {"search_context_size": "all"}});
     let error = server.post(CHAT, &with(wanted, near)).error(400);
     assert_eq!(error["param"], "web_search_options.search_context_size");

@@ -129,6 +129,10 @@ fn faults_name_their_field() {
         (json!({"stop_sequences": [""]}), "stop_sequences[0]"),
         (json!({"output_format": {"type": "json_schema"}}), "output_format.schema"),
         (json!({"mcp_servers": [{}]}), "mcp_servers"),
+        (
+            json!({"tools": [{"type": "web_search_20250305", "name": "web_search", "blocked_domains": ["a.org"]}]}),
+            "tools[0].blocked_domains",
+        ),
     ];
     for (changes, param) in table {
         let error = read(changes.clone()).map(|_| ()).expect_err(&changes.to_string());

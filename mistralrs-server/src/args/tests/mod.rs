@@ -160,6 +160,9 @@ fn a_search_needs_an_engine() {
     assert!(refused("-m x --enable-search").contains("--search-url"));
     assert!(refused("-m x --enable-search --search-url file:///x").contains("http://"));
     assert!(refused("-m x --search-url http://h/").contains("--enable-search"));
+    assert!(refused("-m x --allowed-page-host h").contains("--enable-search"));
+    let pages = "-m x --enable-search --search-url http://h/ --allowed-page-host a.org --allowed-page-host b.org";
+    assert_eq!(search(pages).unwrap().page_hosts, ["a.org", "b.org"]);
 }
 
 #[test]

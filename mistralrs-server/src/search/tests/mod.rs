@@ -110,14 +110,52 @@ async fn an_engine_with_json_answers() {
     };
     let router = axum::Router::new().route("/search", axum::routing::get(answer));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let engine = MetaSearch::new(&format!("http://{address}/search?language=en")).unwrap();
+    let engine =
+        MetaSearch::new(&format!("http://{address}/search?language=en"), Vec::new()).unwrap();
     let found = engine.search("cats & dogs").await.unwrap();
     assert_eq!((found.len(), found[0].content.as_str()), (2, "about cats & dogs"));
     assert!(engine.search("garbage").await.unwrap_err().contains("not JSON"));
-    let nowhere = MetaSearch::new(&format!("http://{address}/nowhere")).unwrap();
+    let nowhere = MetaSearch::new(&format!("http://{address}/nowhere"), Vec::new()).unwrap();
     assert!(nowhere.search("x").await.unwrap_err().contains("404"));
     for wrong in ["file:///etc/passwd", "nothing", "ftp://x"] {
-        assert!(MetaSearch::new(wrong).is_err(), "{wrong}");
+        assert!(MetaSearch::new(wrong, Vec::new()).is_err(), "{wrong}");
     }
     assert!(!engine.can_read());
+}
+
+#[tokio::test]
+async fn pages_are_read_from_allowed_hosts_only() {
+    use axum::http::header::CONTENT_TYPE;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let html = "<title>Menu</title><p>fish and chips</p>";
+    let large = "x".repeat(5 << 20);
+    let router = axum::Router::new()
+        .route(
+            "/menu",
+            axum::routing::get(move || async move { ([(CONTENT_TYPE, "text/html")], html) }),
+        )
+        .route("/large", axum::routing::get(move || async move { large }))
+        .route(
+            "/away",
+            axum::routing::get(|| async { axum::response::Redirect::to("http://localhost:1/") }),
+        );
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let named = MetaSearch::new("http://engine/", vec![address.to_string()]).unwrap();
+    let service = SearchService { web: Arc::new(named), encoder: None };
+    let tools = service.tools(llm(), SearchOptions::default());
+    assert_eq!(tools.list().await.len(), 2);
+    let read = |path: &str| json!({"url": format!("http://{address}/{path}")});
+    let output = call(&tools, READ, read("menu")).await;
+    let told: Value = serde_json::from_str(&output.text).unwrap();
+    assert_eq!(told["output"][0]["title"], "Menu");
+    assert_eq!(told["output"][0]["content"].as_str().unwrap().trim(), "fish and chips");
+    for (path, expected) in [("large", "4194304 bytes"), ("away", "not allowed"), ("none", "404")] {
+        let output = call(&tools, READ, read(path)).await;
+        assert!(output.is_error && output.text.contains(expected), "{path}: {output:?}");
+    }
+    // A star stands for public addresses only.
+    let public = MetaSearch::new("http://engine/", vec!["*".to_owned()]).unwrap();
+    let refused = public.read(&format!("http://{address}/menu")).await.unwrap_err();
+    assert!(refused.contains("private"), "{refused}");
 }

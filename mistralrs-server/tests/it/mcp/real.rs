@@ -10,7 +10,9 @@ use mistralrs_core::agent::{ToolHost, ToolOutput};
 use mistralrs_server::app::ServerConfig;
 use mistralrs_server::demo;
 use mistralrs_server::mcp::{McpClient, McpConfig};
+use mistralrs_testkit::workspace;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -164,8 +166,73 @@ async fn everything_over_http_and_events() {
     }
 }
 
-/// The demo model, or the one that TOOL_MODEL names, reads a file and recalls a memory, whole and streamed. Each
-/// question offers the tool of one server: the demo model is too small to choose among many.
+/// Something that only a tool can know.
+struct Question {
+    /// The server whose tool is offered.
+    server: &'static str,
+    text: &'static str,
+    tool: &'static str,
+    /// What the answer has to contain.
+    expected: String,
+}
+
+/// The day it is in a zone, as that server's tool itself says.
+async fn today(config: &Value, zone: &str) -> String {
+    let client = client(config["mcpServers"].clone());
+    let now = call(&client, "get_current_time", json!({ "timezone": zone })).await;
+    client.shutdown().await;
+    let now: Value = serde_json::from_str(&now.text).unwrap();
+    now["datetime"].as_str().unwrap().split('T').next().unwrap().to_owned()
+}
+
+/// Asked over HTTP, whole and streamed.
+fn over_http(server: &Server, question: &Question) {
+    let body = with(chat_body(question.text, 100), json!({"mcp": {"servers": [question.server]}}));
+    let answer = server.post(CHAT, &body).ok();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["tool_runs"][0]["name"], question.tool, "{answer}");
+    let content = choice["message"]["content"].as_str().unwrap();
+    assert!(content.contains(&question.expected), "{answer}");
+    let events = server.stream(CHAT, &with(body, json!({"stream": true})));
+    let ran = events.iter().any(|event| event["tool_progress"]["status"] == "finished");
+    assert!(ran && streamed_text(&events, 0).contains(&question.expected), "{events:?}");
+}
+
+/// Asked with the official Python client, whole and streamed.
+fn with_python(server: &Server, question: &Question) {
+    let mut command = Command::new(folder().join("python/bin/python"));
+    command.arg(workspace().join("tests/mcp/ask.py"));
+    command.args([&format!("http://{}/v1", server.address), question.server, question.text]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let [whole, streamed]: [String; 2] = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(whole.contains(&question.expected), "{whole}");
+    assert!(streamed.contains(&question.expected), "{streamed}");
+}
+
+/// Asked in the terminal chat, which asks back before it runs the tool.
+fn in_the_terminal(config: &Value, model: Option<&str>, question: &Question) {
+    let server = &config["mcpServers"][question.server];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), json!({"mcpServers": {"one": server}}).to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mistralrs-server"));
+    command.args(["-i", "--temperature", "0", "--mcp-config"]).arg(file.path());
+    command.args(model.into_iter().flat_map(|model| ["-m", model]));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut chat = command.spawn().unwrap();
+    let mut input = chat.stdin.take().unwrap();
+    writeln!(input, "{}\ny", question.text).unwrap();
+    drop(input);
+    let output = chat.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains(question.tool), "{said}");
+    // The result is shown, and said again in the answer.
+    assert!(said.matches(&question.expected).count() >= 2, "{said}");
+}
+
+/// The demo model, or the one that TOOL_MODEL names, reads a file, recalls a memory and looks at the clock: over HTTP,
+/// with OpenAI's Python client, and in the terminal. Each question offers the tool of one server: the demo model is
+/// too small to choose among many.
 #[test]
 #[ignore = "make test-mcp installs what it needs"]
 fn a_model_uses_real_tools() {
@@ -178,30 +245,37 @@ fn a_model_uses_real_tools() {
     let file = json!({"mcpServers": {
         "filesystem": local("mcp-server-filesystem", json!([path("")]), json!(["read_text_file"]), json!({})),
         "memory": local("mcp-server-memory", json!([]), json!(["search_nodes"]), json!({"MEMORY_FILE_PATH": path("memory.json")})),
+        "time": local("mcp-server-time", json!(["--local-timezone", "UTC"]), json!(["get_current_time"]), json!({})),
     }});
     let mcp = Some(McpConfig::parse(&file.to_string(), &|_| None).unwrap());
-    let load = match std::env::var("TOOL_MODEL") {
-        Ok(model) => LoadOptions::new(model),
-        Err(_) => demo::load_options(),
-    };
+    let model = std::env::var("TOOL_MODEL").ok();
+    let load = model.as_deref().map_or_else(demo::load_options, LoadOptions::new);
     let server = Server::start(ServerConfig { mcp, ..ServerConfig::default() }, load);
+    let today = tokio::runtime::Runtime::new().unwrap().block_on(today(&file, "Asia/Tokyo"));
+    let question = |server, text, tool, expected: &str| Question {
+        server,
+        text,
+        tool,
+        expected: expected.to_owned(),
+    };
     let questions = [
-        (
+        question(
             "filesystem",
             "Read the file note.txt and tell me the secret word.",
             "read_text_file",
             "marzipan",
         ),
-        ("memory", "Search your memory for Ada: where does she live?", "search_nodes", "Lisbon"),
+        question(
+            "memory",
+            "Search your memory for Ada: where does she live?",
+            "search_nodes",
+            "Lisbon",
+        ),
+        question("time", "What is the current time in Asia/Tokyo?", "get_current_time", &today),
     ];
-    for (from, question, tool, expected) in questions {
-        let body = with(chat_body(question, 100), json!({"mcp": {"servers": [from]}}));
-        let answer = server.post(CHAT, &body).ok();
-        let choice = &answer["choices"][0];
-        assert_eq!(choice["tool_runs"][0]["name"], tool, "{answer}");
-        assert!(choice["message"]["content"].as_str().unwrap().contains(expected), "{answer}");
-        let events = server.stream(CHAT, &with(body, json!({"stream": true})));
-        let ran = events.iter().any(|event| event["tool_progress"]["status"] == "finished");
-        assert!(ran && streamed_text(&events, 0).contains(expected), "{events:?}");
+    for question in &questions {
+        over_http(&server, question);
+        with_python(&server, question);
+        in_the_terminal(&file, model.as_deref(), question);
     }
 }

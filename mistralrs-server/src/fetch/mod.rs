@@ -1,35 +1,70 @@
-//! Bytes of an `http(s):` URL: hosts by a list, addresses checked before connecting and pinned, every
-//! redirect checked again, size and time bounded. Says nothing about what lies behind a refused address.
+//! What lies behind an `http(s):` URL that a stranger named: hosts by a list, addresses checked before connecting and
+//! pinned, every redirect checked again, size and time bounded. Says nothing about what lies behind a refused address.
 
-use super::address::is_public;
-use super::{MediaConfig, too_large};
+mod address;
+
 use crate::mcp::transport::tls;
-use reqwest::header::LOCATION;
+use address::is_public;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const MAX_REDIRECTS: usize = 3;
 
+/// What may be fetched, and how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchRules {
+    /// `example.com`, `127.0.0.1:8080`, or `*` for every host with a public address. Empty = nothing is fetched. A
+    /// host that is named may have a private address.
+    pub hosts: Vec<String>,
+    /// Largest body.
+    pub max_bytes: usize,
+    /// Longest time, redirects included.
+    pub timeout: Duration,
+    /// The option that names hosts, for messages.
+    pub option: &'static str,
+}
+
+/// What was there.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The body.
+    pub bytes: Vec<u8>,
+    /// The header `Content-Type`.
+    pub content_type: Option<String>,
+}
+
+/// Fetches one URL.
+///
 /// # Errors
 /// A sentence.
-pub(super) async fn get(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {
-    if config.hosts.is_empty() {
-        return Err("URLs are not fetched here (--allowed-media-host)".to_owned());
+pub async fn get(rules: &FetchRules, url: &str) -> Result<Fetched, String> {
+    if rules.hosts.is_empty() {
+        return Err(format!("URLs are not fetched here ({})", rules.option));
     }
-    let limit = config.timeout;
-    match tokio::time::timeout(limit, follow(config, url)).await {
-        Ok(bytes) => bytes,
+    let limit = rules.timeout;
+    match tokio::time::timeout(limit, follow(rules, url)).await {
+        Ok(fetched) => fetched,
         Err(_) => Err(format!("it took longer than {} seconds, the limit", limit.as_secs_f32())),
     }
 }
 
-async fn follow(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {
+/// A sentence about something that is too large.
+pub fn too_large(limit: usize) -> String {
+    format!("it has more than {limit} bytes, the limit")
+}
+
+async fn follow(rules: &FetchRules, url: &str) -> Result<Fetched, String> {
     let mut url = Url::parse(url).map_err(|error| format!("it is no URL: {error}"))?;
     for _ in 0..=MAX_REDIRECTS {
-        let response = ask(config, &url).await?;
+        let response = ask(rules, &url).await?;
         if !response.status().is_redirection() {
-            return body(response, config.max_file_bytes).await;
+            let header = response.headers().get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+            let content_type = header.map(str::to_owned);
+            let bytes = body(response, rules.max_bytes).await?;
+            return Ok(Fetched { bytes, content_type });
         }
         let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.and_then(|target| url.join(target).ok());
@@ -39,14 +74,14 @@ async fn follow(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {
 }
 
 /// One request, to an address that was looked at.
-async fn ask(config: &MediaConfig, url: &Url) -> Result<Response, String> {
+async fn ask(rules: &FetchRules, url: &Url) -> Result<Response, String> {
     if !["http", "https"].contains(&url.scheme()) {
         return Err("it leads away from http and https".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("names and passwords in URLs are not sent".to_owned());
     }
-    let (host, addresses) = addresses(config, url).await?;
+    let (host, addresses) = addresses(rules, url).await?;
     let client = Client::builder()
         .no_proxy()
         .redirect(Policy::none())
@@ -59,17 +94,17 @@ async fn ask(config: &MediaConfig, url: &Url) -> Result<Response, String> {
 }
 
 /// Where the host may be reached.
-async fn addresses(config: &MediaConfig, url: &Url) -> Result<(String, Vec<SocketAddr>), String> {
+async fn addresses(rules: &FetchRules, url: &Url) -> Result<(String, Vec<SocketAddr>), String> {
     let host = url.host_str().ok_or("it names no host")?.to_owned();
     let port = url.port_or_known_default().ok_or("it names no port")?;
     let bare = host.trim_matches(['[', ']']).to_owned();
     let with_port = format!("{host}:{port}");
-    let named = config.hosts.iter().any(|allowed| {
+    let named = rules.hosts.iter().any(|allowed| {
         let allowed = allowed.to_ascii_lowercase();
         allowed == host || allowed == bare || allowed == with_port
     });
-    if !named && !config.hosts.iter().any(|allowed| allowed == "*") {
-        return Err("its host is not allowed (--allowed-media-host)".to_owned());
+    if !named && !rules.hosts.iter().any(|allowed| allowed == "*") {
+        return Err(format!("its host is not allowed ({})", rules.option));
     }
     let found = tokio::net::lookup_host((bare.as_str(), port)).await;
     let found: Vec<SocketAddr> = found.map_err(|_| "its host has no address".to_owned())?.collect();
