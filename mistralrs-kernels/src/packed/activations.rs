@@ -6,8 +6,8 @@
 //! after block, its rows side by side, as a kernel reads it.
 
 use super::exact::Columns;
-use super::floats::Pairs;
 use super::layout::BLOCK_COLS;
+use super::pairs::Pairs;
 use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;

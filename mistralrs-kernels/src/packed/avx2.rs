@@ -6,9 +6,7 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{
-    FloatKernels, Job, PackedKernels, QuantType, TileKernels, exact, floats, pack_tile, with_format,
-};
+use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, with_format};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
@@ -50,7 +48,8 @@ macro_rules! kernels {
 
             pub(crate) const KERNELS: PackedKernels = PackedKernels {
                 integers: TileKernels { round: super::round, multiply },
-                floats: Some(FloatKernels::Exact(exact::avx2::KERNELS)),
+                floats: exact::avx2::KERNELS,
+                pairs: None,
                 pack: super::pack,
             };
 
@@ -74,9 +73,6 @@ avx2! {
     }
 
     unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
-        if ty == QuantType::BF16 {
-            return floats::pack_tile(rows, row_bytes, tile);
-        }
         with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
     }
 }

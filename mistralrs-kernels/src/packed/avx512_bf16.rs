@@ -3,9 +3,9 @@
 //! Source: the instruction `vdpbf16ps` multiplies two pairs of 16-bit floats and adds both products
 //! to a 32-bit lane.
 
-use super::floats::{Pairs, round_strip};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
-use super::{FloatKernels, Job, PackedKernels, TileKernels, avx512_vnni};
+use super::pairs::{Pairs, round_strip};
+use super::{Job, PackedKernels, TileKernels, avx512_vnni};
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps,
     _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_set1_epi32,
@@ -14,10 +14,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 /// To be called only where the features below are present.
-pub(crate) const KERNELS: PackedKernels = PackedKernels {
-    floats: Some(FloatKernels::Rounded(TileKernels { round, multiply })),
-    ..avx512_vnni::KERNELS
-};
+pub(crate) const KERNELS: PackedKernels =
+    PackedKernels { pairs: Some(TileKernels { round, multiply }), ..avx512_vnni::KERNELS };
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 4096;

@@ -5,9 +5,7 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{
-    FloatKernels, Job, PackedKernels, QuantType, TileKernels, exact, floats, pack_tile, with_format,
-};
+use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, with_format};
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
@@ -21,7 +19,8 @@ use std::ops::Range;
 /// To be called only where the features below are present.
 pub(crate) const KERNELS: PackedKernels = PackedKernels {
     integers: TileKernels { round, multiply },
-    floats: Some(FloatKernels::Exact(exact::avx512::KERNELS)),
+    floats: exact::avx512::KERNELS,
+    pairs: None,
     pack,
 };
 
@@ -47,9 +46,6 @@ vnni! {
     }
 
     unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
-        if ty == QuantType::BF16 {
-            return floats::pack_tile(rows, row_bytes, tile);
-        }
         with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
     }
 

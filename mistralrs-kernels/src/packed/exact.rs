@@ -1,12 +1,11 @@
-//! 16-bit floats in tiles, multiplied with activations as they are: weights are widened, which costs two
-//! instructions for two columns of all rows, and every product is an `f32` one. For processors without
-//! `vdpbf16ps`, and for those where it is slow: measured on Emerald Rapids, it gives 85 GFLOP/s of a core
-//! where `f32` gives 173. Knows no other format.
+//! Floats in tiles, multiplied with activations as they are: 16-bit numbers are widened on their way into
+//! a register, and every product is an `f32` one. Bfloat16, too, where there is no `vdpbf16ps` or it is
+//! slow: measured on Emerald Rapids, it gives 85 GFLOP/s of a core where `f32` gives 173.
 //!
-//! A product adds even and odd columns apart, each from the first to the last with one rounding a column;
-//! then the two sums.
+//! A product adds its columns from the first to the last, with one rounding each.
 
 use super::activations::Strips;
+use super::floats::Floats;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
 use crate::simd::{self, LoadHalves};
@@ -18,7 +17,6 @@ use std::ops::Range;
 pub(crate) struct Columns(pub(crate) [f32; BLOCK_COLS]);
 
 /// The slow, obvious twin.
-#[cfg(test)]
 pub(super) const TWIN: TileKernels<Columns> =
     TileKernels { round: copy, multiply: multiply_slowly };
 
@@ -41,27 +39,76 @@ unsafe fn copy(x: &[f32], rows: usize, out: &mut [Columns]) {
 
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
-#[cfg(test)]
 unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
     let w = job.w;
+    let Some(floats) = w.layout.floats else {
+        return;
+    };
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
         let tile = job.tile(row / TILE_ROWS);
         for strip in 0..job.strips.count() {
             let rows = job.strips.rows(strip);
             let blocks = &job.x[rows.start * w.blocks()..rows.end * w.blocks()];
             for (i, at) in rows.clone().enumerate() {
-                let mut sums = [0.0f32; 2];
                 let x = blocks[i..].iter().step_by(rows.len()).flat_map(|block| block.0);
-                for (column, x) in x.enumerate() {
-                    let at = column / 2 * VECTOR + row % TILE_ROWS * 4 + column % 2 * 2;
-                    let bits = u16::from_le_bytes([tile[at], tile[at + 1]]);
-                    let weight = f32::from_bits(u32::from(bits) << 16);
-                    sums[column % 2] = weight.mul_add(x, sums[column % 2]);
-                }
+                let sum = x.enumerate().fold(0.0f32, |sum, (column, x)| {
+                    floats.number(tile, row % TILE_ROWS, column).mul_add(x, sum)
+                });
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.y.write(at * w.rows + row, sums[0] + sums[1]) };
+                unsafe { job.y.write(at * w.rows + row, sum) };
             }
         }
+    }
+}
+
+/// How a kind of float is read from a tile.
+///
+/// # Safety
+/// As for [`simd::Simd`].
+trait Tiled {
+    /// Bytes of a pair of columns of a tile.
+    const PAIR: usize;
+    /// Both columns of a pair: `S::LANES` rows of the tile from row `first`.
+    unsafe fn load<S: LoadHalves>(pair: *const u8, first: usize) -> (S::V, S::V);
+}
+
+struct F32;
+struct F16;
+struct Bf16;
+
+// SAFETY (all): the caller vouches for the pair and the rows.
+impl Tiled for F32 {
+    const PAIR: usize = 2 * VECTOR;
+
+    #[inline(always)]
+    unsafe fn load<S: LoadHalves>(pair: *const u8, first: usize) -> (S::V, S::V) {
+        let from = pair.wrapping_add(4 * first).cast::<f32>();
+        // SAFETY: see above.
+        unsafe { (S::load(from, S::LANES), S::load(from.wrapping_add(TILE_ROWS), S::LANES)) }
+    }
+}
+
+impl Tiled for F16 {
+    const PAIR: usize = VECTOR;
+
+    #[inline(always)]
+    unsafe fn load<S: LoadHalves>(pair: *const u8, first: usize) -> (S::V, S::V) {
+        let from = pair.wrapping_add(2 * first);
+        let second = from.wrapping_add(2 * TILE_ROWS);
+        // SAFETY: see above.
+        unsafe {
+            (S::load_halves::<false>(from, S::LANES), S::load_halves::<false>(second, S::LANES))
+        }
+    }
+}
+
+impl Tiled for Bf16 {
+    const PAIR: usize = VECTOR;
+
+    #[inline(always)]
+    unsafe fn load<S: LoadHalves>(pair: *const u8, first: usize) -> (S::V, S::V) {
+        // SAFETY: see above.
+        unsafe { S::load_pairs(pair.wrapping_add(4 * first)) }
     }
 }
 
@@ -71,25 +118,48 @@ unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
 /// The instruction set is present; nobody else writes the columns of `y` that belong to `tiles`.
 #[inline(always)]
 unsafe fn multiply<S: LoadHalves, const MOST: usize>(job: &Job<'_, Columns>, tiles: Range<usize>) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match job.w.layout.floats {
+            Some(Floats::F32) => multiply_floats::<S, F32, MOST>(job, tiles),
+            Some(Floats::F16) => multiply_floats::<S, F16, MOST>(job, tiles),
+            Some(Floats::Bf16) => multiply_floats::<S, Bf16, MOST>(job, tiles),
+            None => {}
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
+    job: &Job<'_, Columns>,
+    tiles: Range<usize>,
+) {
     let strips: Strips = job.strips;
     let longest = strips.rows(0).len() * job.w.blocks() * size_of::<Columns>();
     let group = (RESIDENT / longest).max(1);
+    let end = job.w.rows.min(tiles.end * TILE_ROWS);
     for first in (0..strips.count()).step_by(group) {
-        for tile in tiles.clone() {
+        for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
             for strip in first..strips.count().min(first + group) {
-                for lanes in (0..TILE_ROWS).step_by(S::LANES) {
-                    // SAFETY: the strip, the tile and its lanes exist.
-                    unsafe { multiply_strip::<S, MOST>(job, (tile, lanes), strips.rows(strip)) };
+                let rows = strips.rows(strip);
+                // SAFETY: the strip, the tiles and their lanes exist.
+                unsafe {
+                    if lanes + S::LANES < end {
+                        multiply_strip::<S, F, 2, MOST>(job, lanes, rows);
+                    } else {
+                        multiply_strip::<S, F, 1, MOST>(job, lanes, rows);
+                    }
                 }
             }
         }
     }
 }
 
+/// `N` vectors of weight rows from row `lanes` with all rows of a strip.
 #[inline(always)]
-unsafe fn multiply_strip<S: LoadHalves, const MOST: usize>(
+unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: usize>(
     job: &Job<'_, Columns>,
-    at: (usize, usize),
+    lanes: usize,
     rows: Range<usize>,
 ) {
     let mut row = 0;
@@ -98,52 +168,65 @@ unsafe fn multiply_strip<S: LoadHalves, const MOST: usize>(
         // SAFETY: as many rows as are left of the strip.
         unsafe {
             match count {
-                1 => multiply_rows::<S, 1>(job, at, &rows, row),
-                2 => multiply_rows::<S, 2>(job, at, &rows, row),
-                3 => multiply_rows::<S, 3>(job, at, &rows, row),
-                4 => multiply_rows::<S, 4>(job, at, &rows, row),
-                5 => multiply_rows::<S, 5>(job, at, &rows, row),
-                6 => multiply_rows::<S, 6>(job, at, &rows, row),
-                7 => multiply_rows::<S, 7>(job, at, &rows, row),
-                _ => multiply_rows::<S, 8>(job, at, &rows, row),
+                1 => multiply_rows::<S, F, N, 1>(job, lanes, &rows, row),
+                2 => multiply_rows::<S, F, N, 2>(job, lanes, &rows, row),
+                3 => multiply_rows::<S, F, N, 3>(job, lanes, &rows, row),
+                4 => multiply_rows::<S, F, N, 4>(job, lanes, &rows, row),
+                5 => multiply_rows::<S, F, N, 5>(job, lanes, &rows, row),
+                6 => multiply_rows::<S, F, N, 6>(job, lanes, &rows, row),
+                7 => multiply_rows::<S, F, N, 7>(job, lanes, &rows, row),
+                _ => multiply_rows::<S, F, N, 8>(job, lanes, &rows, row),
             }
         }
         row += count;
     }
 }
 
-/// The lanes of a tile from `lanes` with `M` rows of a strip from its row `row`.
+/// `N` vectors of weight rows from row `lanes` with `M` rows of a strip from its row `row`.
 #[inline(always)]
-unsafe fn multiply_rows<S: LoadHalves, const M: usize>(
+unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>(
     job: &Job<'_, Columns>,
-    (tile, lanes): (usize, usize),
+    lanes: usize,
     rows: &Range<usize>,
     row: usize,
 ) {
     let w = job.w;
-    let count = w.rows.saturating_sub(tile * TILE_ROWS + lanes).min(S::LANES);
-    let mut weights = job.tile(tile).as_ptr().wrapping_add(4 * lanes);
-    // SAFETY: the tile has a chunk for each block of columns, and `x` the strip's rows of each; the
+    let mut weights: [*const u8; N] =
+        std::array::from_fn(|n| job.tile((lanes + n * S::LANES) / TILE_ROWS).as_ptr());
+    // SAFETY: the tiles have a chunk for each block of columns, and `x` the strip's rows of each; the
     // columns of the strip's rows are within `y` and this task's own.
     unsafe {
         let mut x = job.x.as_ptr().add(rows.start * w.blocks() + row);
-        let mut sums = [(S::splat(0.0), S::splat(0.0)); M];
+        let mut sums = [[S::splat(0.0); N]; M];
         for _ in 0..w.blocks() {
             for pair in 0..BLOCK_COLS / 2 {
-                simd::prefetch(weights.wrapping_add(AHEAD));
-                let (even, odd) = S::load_pairs(weights);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = &(*x.add(i)).0;
-                    sum.0 = S::mul_add(even, S::splat(x[2 * pair]), sum.0);
-                    sum.1 = S::mul_add(odd, S::splat(x[2 * pair + 1]), sum.1);
+                let mut columns = [(S::splat(0.0), S::splat(0.0)); N];
+                for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
+                    simd::prefetch(at.wrapping_add(AHEAD));
+                    if F::PAIR > VECTOR {
+                        simd::prefetch(at.wrapping_add(AHEAD + VECTOR));
+                    }
+                    *columns = F::load::<S>(*at, (lanes + n * S::LANES) % TILE_ROWS);
+                    *at = at.wrapping_add(F::PAIR);
                 }
-                weights = weights.wrapping_add(VECTOR);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = &(*x.add(i)).0;
+                    let (first, second) = (S::splat(x[2 * pair]), S::splat(x[2 * pair + 1]));
+                    for (sum, columns) in sums.iter_mut().zip(&columns) {
+                        *sum = S::mul_add(columns.0, first, *sum);
+                        *sum = S::mul_add(columns.1, second, *sum);
+                    }
+                }
             }
             x = x.add(rows.len());
         }
-        for (i, (even, odd)) in sums.into_iter().enumerate().filter(|_| count > 0) {
-            let start = (rows.start + row + i) * w.rows + tile * TILE_ROWS + lanes;
-            S::store(S::add(even, odd), job.y.part(start, count).as_mut_ptr(), count);
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                let lanes = lanes + n * S::LANES;
+                let start = (rows.start + row + i) * w.rows + lanes;
+                let count = S::LANES.min(w.rows - lanes);
+                S::store(sum, job.y.part(start, count).as_mut_ptr(), count);
+            }
         }
     }
 }

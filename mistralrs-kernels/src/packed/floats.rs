@@ -1,105 +1,72 @@
-//! 16-bit floats in tiles, and activations rounded to them: the nearest, ties to even. Knows no other
-//! format.
-//!
-//! A product adds the pairs of columns one after the other, of each pair the second column first, with
-//! one rounding for each column: so does the instruction `vdpbf16ps`. It takes numbers below the
-//! smallest normal one for zero; the slow twin does so too.
+//! How floats lie in tiles, and the way there and back. Knows no products.
+//! A tile has one column of its 16 rows after the other; bfloat16 lies in pairs of columns instead, row
+//! by row, which is how the instruction `vdpbf16ps` takes it.
 
-use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
-use super::{Job, TileKernels};
-use std::ops::Range;
+use super::layout::{BLOCK_COLS, TILE_ROWS};
+use crate::quant_type::QuantType;
 
-/// 32 rounded numbers of a row of activations, as pairs of columns: one cache line.
-#[repr(C, align(64))]
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pairs(pub(crate) [u32; BLOCK_COLS / 2]);
+/// The floats that can be packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Floats {
+    F32,
+    F16,
+    Bf16,
+}
 
-/// The slow, obvious twin.
-pub(super) const KERNELS: TileKernels<Pairs> = TileKernels { round, multiply };
-
-/// Packs up to 16 stored rows; rows that are missing stay zero.
-#[inline(always)]
-pub(super) fn pack_tile(rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
-    for (pair, vector) in tile.chunks_exact_mut(VECTOR).enumerate() {
-        for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
-            vector[4 * row..4 * row + 4].copy_from_slice(&stored[4 * pair..4 * pair + 4]);
+impl Floats {
+    /// `None` for what is no float.
+    pub(crate) fn of(ty: QuantType) -> Option<Self> {
+        match ty {
+            QuantType::F32 => Some(Self::F32),
+            QuantType::F16 => Some(Self::F16),
+            QuantType::BF16 => Some(Self::Bf16),
+            _ => None,
         }
     }
-}
 
-/// Reads 32 columns of a row.
-pub(super) fn read(chunk: &[u8], row: usize, out: &mut [f32]) {
-    for (vector, out) in chunk.chunks_exact(VECTOR).zip(out.as_chunks_mut::<2>().0) {
-        *out = numbers(u32::from_le_bytes([0, 1, 2, 3].map(|byte| vector[4 * row + byte])));
+    /// Bytes of 32 columns of a tile.
+    pub(crate) const fn block_bytes(self) -> usize {
+        BLOCK_COLS * TILE_ROWS * if matches!(self, Self::F32) { 4 } else { 2 }
     }
-}
 
-/// The two numbers of a pair.
-#[inline(always)]
-fn numbers(pair: u32) -> [f32; 2] {
-    [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)]
-}
-
-/// The upper half of the nearest 16-bit float; of what is no number, one that is none either.
-#[inline(always)]
-fn nearest(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) >> 16
-}
-
-/// Rounds the rows of one strip: `x` is `[rows, cols]`, `out` has a line per 32 columns and row.
-#[inline(always)]
-pub(super) fn round_strip(x: &[f32], rows: usize, out: &mut [Pairs]) {
-    let cols = x.len() / rows.max(1);
-    for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
-        let out = out[i..].iter_mut().step_by(rows);
-        for (x, out) in x.as_chunks::<BLOCK_COLS>().0.iter().zip(out) {
-            out.0 = std::array::from_fn(|p| nearest(x[2 * p]) | nearest(x[2 * p + 1]) << 16);
+    /// Where in a tile, or in some columns of it, the number of a row and column begins.
+    #[inline(always)]
+    const fn place(self, row: usize, column: usize) -> usize {
+        match self {
+            Self::F32 => 4 * (column * TILE_ROWS + row),
+            Self::F16 => 2 * (column * TILE_ROWS + row),
+            Self::Bf16 => 4 * (column / 2 * TILE_ROWS + row) + column % 2 * 2,
         }
     }
-}
 
-/// Always safe; `unsafe` only to fit the table.
-unsafe fn round(x: &[f32], rows: usize, out: &mut [Pairs]) {
-    round_strip(x, rows, out);
-}
+    /// Packs up to 16 stored rows; rows that are missing stay as they are.
+    pub(super) fn pack(self, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+        match self {
+            Self::F32 => self.pack_numbers::<4>(rows, row_bytes, tile),
+            Self::F16 | Self::Bf16 => self.pack_numbers::<2>(rows, row_bytes, tile),
+        }
+    }
 
-/// # Safety
-/// Nobody else writes the columns of `y` that belong to `tiles`.
-unsafe fn multiply(job: &Job<'_, Pairs>, tiles: Range<usize>) {
-    let w = job.w;
-    for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
-        for strip in 0..job.strips.count() {
-            let rows = job.strips.rows(strip);
-            let lines = &job.x[rows.start * w.blocks()..rows.end * w.blocks()];
-            for (i, at) in rows.clone().enumerate() {
-                let x = lines[i..].iter().step_by(rows.len());
-                let sum = dot(job.tile(row / TILE_ROWS), row % TILE_ROWS, x);
-                // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.y.write(at * w.rows + row, sum) };
+    fn pack_numbers<const BYTES: usize>(self, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+        for (b, block) in tile.chunks_exact_mut(self.block_bytes()).enumerate() {
+            for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
+                let numbers = stored.as_chunks::<BYTES>().0.iter().skip(b * BLOCK_COLS);
+                for (column, number) in numbers.take(BLOCK_COLS).enumerate() {
+                    let at = self.place(row, column);
+                    block[at..at + BYTES].copy_from_slice(number);
+                }
             }
         }
     }
-}
 
-/// One weight row with one row of activations. Two sums, for even and odd pairs: one alone would wait
-/// for itself.
-fn dot<'a>(tile: &[u8], row: usize, x: impl Iterator<Item = &'a Pairs>) -> f32 {
-    let mut sums = [0.0; 2];
-    for (chunk, x) in tile.chunks_exact(BLOCK_COLS / 2 * VECTOR).zip(x) {
-        for (p, (vector, x)) in chunk.chunks_exact(VECTOR).zip(x.0).enumerate() {
-            let w = u32::from_le_bytes([0, 1, 2, 3].map(|byte| vector[4 * row + byte]));
-            let (w, x) = (numbers(w).map(normal), numbers(x).map(normal));
-            for column in [1, 0] {
-                sums[p % 2] = normal(w[column].mul_add(x[column], sums[p % 2]));
-            }
+    /// The number of a row and column of a tile, or of some columns of it.
+    pub(super) fn number(self, tile: &[u8], row: usize, column: usize) -> f32 {
+        let at = self.place(row, column);
+        let half = || u16::from_le_bytes([tile[at], tile[at + 1]]);
+        match self {
+            Self::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|byte| tile[at + byte])),
+            Self::F16 => crate::block::f16_to_f32(half()),
+            Self::Bf16 => f32::from_bits(u32::from(half()) << 16),
         }
     }
-    sums[0] + sums[1]
-}
-
-/// Zero instead of a number too small to be normal.
-fn normal(x: f32) -> f32 {
-    if x.is_subnormal() { 0.0_f32.copysign(x) } else { x }
 }

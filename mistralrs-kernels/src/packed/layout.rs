@@ -1,7 +1,8 @@
 //! How packed weights lie in memory, and the way there and back. Knows stored formats; no products.
 //! Nothing is rounded: integers and scales are those of the stored block.
 
-use super::{floats, with_format};
+use super::floats::Floats;
+use super::with_format;
 use crate::block::{Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32};
 use crate::quant_type::QuantType;
 
@@ -23,11 +24,11 @@ pub(crate) const VECTOR: usize = 64;
 /// - singles, 1 vector: group `g` at bit `g`;
 /// - or whole bytes, 8 vectors.
 ///
-/// A block of 16-bit floats is 16 vectors instead: the pairs of columns, one after the other.
+/// A block of floats has its columns one after the other instead: see [`Floats`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    /// 16-bit floats; none of what follows.
-    pub(crate) floats: bool,
+    /// Floats; none of what follows.
+    pub(crate) floats: Option<Floats>,
     /// A plane of four bits.
     pub(crate) nibbles: bool,
     /// A plane of two bits, above the nibbles if there are any.
@@ -47,8 +48,8 @@ pub(crate) struct Layout {
 impl Layout {
     /// Bytes of a block's integers.
     pub(crate) const fn plane_bytes(&self) -> usize {
-        if self.floats {
-            return 16 * VECTOR;
+        if let Some(floats) = self.floats {
+            return floats.block_bytes();
         }
         let vectors = self.nibbles as usize * 4 + self.pairs as usize * 2 + self.singles as usize;
         if vectors == 0 { 8 * VECTOR } else { vectors * VECTOR }
@@ -76,7 +77,7 @@ impl Layout {
 
     /// Scales of a row in a block.
     pub(crate) const fn scales(&self) -> usize {
-        if self.floats { 0 } else { 1 + self.halves as usize }
+        if self.floats.is_some() { 0 } else { 1 + self.halves as usize }
     }
 
     /// Bytes of a scale of all rows.
@@ -112,7 +113,7 @@ pub(crate) trait Packing {
 }
 
 const PLAIN: Layout = Layout {
-    floats: false,
+    floats: None,
     nibbles: false,
     pairs: false,
     singles: false,
@@ -146,9 +147,9 @@ packings! {
 impl Layout {
     /// How a type is packed, if it is.
     pub(crate) fn of(ty: QuantType) -> Option<Self> {
-        match ty {
-            QuantType::BF16 => Some(Self { floats: true, ..PLAIN }),
-            _ => with_format!(ty, Format, <Format as Packing>::LAYOUT),
+        match Floats::of(ty) {
+            Some(floats) => Some(Self { floats: Some(floats), ..PLAIN }),
+            None => with_format!(ty, Format, <Format as Packing>::LAYOUT),
         }
     }
 
@@ -262,8 +263,10 @@ impl Layout {
     pub(crate) fn dequantize(&self, tile: &[u8], row: usize, out: &mut [f32]) {
         let cols = self.chunk_blocks() * BLOCK_COLS;
         for (chunk, out) in tile.chunks_exact(self.chunk_bytes()).zip(out.chunks_exact_mut(cols)) {
-            if self.floats {
-                floats::read(chunk, row, out);
+            if let Some(floats) = self.floats {
+                for (column, out) in out.iter_mut().enumerate() {
+                    *out = floats.number(chunk, row, column);
+                }
                 continue;
             }
             for (b, out) in out.as_chunks_mut::<BLOCK_COLS>().0.iter_mut().enumerate() {

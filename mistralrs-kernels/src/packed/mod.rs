@@ -1,9 +1,10 @@
-//! Products of activations with packed weights, in integers or 16-bit floats.
+//! Products of activations with packed weights, in integers or floats.
 //!
-//! A weight in blocks is packed once into tiles of 16 rows (see `layout`), activations are rounded to
-//! bytes once per call (see `activations`). 32 columns are multiplied in integers, exactly; then the
-//! scales are multiplied in. Weights of 16-bit floats are multiplied as such (see `floats`). The sum goes from the first column to the last for every
-//! pair of rows, so a product has the same bits in any batch, tile and thread.
+//! A weight is packed once into tiles of 16 rows (see `layout`). For weights in blocks, activations are
+//! rounded to bytes once per call (see `activations`); 32 columns are multiplied in integers, exactly; then
+//! the scales are multiplied in. Floats are multiplied with activations as they are (see `exact`), or
+//! bfloat16 with bfloat16 where that is fast (see `pairs`). The sum goes from the first column to the last
+//! for every pair of rows, so a product has the same bits in any batch, tile and thread.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -15,6 +16,7 @@ pub(crate) mod avx512_vnni;
 pub(crate) mod exact;
 mod floats;
 mod layout;
+mod pairs;
 mod reference;
 
 use crate::block::{Integers, Integral};
@@ -25,9 +27,10 @@ use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
 use activations::{Block, Rounded, Strips};
 use exact::Columns;
-use floats::Pairs;
+use floats::Floats;
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
+use pairs::Pairs;
 use std::ops::Range;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
@@ -58,18 +61,12 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 #[derive(Clone, Copy)]
 pub(crate) struct PackedKernels {
     pub(crate) integers: TileKernels<Block>,
-    pub(crate) floats: Option<FloatKernels>,
-    /// Packs up to 16 stored rows of a type, given the bytes of one, into a tile of zeros.
+    /// Takes activations as they are.
+    pub(crate) floats: TileKernels<Columns>,
+    /// Rounds activations to bfloat16 for weights in it, where that is faster.
+    pub(crate) pairs: Option<TileKernels<Pairs>>,
+    /// Packs up to 16 stored rows of blocks of a type, given the bytes of a row, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
-}
-
-/// The kernels for tiles of 16-bit floats, by what they do with activations.
-#[derive(Clone, Copy)]
-pub(crate) enum FloatKernels {
-    /// Round them to 16 bits, too.
-    Rounded(TileKernels<Pairs>),
-    /// Take them as they are.
-    Exact(TileKernels<Columns>),
 }
 
 /// The kernels for tiles of integers or of floats.
@@ -114,7 +111,7 @@ impl PackedWeight {
 
     fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>]) -> Option<Self> {
         let w = parts.first()?;
-        let layout = Layout::of(w.ty).filter(|of| !of.floats || kernels.floats.is_some())?;
+        let layout = Layout::of(w.ty)?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
         if w.rows == 0 || w.cols == 0 || !w.cols.is_multiple_of(chunk_cols) {
@@ -139,8 +136,12 @@ impl PackedWeight {
         pool::in_parallel_parts(&mut memory, tile_bytes, |at, tile| {
             let first = at % tiles * TILE_ROWS;
             let rows = first * row_bytes..w.rows.min(first + TILE_ROWS) * row_bytes;
-            // SAFETY: the kernels' instruction set is present.
-            unsafe { (kernels.pack)(w.ty, &parts[at / tiles].bytes[rows], row_bytes, tile) }
+            let rows = &parts[at / tiles].bytes[rows];
+            match layout.floats {
+                Some(floats) => floats.pack(rows, row_bytes, tile),
+                // SAFETY: the kernels' instruction set is present.
+                None => unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) },
+            }
         });
         Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
     }
@@ -244,9 +245,9 @@ impl<X> Job<'_, X> {
 /// Multiplies `x` `[m, cols]` with the transpose of `w` into `y` `[m, rows]`.
 ///
 /// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
-/// rounding of `x` to bytes (each number by at most a 254th of the largest of its 32 neighbors; with
-/// 16-bit floats, where the processor is fast at them, to those, by at most a 256th of itself) and of
-/// `f32`; if a number of the row is not finite, neither is the result.
+/// rounding of sums to `f32` and, with weights in blocks, of `x` to bytes (each number by at most a 254th
+/// of the largest of its 32 neighbors); with bfloat16, where the processor is fast at it, of `x` to that,
+/// by at most a 256th of itself. If a number of a row of `x` is not finite, neither is its result.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shape of `w`.
@@ -302,15 +303,19 @@ fn multiply_parts_on(
     if m == 0 {
         return;
     }
-    let (mut integers, mut floats) = (Vec::new(), Vec::new());
+    let (mut integers, mut floats, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     for (part, y) in parts.iter().zip(ys) {
-        let kind = if part.w.layout.floats { &mut floats } else { &mut integers };
+        let kind = match part.w.layout.floats {
+            None => &mut integers,
+            Some(Floats::Bf16) if kernels.pairs.is_some() => &mut pairs,
+            Some(_) => &mut floats,
+        };
         kind.push((*part, SharedSlice::new(y)));
     }
     multiply_with(kernels.integers, &integers, x, m);
-    match kernels.floats.unwrap_or(FloatKernels::Rounded(floats::KERNELS)) {
-        FloatKernels::Rounded(kernels) => multiply_with(kernels, &floats, x, m),
-        FloatKernels::Exact(kernels) => multiply_with(kernels, &floats, x, m),
+    multiply_with(kernels.floats, &floats, x, m);
+    if let Some(kernels) = kernels.pairs {
+        multiply_with(kernels, &pairs, x, m);
     }
 }
 
@@ -379,7 +384,8 @@ fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     if work.saturating_mul(m) < SERIAL || threads == 1 {
         return jobs.iter().for_each(|job| multiply(job, 0..job.w.tiles()));
     }
-    let per_task = tiles.div_ceil(4 * threads);
+    // An even number: some kernels take two tiles at once.
+    let per_task = tiles.div_ceil(4 * threads).next_multiple_of(2);
     let mut tasks = Vec::new();
     for job in jobs {
         for start in (0..job.w.tiles()).step_by(per_task) {

@@ -3,15 +3,14 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::TILE_ROWS;
-use super::{
-    FloatKernels, Job, PackedKernels, QuantType, TileKernels, floats, pack_tile, with_format,
-};
+use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, pairs, with_format};
 use std::ops::Range;
 
 /// Plain loops for every processor.
 pub(super) const KERNELS: PackedKernels = PackedKernels {
     integers: TileKernels { round, multiply },
-    floats: Some(FloatKernels::Rounded(floats::KERNELS)),
+    floats: exact::TWIN,
+    pairs: Some(pairs::KERNELS),
     pack,
 };
 
@@ -22,9 +21,6 @@ unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
 
 /// Always safe.
 unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
-    if ty == QuantType::BF16 {
-        floats::pack_tile(rows, row_bytes, tile);
-    }
     with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
 }
 

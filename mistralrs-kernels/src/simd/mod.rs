@@ -50,8 +50,6 @@ pub(crate) trait LoadHalves: Simd {
     unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> Self::V;
     /// `LANES` pairs of bfloat16 at `from`: the first numbers of all pairs, and the second.
     unsafe fn load_pairs(from: *const u8) -> (Self::V, Self::V);
-    /// `a + b`.
-    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
 }
 
 /// Has the cache line at `from` fetched, if there is one.

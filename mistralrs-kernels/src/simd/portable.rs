@@ -82,9 +82,4 @@ impl LoadHalves for Portable {
         let first = std::array::from_fn(|i| f32::from_bits(pair(i) << 16));
         (first, std::array::from_fn(|i| f32::from_bits(pair(i) & 0xffff_0000)))
     }
-
-    #[inline(always)]
-    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        std::array::from_fn(|i| a[i] + b[i])
-    }
 }

@@ -67,18 +67,12 @@ fn fast_kernels() -> impl Iterator<Item = PackedKernels> {
 
 /// The slow twin of some kernels.
 fn twin_of(kernels: PackedKernels) -> PackedKernels {
-    match kernels.floats {
-        Some(FloatKernels::Exact(_)) => {
-            PackedKernels { floats: Some(FloatKernels::Exact(exact::TWIN)), ..reference::KERNELS }
-        }
-        _ => reference::KERNELS,
-    }
+    PackedKernels { pairs: kernels.pairs.and(reference::KERNELS.pairs), ..reference::KERNELS }
 }
 
 /// Both twins.
 fn twins() -> [PackedKernels; 2] {
-    let floats = Some(FloatKernels::Exact(exact::TWIN));
-    [reference::KERNELS, PackedKernels { floats, ..reference::KERNELS }]
+    [reference::KERNELS, PackedKernels { pairs: None, ..reference::KERNELS }]
 }
 
 fn bits(y: &[f32]) -> Vec<u32> {
@@ -111,12 +105,12 @@ fn exact_products(case: &Case, kernels: PackedKernels) -> Vec<(f64, f64)> {
 
 /// A row of activations as the kernels for `ty` take it.
 fn rounded(ty: QuantType, kernels: PackedKernels, x: &[f32]) -> Vec<f64> {
-    if ty == QuantType::BF16 && matches!(kernels.floats, Some(FloatKernels::Exact(_))) {
-        return x.iter().map(|x| f64::from(*x)).collect();
-    }
-    if ty == QuantType::BF16 {
+    if ty == QuantType::BF16 && kernels.pairs.is_some() {
         let nearest = |x: &f32| f64::from(half::bf16::from_f32(*x).to_f32());
         return x.iter().map(nearest).collect();
+    }
+    if Floats::of(ty).is_some() {
+        return x.iter().map(|x| f64::from(*x)).collect();
     }
     let mut blocks = vec![Block::default(); x.len() / BLOCK_COLS];
     activations::quantize_strip(x, 1, &mut blocks);
@@ -194,26 +188,30 @@ fn every_strip_of_every_type() {
 fn neither_threads_nor_company_matter() {
     let many = Case::new(QuantType::Q4_K, (150, 1024, 700), 1);
     let few = Case::new(QuantType::Q6_K, (1000, 1024, 3), 2);
-    let float = Case::new(QuantType::BF16, (150, 1024, 3), 3);
+    let pairs = Case::new(QuantType::BF16, (150, 1024, 3), 3);
+    let float = Case::new(QuantType::F32, (530, 1024, 90), 4);
     for kernels in fast_kernels() {
         let run = |threads| {
             pool::with_threads(NonZeroUsize::new(threads).unwrap(), || {
                 let first = many.multiply(kernels, &many.x);
                 let second = few.multiply(kernels, &few.x);
-                let mut ys = [vec![0.0; 3 * 150], vec![0.0; 3 * 1000], vec![0.0; 3 * 150]];
-                let [a, b, c] = &mut ys;
-                let weights = [&many.packed, &few.packed, &float.packed];
-                multiply_on(Some(kernels), &weights, &few.x, &mut [a, b, c]);
-                assert_eq!(bits(&ys[2]), bits(&float.multiply(kernels, &few.x)));
+                let third = float.multiply(kernels, &float.x);
+                let mut ys = [150, 1000, 150, 530].map(|rows| vec![0.0; 3 * rows]);
+                let [a, b, c, d] = &mut ys;
+                let weights = [&many.packed, &few.packed, &pairs.packed, &float.packed];
+                multiply_on(Some(kernels), &weights, &few.x, &mut [a, b, c, d]);
+                assert_eq!(bits(&ys[3]), bits(&float.multiply(kernels, &few.x)));
+                assert_eq!(bits(&ys[2]), bits(&pairs.multiply(kernels, &few.x)));
                 assert_eq!(bits(&ys[1]), bits(&second));
                 assert_eq!(bits(&ys[0]), bits(&many.multiply(kernels, &few.x)));
-                [bits(&first), bits(&second)]
+                [bits(&first), bits(&second), bits(&third)]
             })
         };
         let one = run(1);
         assert_eq!(run(2), one);
         assert_eq!(run(7), one);
         assert_eq!(one[0], bits(&many.multiply(reference::KERNELS, &many.x)));
+        assert_eq!(one[2], bits(&float.multiply(reference::KERNELS, &float.x)));
     }
 }
 
@@ -262,7 +260,7 @@ fn extreme_activations() {
 
 #[test]
 fn what_cannot_be_packed_is_left_alone() {
-    for (ty, bytes, cols) in [(QuantType::F16, 64, 32), (QuantType::BF16, 66, 33)] {
+    for (ty, bytes, cols) in [(QuantType::F32, 124, 31), (QuantType::BF16, 66, 33)] {
         let plain = WeightRows { ty, bytes: &vec![0; bytes], rows: 1, cols };
         assert!(PackedWeight::pack(reference::KERNELS, &[plain]).is_none());
     }
@@ -280,7 +278,7 @@ fn what_cannot_be_packed_is_left_alone() {
 
 #[test]
 fn bits_per_weight() {
-    let wanted = [16.0, 4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
+    let wanted = [32.0, 16.0, 16.0, 4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
     for (ty, wanted) in types().zip(wanted) {
         let case = Case::new(ty, (16, 256, 1), 1);
         assert_eq!(case.packed.size() as f64 * 8.0 / (16.0 * 256.0), wanted, "{ty:?}");
