@@ -173,6 +173,23 @@ fn every_row_of_the_table_cuts_text_without_losing_any() {
     }
 }
 
+/// `scripts/make_pre_tokenizers.py` asked the families' own packages.
+#[test]
+fn texts_are_cut_as_the_families_own_packages_cut_them() {
+    let file = std::fs::read(mistralrs_testkit::fixture("pre_tokenizers.golden.json")).unwrap();
+    let golden: Json = serde_json::from_slice(&file).unwrap();
+    let names = golden["pieces"].as_object().unwrap();
+    assert_eq!(names.len(), 8);
+    for (name, wanted) in names {
+        for (text, wanted) in
+            golden["texts"].as_array().unwrap().iter().zip(wanted.as_array().unwrap())
+        {
+            let found = pieces(name, text.as_str().unwrap());
+            assert_eq!(Json::from(found), *wanted, "{name}: {text}");
+        }
+    }
+}
+
 fn pieces(name: &str, text: &str) -> Vec<String> {
     let mut cut = tokenizers::PreTokenizedString::from(text);
     splits(pre_tokenizers::find(name).unwrap()).unwrap().pre_tokenize(&mut cut).unwrap();
