@@ -1,23 +1,26 @@
 //! Files as an enemy would write them: GGUF, safetensors, `config.json`. Each target takes bytes and
 //! must end with a value or an error, never with a panic or with more memory than the bytes justify.
-//! The tests run a few hundred inputs; `FUZZ_SECONDS=600 cargo test -p mistralrs-core --test it fuzz`
-//! runs each target for ten minutes. With `ulimit -v` an allocation out of proportion ends the process.
+//! The tests run a few hundred inputs; docs/fuzzing.md says how to run a target for long, guided by
+//! coverage. With `ulimit -v` an allocation out of proportion ends the process.
 
+mod coverage;
 mod mutate;
 mod targets;
 
+use coverage::Coverage;
 use mutate::Mutator;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Inputs of a run that no time was given for.
 const FEW: u64 = 300;
 /// The first of a run's seeds; `FUZZ_SEED` picks others.
 const SEED: u64 = 7;
-/// New outcomes are begun with again; so many at the most.
-const MOST_KEPT: usize = 4096;
+/// Inputs that did something new are begun with again; so many at the most.
+const MOST_KEPT: usize = 16 << 10;
 
 /// What one input led to, in words; two that fail in the same way have the same.
 type Outcome = String;
@@ -36,9 +39,12 @@ fn run(
     let mut mutator = Mutator::new(seed);
     let mut inputs = seeds;
     let hasher = RandomState::new();
+    let mut coverage = Coverage::new();
     let mut outcomes: HashSet<u64> = inputs.iter().map(|i| hasher.hash_one(target(i))).collect();
-    let (start, mut count) = (Instant::now(), 0u64);
-    while limit.map_or(count < FEW, |limit| start.elapsed() < limit) {
+    coverage.take_news();
+    let (start, mut count) = (processor_time(), 0u64);
+    let spent = || processor_time().saturating_sub(start);
+    while limit.map_or(count < FEW, |limit| spent() < limit) {
         let input = mutate(&mut mutator, &inputs);
         count += 1;
         let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| target(&input))) else {
@@ -46,13 +52,27 @@ fn run(
             std::fs::write(&file, &input).unwrap();
             panic!("{name}: input {count} of seed {seed} panics; it is in {}", file.display());
         };
-        // The outcome stands in for coverage: what fails in a new way is worth going on from.
-        if outcomes.insert(hasher.hash_one(outcome)) && inputs.len() < MOST_KEPT {
+        // Without coverage the outcome stands in for it: what fails in a new way is worth going on from.
+        let news = coverage.take_news() | outcomes.insert(hasher.hash_one(outcome));
+        if news && inputs.len() < MOST_KEPT {
             inputs.push(input);
         }
     }
-    let (seconds, different) = (start.elapsed().as_secs(), outcomes.len());
-    println!("{name}: {count} inputs in {seconds} s, {different} different outcomes");
+    let (seconds, different, (reached, all)) =
+        (spent().as_secs(), outcomes.len(), coverage.reached());
+    println!(
+        "{name}: {count} inputs in {seconds} s of processor time, {different} different outcomes, \
+         {kept} kept, {reached} of {all} branches",
+        kept = inputs.len()
+    );
+}
+
+/// The processor time of this thread, or of the clock where the system does not say.
+fn processor_time() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    nanoseconds.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
 /// An error without what differs from input to input: numbers, and what stands in quotes.
