@@ -10,7 +10,7 @@ use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::Prompt;
 use crate::search::Vectors;
 use crate::sentence::{cosine, shorten};
-use crate::text::TextPipeline;
+use crate::text::{TextPipeline, check_bytes};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -342,6 +342,8 @@ impl Embedder {
         truncate: bool,
     ) -> Result<(), RequestError> {
         let limit = self.parts.info.model.max_sequence_length;
+        check_bytes(text, limit)?;
+        second.map_or(Ok(()), |second| check_bytes(second, limit))?;
         let text = self.as_read(before, text);
         let second = second.map(|second| self.as_read("", second));
         let tokenizer = self.parts.text.tokenizer();

@@ -92,6 +92,19 @@ pub enum RequestError {
         /// The model's context in tokens.
         limit: usize,
     },
+    /// The prompt is so long that it is not even tokenized.
+    #[error(
+        "the prompt has {bytes} bytes; for the model's context of {tokens} tokens at most {limit} are read; \
+         shorten it"
+    )]
+    TooManyBytes {
+        /// Length of the prompt in bytes.
+        bytes: usize,
+        /// The most that is tokenized.
+        limit: usize,
+        /// The model's context in tokens.
+        tokens: usize,
+    },
     /// The queue is full.
     #[error("the server is busy: {queued} requests are waiting (the limit); try again later")]
     Overloaded {
@@ -120,7 +133,7 @@ pub enum RequestError {
 pub enum RequestErrorKind {
     /// The caller's fault.
     Invalid,
-    /// The caller's fault: too many tokens.
+    /// The caller's fault: too many tokens, or bytes.
     TooLong,
     /// Try again later.
     Overloaded,
@@ -137,7 +150,7 @@ impl RequestError {
     pub fn kind(&self) -> RequestErrorKind {
         match self {
             Self::Invalid { .. } => RequestErrorKind::Invalid,
-            Self::TooLong { .. } => RequestErrorKind::TooLong,
+            Self::TooLong { .. } | Self::TooManyBytes { .. } => RequestErrorKind::TooLong,
             Self::Overloaded { .. } => RequestErrorKind::Overloaded,
             Self::Timeout { .. } => RequestErrorKind::Timeout,
             Self::Shutdown => RequestErrorKind::Shutdown,

@@ -23,7 +23,7 @@ use crate::forward::{MediaItem, Modality};
 use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Image, Prompt};
 use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, ThinkingLimit, breaker_ids};
-use crate::text::TextPipeline;
+use crate::text::{TextPipeline, check_bytes};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -182,6 +182,7 @@ impl Llm {
         request: &ChatRequest,
     ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
         let tokenizer = self.parts.text.tokenizer();
+        check_bytes(prompt, self.parts.info.max_sequence_length)?;
         let Some(senses) = &self.parts.senses else {
             return Ok((tokenizer.encode(prompt, false)?, Vec::new()));
         };
@@ -209,7 +210,10 @@ impl Llm {
     /// [`RequestError`] by kind.
     pub fn complete(&self, request: CompletionRequest) -> Result<Generation, RequestError> {
         let tokens = match request.prompt {
-            Prompt::Text(text) => self.parts.text.tokenizer().encode(&text, true)?,
+            Prompt::Text(text) => {
+                check_bytes(&text, self.parts.info.max_sequence_length)?;
+                self.parts.text.tokenizer().encode(&text, true)?
+            }
             Prompt::Tokens(ids) => ids,
         };
         let mut options = request.options;

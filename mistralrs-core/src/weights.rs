@@ -4,7 +4,6 @@
 mod experts;
 
 use crate::attention::AttentionBackend;
-use crate::layers::RmsNorm;
 use candle_core::{Device, Tensor};
 use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, Result, WeightOptions};
 use std::collections::BTreeSet;
@@ -104,7 +103,8 @@ impl Weights {
         Ok(Linear::new(weight, bias))
     }
 
-    /// The module's `weight` `[vocab, hidden]`, kept as it is stored.
+    /// The module's `weight` `[vocab, hidden]`, not quantized, of which rows are read and which is
+    /// multiplied, too: embeddings that are the last layer as well.
     ///
     /// # Errors
     /// When it is missing or misshapen.
@@ -112,12 +112,14 @@ impl Weights {
         self.as_stored().matrix(vocab, hidden)
     }
 
-    /// The module's `weight` `[hidden]` as a norm.
+    /// The module's `weight` `[rows, width]` of which rows are read and nothing is multiplied: it stays
+    /// where it lies in the file.
     ///
     /// # Errors
     /// When it is missing or misshapen.
-    pub fn norm(&self, hidden: usize, eps: f64) -> Result<RmsNorm> {
-        Ok(RmsNorm::new(self.tensor("weight", &[hidden])?, eps))
+    pub fn table(&self, rows: usize, width: usize) -> Result<Arc<dyn QuantMethod>> {
+        let options = WeightOptions { isq: None, stay_mapped: true };
+        Self { options, ..self.clone() }.matrix(rows, width)
     }
 
     /// Any tensor, as f32.

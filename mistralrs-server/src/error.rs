@@ -241,7 +241,7 @@ impl From<RequestError> for ApiError {
         let message = error.to_string();
         match error {
             RequestError::Invalid { param, .. } => Self::invalid(param, message),
-            RequestError::TooLong { .. } => Self::new(
+            RequestError::TooLong { .. } | RequestError::TooManyBytes { .. } => Self::new(
                 StatusCode::BAD_REQUEST,
                 INVALID,
                 Some("context_length_exceeded"),
@@ -296,6 +296,12 @@ mod tests {
             (RequestError::invalid("top_p", "no"), 400, Some("invalid_value"), Some("top_p")),
             (
                 RequestError::TooLong { prompt_tokens: 9, limit: 8 },
+                400,
+                Some("context_length_exceeded"),
+                None,
+            ),
+            (
+                RequestError::TooManyBytes { bytes: 9, limit: 8, tokens: 1 },
                 400,
                 Some("context_length_exceeded"),
                 None,

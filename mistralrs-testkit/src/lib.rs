@@ -23,6 +23,7 @@ pub const HF_MODELS: &[&str] = &[
     "llama-plain",
     "llama-rope-llama3",
     "llama-rope-linear",
+    "llama-rope-dynamic",
     "qwen2-tied",
     "qwen2-untied",
     "mistral",

@@ -33,6 +33,15 @@ pub struct AttentionParams {
     pub softcap: Option<f32>,
 }
 
+impl AttentionParams {
+    /// As many heads of keys as of queries, scores divided by the root of a head's width, nothing hidden
+    /// and nothing capped.
+    pub fn plain(num_heads: usize, head_dim: usize) -> Self {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Self { num_heads, num_kv_heads: num_heads, head_dim, scale, window: None, softcap: None }
+    }
+}
+
 /// A way to compute attention on one kind of device.
 pub trait AttentionBackend: std::fmt::Debug + Send + Sync {
     /// For logs.

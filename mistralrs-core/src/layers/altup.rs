@@ -40,7 +40,7 @@ impl AltUp {
     ) -> mistralrs_quant::Result<Self> {
         let linear = |name, rows, cols| weights.pp(name).plain(rows, cols);
         Ok(Self {
-            router_norm: weights.pp("router_norm").norm(hidden, eps)?,
+            router_norm: RmsNorm::load(&weights.pp("router_norm"), hidden, eps)?,
             modality_router: linear("modality_router", streams, hidden)?,
             prediction_coefs: linear("prediction_coefs", streams * streams, streams)?,
             correction_coefs: linear("correction_coefs", streams, streams)?,

@@ -92,7 +92,7 @@ impl LatentAttention {
         let (q, q_up) = match shape.q_rank {
             None => (of("q_proj").linear(q_width, hidden, false)?, None),
             Some(rank) => {
-                let norm = of("q_a_layernorm").norm(rank, EPS)?;
+                let norm = RmsNorm::load(&of("q_a_layernorm"), rank, EPS)?;
                 let up = of("q_b_proj").linear(q_width, rank, false)?;
                 (of("q_a_proj").linear(rank, hidden, bias)?, Some((norm, up)))
             }
@@ -110,7 +110,7 @@ impl LatentAttention {
         Ok(Self {
             down: MergedLinear::new(vec![q, kv]),
             q_up,
-            kv_norm: of("kv_a_layernorm").norm(kv_rank, EPS)?,
+            kv_norm: RmsNorm::load(&of("kv_a_layernorm"), kv_rank, EPS)?,
             k_up,
             v_up,
             o_proj: of("o_proj").linear(hidden, heads * value, bias)?,

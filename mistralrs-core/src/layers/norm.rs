@@ -2,6 +2,7 @@
 
 use super::encoder::LayerNorm;
 use crate::slices::f32_slice;
+use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 /// `x / √(mean(x²) + eps) · weight`, row by row.
@@ -15,6 +16,18 @@ impl RmsNorm {
     /// `weight` is `[hidden]`.
     pub fn new(weight: Tensor, eps: f64) -> Self {
         Self { weight, eps: eps as f32 }
+    }
+
+    /// Reads `weight` `[hidden]`.
+    ///
+    /// # Errors
+    /// When it is missing or misshapen.
+    pub fn load(
+        weights: &Weights,
+        hidden: usize,
+        eps: f64,
+    ) -> std::result::Result<Self, mistralrs_quant::Error> {
+        Ok(Self::new(weights.tensor("weight", &[hidden])?, eps))
     }
 
     /// `[tokens, hidden]` → the same.

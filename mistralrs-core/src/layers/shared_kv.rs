@@ -49,7 +49,7 @@ impl SharedKvAttention {
     ) -> Result<Self, LoadError> {
         let width = params.head_dim;
         let linear = |name, heads| weights.pp(name).linear(heads * width, hidden, false);
-        let norm = |name| weights.pp(name).norm(width, eps);
+        let norm = |name| RmsNorm::load(&weights.pp(name), width, eps);
         let mut projections = vec![linear("q_proj", params.num_heads)?];
         let kv_norms = if place.borrowed {
             ["k_proj", "v_proj", "k_norm"].iter().for_each(|name| weights.pp(name).ignore());

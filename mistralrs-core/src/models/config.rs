@@ -56,6 +56,9 @@ pub struct TextConfig {
     pub local_rope: Option<RopeConfig>,
     /// The output matrix is the embedding. `false` when the file is silent, as in Llama and Qwen2.
     pub tie_word_embeddings: bool,
+    /// Nobody asks for logits: what stands in the head's place is a table of embeddings, never multiplied.
+    /// No file says so.
+    pub headless: bool,
     /// Biases on the attention projections (Llama; Qwen2 has its own rule).
     pub attention_bias: bool,
     /// Biases in the MLP.
@@ -147,6 +150,7 @@ fn text_keys(json: &Value) -> Cow<'_, Value> {
 /// Keys that change what some family computes and that no tensor would betray, with the value
 /// under which they change nothing (and null does not either).
 const ARITHMETIC: &[(&str, Neutral)] = &[
+    ("add_cross_attention", Neutral::No),
     ("alibi", Neutral::No),
     ("attention_chunk_size", Neutral::Absent),
     ("attention_multiplier", Neutral::Absent),
@@ -349,6 +353,7 @@ impl RawConfig {
             hidden_act: act.unwrap_or_else(|| "silu".to_owned()),
             architectures: self.architectures.unwrap_or_default(),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            headless: false,
             attention_bias: self.attention_bias.unwrap_or(false),
             mlp_bias: self.mlp_bias.unwrap_or(false),
             bos_token_id: self.bos_token_id.first().copied(),

@@ -95,7 +95,8 @@ pub fn load<L>(
     weights: &Weights,
     layer: impl Fn(usize, &Weights) -> Result<L, LoadError>,
 ) -> Result<CausalLm<L>, LoadError> {
-    let norm = weights.pp("model").pp("norm").norm(config.hidden_size, config.rms_norm_eps)?;
+    let norm =
+        RmsNorm::load(&weights.pp("model").pp("norm"), config.hidden_size, config.rms_norm_eps)?;
     load_around(config, weights, norm, layer)
 }
 
@@ -111,10 +112,15 @@ pub fn load_around<L, N>(
 ) -> Result<CausalLm<L, N>, LoadError> {
     let (vocab, hidden) = (config.vocab_size, config.hidden_size);
     let model = weights.pp("model");
-    let embed_tokens = model.pp("embed_tokens").embedding(vocab, hidden)?;
-    let lm_head = match config.tie_word_embeddings {
-        true => Linear::new(Arc::clone(&embed_tokens), None),
-        false => weights.pp("lm_head").linear(vocab, hidden, false)?,
+    let embed_tokens = model.pp("embed_tokens");
+    let own_head = !config.headless && !config.tie_word_embeddings;
+    let embed_tokens = match own_head || config.headless {
+        true => embed_tokens.table(vocab, hidden)?,
+        false => embed_tokens.embedding(vocab, hidden)?,
+    };
+    let lm_head = match own_head {
+        true => weights.pp("lm_head").linear(vocab, hidden, false)?,
+        false => Linear::new(Arc::clone(&embed_tokens), None),
     };
     let layers = (0..config.num_hidden_layers)
         .map(|number| layer(number, &model.pp("layers").pp(number)))
@@ -166,9 +172,13 @@ pub fn pre_norm_layer(
 ) -> Result<PreNormLayer, LoadError> {
     let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
     Ok(PreNormLayer {
-        input_layernorm: weights.pp("input_layernorm").norm(hidden, eps)?,
+        input_layernorm: RmsNorm::load(&weights.pp("input_layernorm"), hidden, eps)?,
         self_attn: Attention::load(&weights.pp("self_attn"), number, hidden, params, biases)?,
-        post_attention_layernorm: weights.pp("post_attention_layernorm").norm(hidden, eps)?,
+        post_attention_layernorm: RmsNorm::load(
+            &weights.pp("post_attention_layernorm"),
+            hidden,
+            eps,
+        )?,
         mlp: mlp(config, &weights.pp("mlp"))?,
     })
 }
@@ -205,6 +215,6 @@ pub fn head_norms(
     config: &TextConfig,
     weights: &Weights,
 ) -> mistralrs_quant::Result<(RmsNorm, RmsNorm)> {
-    let norm = |name| weights.pp(name).norm(config.head_dim, config.rms_norm_eps);
+    let norm = |name| RmsNorm::load(&weights.pp(name), config.head_dim, config.rms_norm_eps);
     Ok((norm("q_norm")?, norm("k_norm")?))
 }

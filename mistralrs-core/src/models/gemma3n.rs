@@ -85,7 +85,7 @@ impl Architecture for Gemma3n {
             rope: decoder::rotary(&text.rope, text.head_dim, weights),
             local_rope: decoder::rotary(config.local_rope(), text.head_dim, weights),
             layers,
-            norm: model.pp("norm").norm(hidden, eps)?,
+            norm: RmsNorm::load(&model.pp("norm"), hidden, eps)?,
             lm_head: match text.tie_word_embeddings {
                 true => Linear::new(Arc::clone(&embed_tokens), None),
                 false => weights.pp("lm_head").linear(text.vocab_size, hidden, false)?,
@@ -155,13 +155,17 @@ impl PerLayerInputs {
     fn load(config: &Gemma3nConfig, model: &Weights) -> Result<Self, LoadError> {
         let (hidden, width) = (config.text.hidden_size, config.per_layer);
         let all = config.text.num_hidden_layers * width;
-        let table = model.pp("embed_tokens_per_layer").embedding(config.per_layer_vocab, all)?;
+        let table = model.pp("embed_tokens_per_layer").table(config.per_layer_vocab, all)?;
         Ok(Self {
             table,
             table_scale: config.held((width as f64).sqrt()),
             projection: model.pp("per_layer_model_projection").linear(all, hidden, false)?,
             projection_scale: config.held((hidden as f64).sqrt().recip()),
-            norm: model.pp("per_layer_projection_norm").norm(width, config.text.rms_norm_eps)?,
+            norm: RmsNorm::load(
+                &model.pp("per_layer_projection_norm"),
+                width,
+                config.text.rms_norm_eps,
+            )?,
             width,
         })
     }
@@ -201,7 +205,7 @@ impl Layer {
     fn load(config: &Gemma3nConfig, number: usize, weights: &Weights) -> Result<Self, LoadError> {
         let text = &config.text;
         let (hidden, eps, rank) = (text.hidden_size, text.rms_norm_eps, config.laurel_rank);
-        let norm = |name| weights.pp(name).norm(hidden, eps);
+        let norm = |name| RmsNorm::load(&weights.pp(name), hidden, eps);
         let linear = |name, rows, cols| weights.pp(name).linear(rows, cols, false);
         let (altup, laurel) = (weights.pp("altup"), weights.pp("laurel"));
         let params = AttentionParams {
@@ -225,7 +229,7 @@ impl Layer {
             laurel: (
                 laurel.pp("linear_left").linear(rank, hidden, false)?,
                 laurel.pp("linear_right").linear(hidden, rank, false)?,
-                laurel.pp("post_laurel_norm").norm(hidden, eps)?,
+                RmsNorm::load(&laurel.pp("post_laurel_norm"), hidden, eps)?,
             ),
             input_layernorm: norm("input_layernorm")?,
             self_attn: SharedKvAttention::load(&attention, place, hidden, params, eps)?,

@@ -7,7 +7,7 @@ use super::{Architecture, Model, ModelShape, decoder};
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
-use crate::layers::{Attention, AttentionBiases, CausalLm, GatedMlp, SandwichLayer};
+use crate::layers::{Attention, AttentionBiases, CausalLm, GatedMlp, RmsNorm, SandwichLayer};
 use crate::weights::Weights;
 use candle_core::Tensor;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ impl Architecture for Glm4 {
         let (params, activation) =
             (decoder::attention_params(config), decoder::activation(config)?);
         let lm = decoder::load(config, weights, |number, weights| {
-            let norm = |name| weights.pp(name).norm(hidden, eps);
+            let norm = |name| RmsNorm::load(&weights.pp(name), hidden, eps);
             let mlp = GatedMlp::load_stacked(&weights.pp("mlp"), hidden, config.intermediate_size)?;
             let attention = weights.pp("self_attn");
             Ok(SandwichLayer {

@@ -1,4 +1,5 @@
-//! Llama 1–3.x: pre-norm layers, grouped heads, SwiGLU; rope plain, linear or llama3.
+//! Llama 1–3.x: pre-norm layers, grouped heads, SwiGLU; rope plain, linear,
+//! llama3 or dynamic.
 //! Source: `modeling_llama.py` of Hugging Face transformers; arXiv 2302.13971, 2407.21783.
 
 use super::config::TextConfig;

@@ -4,7 +4,7 @@
 use super::config::{LARGEST_DIMENSION, TextConfig, with_defaults};
 use super::{ModelShape, decoder};
 use crate::error::LoadError;
-use crate::layers::{PreNormLayer, Routing, Sublayer};
+use crate::layers::{PreNormLayer, RmsNorm, Routing, Scores, Sublayer};
 use crate::weights::Weights;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub fn layer<A: Sublayer, F: Sublayer>(
     self_attn: A,
     mlp: F,
 ) -> Result<PreNormLayer<A, F>, LoadError> {
-    let norm = |name| weights.pp(name).norm(text.hidden_size, text.rms_norm_eps);
+    let norm = |name| RmsNorm::load(&weights.pp(name), text.hidden_size, text.rms_norm_eps);
     Ok(PreNormLayer {
         input_layernorm: norm("input_layernorm")?,
         self_attn,
@@ -168,6 +168,22 @@ impl<'a> Keys<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Qwen's: shares of one, which add up to one again where the file says so.
+    ///
+    /// # Errors
+    /// As [`Self::routing`].
+    pub fn routing_by_shares(&self, experts: usize) -> Result<Routing, LoadError> {
+        self.routing(Routing {
+            experts,
+            top_k: self.size(&["num_experts_per_tok"])?,
+            scores: Scores::Softmax,
+            corrected: false,
+            groups: None,
+            normalize: self.flag("norm_topk_prob", false)?,
+            scale: 1.0,
+        })
     }
 
     /// Checks that as many experts can be chosen as are to be.

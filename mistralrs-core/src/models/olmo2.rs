@@ -50,10 +50,10 @@ impl Architecture for Olmo2 {
         let params = decoder::attention_params(config);
         let (q, kv) = (params.num_heads * params.head_dim, params.num_kv_heads * params.head_dim);
         let lm = decoder::load(config, weights, |number, weights| {
-            let norm = |name| weights.pp(name).norm(hidden, eps);
+            let norm = |name| RmsNorm::load(&weights.pp(name), hidden, eps);
             let attention = weights.pp("self_attn");
-            let q_norm = attention.pp("q_norm").norm(q, eps)?;
-            let k_norm = attention.pp("k_norm").norm(kv, eps)?;
+            let q_norm = RmsNorm::load(&attention.pp("q_norm"), q, eps)?;
+            let k_norm = RmsNorm::load(&attention.pp("k_norm"), kv, eps)?;
             let attention = Attention::load(&attention, number, hidden, params, biases)?;
             Ok(PostNormLayer {
                 self_attn: attention.with_norms(q_norm, k_norm),

@@ -8,7 +8,7 @@ use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
-use crate::layers::{Attention, CausalLm, GatedMlp, PreNormLayer};
+use crate::layers::{Attention, CausalLm, GatedMlp, PreNormLayer, RmsNorm};
 use crate::weights::Weights;
 use candle_core::Tensor;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ impl Architecture for Phi3 {
         let (window, activation) = (config.sliding_window, decoder::activation(config)?);
         let params = AttentionParams { window, ..decoder::attention_params(config) };
         let lm = decoder::load(config, weights, |number, weights| {
-            let norm = |name| weights.pp(name).norm(hidden, eps);
+            let norm = |name| RmsNorm::load(&weights.pp(name), hidden, eps);
             let mlp = GatedMlp::load_stacked(&weights.pp("mlp"), hidden, config.intermediate_size)?;
             let attention = weights.pp("self_attn");
             Ok(PreNormLayer {

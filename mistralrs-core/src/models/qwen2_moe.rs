@@ -9,8 +9,8 @@ use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use crate::layers::{
-    Attention, AttentionBiases, CausalLm, FeedForward, GatedMlp, PreNormLayer, Routing, Scores,
-    SharedExpert, SparseMoe,
+    Attention, AttentionBiases, CausalLm, FeedForward, GatedMlp, PreNormLayer, SharedExpert,
+    SparseMoe,
 };
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -63,15 +63,7 @@ impl Architecture for Qwen2Moe {
             "num_experts_per_tok": 4, "num_experts": 60,
         });
         let keys = Keys::new(file, json, defaults);
-        let routing = keys.routing(Routing {
-            experts: keys.size(&["num_experts"])?,
-            top_k: keys.size(&["num_experts_per_tok"])?,
-            scores: Scores::Softmax,
-            corrected: false,
-            groups: None,
-            normalize: keys.flag("norm_topk_prob", false)?,
-            scale: 1.0,
-        })?;
+        let routing = keys.routing_by_shares(keys.size(&["num_experts"])?)?;
         let moe = MoeConfig {
             text: keys.text()?,
             routing,

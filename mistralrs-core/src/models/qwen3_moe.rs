@@ -9,8 +9,7 @@ use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
 use crate::layers::{
-    Attention, AttentionBiases, CausalLm, FeedForward, GatedMlp, PreNormLayer, Routing, Scores,
-    SparseMoe,
+    Attention, AttentionBiases, CausalLm, FeedForward, GatedMlp, PreNormLayer, SparseMoe,
 };
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -38,18 +37,11 @@ impl Architecture for Qwen3Moe {
             "num_experts_per_tok": 8,
         });
         let keys = Keys::new(file, json, defaults);
-        let routing = keys.routing(Routing {
-            experts: match keys.get("num_experts").or_else(|| keys.get("num_local_experts")) {
-                None => 128,
-                Some(_) => keys.size(&["num_experts", "num_local_experts"])?,
-            },
-            top_k: keys.size(&["num_experts_per_tok"])?,
-            scores: Scores::Softmax,
-            corrected: false,
-            groups: None,
-            normalize: keys.flag("norm_topk_prob", false)?,
-            scale: 1.0,
-        })?;
+        let experts = match keys.get("num_experts").or_else(|| keys.get("num_local_experts")) {
+            None => 128,
+            Some(_) => keys.size(&["num_experts", "num_local_experts"])?,
+        };
+        let routing = keys.routing_by_shares(experts)?;
         let intermediate = keys.size(&["moe_intermediate_size"])?;
         let moe = MoeConfig { text: keys.text()?, routing, intermediate, shared: 0 };
         Ok(Qwen3MoeConfig { moe, sparse: SparseLayers::read(&keys)? })

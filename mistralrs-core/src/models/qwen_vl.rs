@@ -7,9 +7,9 @@ use super::config::TextConfig;
 use super::qwen2::Qwen2;
 use super::qwen3::Qwen3;
 use super::qwen3_moe::Qwen3Moe;
-use super::vision::qwen::TowerConfig;
-use super::vision::qwen2_vl::{Qwen2_5Tower, Qwen2_5TowerConfig, Qwen2Tower};
-use super::vision::qwen3_vl::{Qwen3Tower, Qwen3TowerConfig};
+use super::vision::qwen::Tower;
+use super::vision::qwen2_vl::{Qwen2_5Tower, Qwen2Tower};
+use super::vision::qwen3_vl::Qwen3Tower;
 use super::{Architecture, MediaEncoder, Model, ModelShape, decoder};
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
@@ -31,7 +31,7 @@ pub struct QwenVl<G: Generation> {
 pub struct QwenVlConfig<G: Generation> {
     text: <G::Text as Architecture>::Config,
     /// `None` where the file does not speak of it.
-    tower: Option<G::TowerConfig>,
+    tower: Option<<G::Tower as Tower>::Config>,
     /// By which axis each frequency of the text model turns.
     axes: Vec<usize>,
 }
@@ -39,30 +39,73 @@ pub struct QwenVlConfig<G: Generation> {
 /// What differs from one generation to the next.
 pub trait Generation: 'static {
     /// The half that speaks.
-    type Text: Architecture;
+    type Text: Architecture + Turning;
     /// The half that sees.
-    type Tower: MediaEncoder + Send;
-    /// Its keys.
-    type TowerConfig;
+    type Tower: Tower;
 
     /// The numbers of frequencies that turn by time, height and width, where a file is silent; and
     /// whether they take turns, or follow one another.
     const SECTIONS: ([usize; 3], Turns);
+}
 
-    /// The text model's rotations.
-    fn rope(text: &mut Self::Text) -> &mut RotaryEmbedding;
+/// A text model whose rotations can be given axes.
+pub trait Turning {
+    /// The rotations of all its layers.
+    fn rope(&mut self) -> &mut RotaryEmbedding;
+}
 
-    /// Reads `vision_config`, for a text model of this width.
-    ///
-    /// # Errors
-    /// [`LoadError::BadFile`] naming the key.
-    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError>;
+impl Turning for Qwen2 {
+    fn rope(&mut self) -> &mut RotaryEmbedding {
+        &mut self.0.rope
+    }
+}
 
-    /// Reads the tower's weights.
-    ///
-    /// # Errors
-    /// When a tensor is missing or misshapen.
-    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError>;
+impl Turning for Qwen3 {
+    fn rope(&mut self) -> &mut RotaryEmbedding {
+        &mut self.0.rope
+    }
+}
+
+impl Turning for Qwen3Moe {
+    fn rope(&mut self) -> &mut RotaryEmbedding {
+        &mut self.0.rope
+    }
+}
+
+/// Qwen2-VL.
+pub struct Second;
+
+impl Generation for Second {
+    type Text = Qwen2;
+    type Tower = Qwen2Tower;
+    const SECTIONS: ([usize; 3], Turns) = ([16, 24, 24], Turns::OneAfterTheOther);
+}
+
+/// Qwen2.5-VL.
+pub struct SecondAndHalf;
+
+impl Generation for SecondAndHalf {
+    type Text = Qwen2;
+    type Tower = Qwen2_5Tower;
+    const SECTIONS: ([usize; 3], Turns) = Second::SECTIONS;
+}
+
+/// Qwen3-VL.
+pub struct Third;
+
+impl Generation for Third {
+    type Text = Qwen3;
+    type Tower = Qwen3Tower;
+    const SECTIONS: ([usize; 3], Turns) = ([24, 20, 20], Turns::InTurn);
+}
+
+/// Qwen3-VL with a mixture of experts.
+pub struct ThirdMoe;
+
+impl Generation for ThirdMoe {
+    type Text = Qwen3Moe;
+    type Tower = Qwen3Tower;
+    const SECTIONS: ([usize; 3], Turns) = Third::SECTIONS;
 }
 
 /// How the frequencies are dealt to the axes.
@@ -116,7 +159,7 @@ impl<G: Generation> Architecture for QwenVl<G> {
         let vision = json.get("vision_config").filter(|config| config.is_object());
         Ok(QwenVlConfig {
             text: G::Text::config(file, &json)?,
-            tower: vision.map(|json| G::tower_config(file, json, text.hidden)).transpose()?,
+            tower: vision.map(|json| G::Tower::config(file, json, text.hidden)).transpose()?,
             axes,
         })
     }
@@ -127,13 +170,13 @@ impl<G: Generation> Architecture for QwenVl<G> {
 
     fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError> {
         let mut text = G::Text::load(&config.text, &decoder::text_part(weights))?;
-        let rope = G::rope(&mut text);
+        let rope = text.rope();
         *rope = rope.clone().with_axes(config.axes.clone());
         // Newer files keep it beside the text model.
         let visual = [weights.pp("model").pp("visual"), weights.pp("visual")];
         let visual = visual.into_iter().find(Weights::has_any).map(|visual| visual.as_stored());
         let tower = match (&config.tower, visual) {
-            (Some(config), Some(weights)) => Some(G::load_tower(config, &weights)?),
+            (Some(config), Some(weights)) => Some(G::Tower::load(config, &weights)?),
             (_, weights) => {
                 tracing::warn!("the checkpoint has no vision tower: the model reads text only");
                 weights.iter().for_each(Weights::ignore);
@@ -195,94 +238,6 @@ fn sections(json: &Value) -> Option<Result<[usize; 3], String>> {
         rope.as_array().and_then(|all| all.iter().map(number).collect::<Option<Vec<_>>>());
     let numbers = numbers.and_then(|numbers| <[usize; 3]>::try_from(numbers).ok());
     Some(numbers.ok_or_else(|| format!("`mrope_section` is {rope}, not three numbers")))
-}
-
-/// Qwen2-VL.
-pub struct Second;
-
-impl Generation for Second {
-    type Text = Qwen2;
-    type Tower = Qwen2Tower;
-    type TowerConfig = TowerConfig;
-    const SECTIONS: ([usize; 3], Turns) = ([16, 24, 24], Turns::OneAfterTheOther);
-
-    fn rope(text: &mut Qwen2) -> &mut RotaryEmbedding {
-        &mut text.0.rope
-    }
-
-    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<TowerConfig, LoadError> {
-        Qwen2Tower::config(file, json, out)
-    }
-
-    fn load_tower(config: &TowerConfig, weights: &Weights) -> Result<Qwen2Tower, LoadError> {
-        Qwen2Tower::load(config, weights)
-    }
-}
-
-/// Qwen2.5-VL.
-pub struct SecondAndHalf;
-
-impl Generation for SecondAndHalf {
-    type Text = Qwen2;
-    type Tower = Qwen2_5Tower;
-    type TowerConfig = Qwen2_5TowerConfig;
-    const SECTIONS: ([usize; 3], Turns) = Second::SECTIONS;
-
-    fn rope(text: &mut Qwen2) -> &mut RotaryEmbedding {
-        &mut text.0.rope
-    }
-
-    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
-        Qwen2_5Tower::config(file, json, out)
-    }
-
-    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
-        Qwen2_5Tower::load(config, weights)
-    }
-}
-
-/// Qwen3-VL.
-pub struct Third;
-
-impl Generation for Third {
-    type Text = Qwen3;
-    type Tower = Qwen3Tower;
-    type TowerConfig = Qwen3TowerConfig;
-    const SECTIONS: ([usize; 3], Turns) = ([24, 20, 20], Turns::InTurn);
-
-    fn rope(text: &mut Qwen3) -> &mut RotaryEmbedding {
-        &mut text.0.rope
-    }
-
-    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
-        Qwen3Tower::config(file, json, out)
-    }
-
-    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
-        Qwen3Tower::load(config, weights)
-    }
-}
-
-/// Qwen3-VL with a mixture of experts.
-pub struct ThirdMoe;
-
-impl Generation for ThirdMoe {
-    type Text = Qwen3Moe;
-    type Tower = Qwen3Tower;
-    type TowerConfig = Qwen3TowerConfig;
-    const SECTIONS: ([usize; 3], Turns) = Third::SECTIONS;
-
-    fn rope(text: &mut Qwen3Moe) -> &mut RotaryEmbedding {
-        &mut text.0.rope
-    }
-
-    fn tower_config(file: &Path, json: &Value, out: usize) -> Result<Self::TowerConfig, LoadError> {
-        Qwen3Tower::config(file, json, out)
-    }
-
-    fn load_tower(config: &Self::TowerConfig, weights: &Weights) -> Result<Self::Tower, LoadError> {
-        Qwen3Tower::load(config, weights)
-    }
 }
 
 #[cfg(test)]

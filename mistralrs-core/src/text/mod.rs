@@ -28,6 +28,23 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
 
+/// No usual vocabulary has a longer token than runs of so many spaces.
+const LONGEST_TOKEN: usize = 128;
+/// Whatever the context is, so many bytes are read: a text may be cut to fit.
+const READ_ANYWAY: usize = 1 << 20;
+
+/// Refuses a prompt that is longer than any text of `tokens` tokens, before it is tokenized.
+///
+/// # Errors
+/// [`RequestError::TooManyBytes`].
+pub fn check_bytes(text: &str, tokens: usize) -> Result<(), RequestError> {
+    let limit = tokens.saturating_mul(LONGEST_TOKEN).max(READ_ANYWAY);
+    match text.len() {
+        bytes if bytes > limit => Err(RequestError::TooManyBytes { bytes, limit, tokens }),
+        _ => Ok(()),
+    }
+}
+
 /// Everything about a model's text: immutable, shared by all requests.
 #[derive(Debug)]
 pub struct TextPipeline {

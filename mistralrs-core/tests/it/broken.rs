@@ -106,6 +106,20 @@ fn hostile_gguf_files_are_named_with_their_defect() {
     }
 }
 
+/// Some converters leave the pooler out; what is left would rank otherwise.
+#[test]
+fn a_cross_encoder_without_its_pooler_is_refused() {
+    const FILE: &str = "bert-rerank-f16.gguf";
+    let (_folder, file) = with_bytes(FILE, |bytes| {
+        for name in ["cls.weight", "cls.bias"] {
+            let end = entry(bytes, name);
+            bytes[end - name.len()..end - name.len() + 3].copy_from_slice(b"abc");
+        }
+    });
+    let text = refusal(&file);
+    assert!(text.contains("pooler.dense.weight") && text.contains(FILE), "{text}");
+}
+
 /// Pieces that are not what their names say, and an index that leads back to itself.
 #[test]
 fn pieces_that_lead_nowhere_are_named() {

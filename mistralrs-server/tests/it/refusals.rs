@@ -70,6 +70,20 @@ fn bodies_have_a_limit_a_type_and_an_encoding() {
 }
 
 #[test]
+fn a_prompt_beyond_any_context_is_refused_by_its_bytes() {
+    let server = Server::start(ServerConfig::default(), stories());
+    let long = "x".repeat(1_100_000);
+    for (path, body) in
+        [(CHAT, chat_body(&long, 1)), ("/v1/completions", json!({"prompt": long, "max_tokens": 1}))]
+    {
+        let error = server.post(path, &body).error(400);
+        assert_eq!(error["code"], "context_length_exceeded", "{path}");
+        let said = error["message"].as_str().unwrap();
+        assert!(said.contains("1048576") && said.contains("bytes"), "{said}");
+    }
+}
+
+#[test]
 fn pages_of_this_machine_may_read_answers() {
     let ask = |server: &Server, origin: &str| -> Reply {
         let headers = [

@@ -33,7 +33,7 @@ const ROOM_EDGES: [(&str, &[&str]); 16] = [
     ("request", &["sampling"]),
     ("forward", &[]),
     // Hands out norms and the attention backend; the one pair of rooms that know each other.
-    ("weights", &["attention", "layers"]),
+    ("weights", &["attention"]),
     ("kv_cache", &["slices", "forward"]),
     ("attention", &["slices", "forward", "kv_cache"]),
     ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),

@@ -61,7 +61,7 @@ impl ConformerBlock {
             attention: LocalAttention::load(config, &weights.pp("attention"))?,
             convolution: LightConv::load(config, &weights.pp("lconv1d"))?,
             end: FeedForward::load(config, &weights.pp("ffw_layer_end"))?,
-            norm: weights.pp("norm").norm(config.hidden, EPS)?,
+            norm: RmsNorm::load(&weights.pp("norm"), config.hidden, EPS)?,
             clip: config.clip,
         })
     }
@@ -94,10 +94,10 @@ impl FeedForward {
     fn load(config: &ConformerConfig, weights: &Weights) -> Loaded<Self> {
         let hidden = config.hidden;
         Ok(Self {
-            pre_norm: weights.pp("pre_layer_norm").norm(hidden, EPS)?,
+            pre_norm: RmsNorm::load(&weights.pp("pre_layer_norm"), hidden, EPS)?,
             first: weights.pp("ffw_layer_1").linear(4 * hidden, hidden, false)?,
             second: weights.pp("ffw_layer_2").linear(hidden, 4 * hidden, false)?,
-            post_norm: weights.pp("post_layer_norm").norm(hidden, EPS)?,
+            post_norm: RmsNorm::load(&weights.pp("post_layer_norm"), hidden, EPS)?,
             residual: config.residual,
             clip: config.clip,
         })
@@ -127,11 +127,11 @@ impl LightConv {
         let steps = ConvSteps { groups: hidden, ..ConvSteps::default() };
         let depthwise = weights.pp("depthwise_conv1d");
         Ok(Self {
-            pre_norm: weights.pp("pre_layer_norm").norm(hidden, config.eps)?,
+            pre_norm: RmsNorm::load(&weights.pp("pre_layer_norm"), hidden, config.eps)?,
             linear_start: weights.pp("linear_start").linear(2 * hidden, hidden, false)?,
             depthwise: Conv::load(&depthwise, &[hidden, 1, kernel], false, steps)?,
             kernel,
-            conv_norm: weights.pp("conv_norm").norm(hidden, config.eps)?,
+            conv_norm: RmsNorm::load(&weights.pp("conv_norm"), hidden, config.eps)?,
             linear_end: weights.pp("linear_end").linear(hidden, hidden, false)?,
             clip: config.clip,
         })
@@ -193,7 +193,7 @@ impl LocalAttention {
         // By itself the scale is the usual 1/√head_dim: softplus(0) is ln 2.
         let usual = (window.head_dim as f32).sqrt() * std::f32::consts::LN_2;
         Ok(Self {
-            pre_norm: weights.pp("pre_attn_norm").norm(hidden, EPS)?,
+            pre_norm: RmsNorm::load(&weights.pp("pre_attn_norm"), hidden, EPS)?,
             qkv: MergedLinear::new(vec![
                 projection("q_proj")?,
                 projection("k_proj")?,
@@ -203,7 +203,7 @@ impl LocalAttention {
             distances: positions.forward(&waves)?.flatten_all()?.to_vec1()?,
             query_scale: scales.iter().map(|scale| softplus(*scale) / usual).collect(),
             post: weights.pp("post").linear(hidden, hidden, false)?,
-            post_norm: weights.pp("post_norm").norm(hidden, EPS)?,
+            post_norm: RmsNorm::load(&weights.pp("post_norm"), hidden, EPS)?,
             clip: config.clip,
         })
     }

@@ -238,6 +238,9 @@ impl RopeKeys<'_> {
         let kind = raw.rope_type.as_deref().or(raw.kind.as_deref()).unwrap_or("default");
         match kind {
             "default" => Ok(RopeScaling::None),
+            // Stretches only what is longer than `max_position_embeddings`, which is refused: it would turn
+            // the keys of one sequence by frequencies that depend on how it was cut into steps.
+            "dynamic" => positive("factor", raw.factor).map(|_| RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: positive("factor", raw.factor)? }),
             "llama3" => self.llama3(raw),
             // Phi-3's early files call LongRoPE so.
@@ -248,7 +251,7 @@ impl RopeKeys<'_> {
                 Ok(RopeScaling::Factors(factors("factors", raw.factors.as_deref(), pairs)?))
             }
             other => Err(format!(
-                "rope scaling `{other}` is not supported; supported: linear, llama3, yarn, longrope"
+                "rope scaling `{other}` is not supported; supported: linear, dynamic, llama3, yarn, longrope"
             )),
         }
     }

@@ -3,21 +3,19 @@
 //! Source: arXiv 1810.04805, 1907.11692; `modeling_bert.py`, `modeling_roberta.py` of Hugging Face
 //! transformers.
 
-use super::{
-    Encoder, EncoderArchitecture, EncoderShape, check_labels, check_sizes, dimension, parse, root,
-};
+mod config;
+
+use super::{Encoder, EncoderArchitecture, EncoderShape, check_labels, root};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
-use crate::kv_cache::KvSpec;
 use crate::layers::encoder::{
     Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling,
 };
-use crate::models::ModelShape;
 use crate::weights::Weights;
 use candle_core::{Result, Tensor};
+use config::BertConfig;
 use mistralrs_quant::{Linear, MergedLinear, QuantMethod};
-use serde::Deserialize;
 use serde_json::Value;
 use std::ops::Range;
 use std::path::Path;
@@ -30,94 +28,6 @@ pub struct Bert(BertEncoder);
 
 /// A loaded RoBERTa or XLM-RoBERTa: BERT whose positions begin behind the padding id.
 pub struct Roberta(BertEncoder);
-
-/// The keys of the family, published defaults filled in.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default)]
-pub struct BertConfig {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    hidden_act: String,
-    max_position_embeddings: usize,
-    type_vocab_size: usize,
-    layer_norm_eps: f64,
-    pad_token_id: Option<u32>,
-    position_embedding_type: Option<String>,
-    is_decoder: bool,
-}
-
-impl Default for BertConfig {
-    fn default() -> Self {
-        Self {
-            vocab_size: 30522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: "gelu".to_owned(),
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            layer_norm_eps: 1e-12,
-            pad_token_id: None,
-            position_embedding_type: None,
-            is_decoder: false,
-        }
-    }
-}
-
-impl BertConfig {
-    fn parse(file: &Path, json: &Value) -> std::result::Result<Self, LoadError> {
-        parse(file, json, Self::check)
-    }
-
-    fn check(&self) -> std::result::Result<(), String> {
-        dimension("vocab_size", self.vocab_size)?;
-        dimension("intermediate_size", self.intermediate_size)?;
-        dimension("type_vocab_size", self.type_vocab_size)?;
-        check_sizes(self.num_hidden_layers, self.hidden_size, self.num_attention_heads)?;
-        if !(self.layer_norm_eps.is_finite() && self.layer_norm_eps >= 0.0) {
-            return Err(format!("`layer_norm_eps` is {}", self.layer_norm_eps));
-        }
-        dimension("max_position_embeddings", self.max_position_embeddings)?;
-        self.activation()?;
-        match self.position_embedding_type.as_deref() {
-            None | Some("absolute") if !self.is_decoder => Ok(()),
-            None | Some("absolute") => Err("`is_decoder`: a decoder BERT is not supported".into()),
-            Some(other) => {
-                Err(format!("`position_embedding_type` {other} is not supported; only absolute"))
-            }
-        }
-    }
-
-    fn activation(&self) -> std::result::Result<Activation, String> {
-        Activation::from_name(&self.hidden_act)
-            .ok_or_else(|| format!("`hidden_act` {} is not supported", self.hidden_act))
-    }
-
-    /// Positions before the first token's: RoBERTa counts from behind the padding id.
-    fn roberta_offset(&self) -> usize {
-        self.pad_token_id.unwrap_or(1) as usize + 1
-    }
-
-    fn shape(&self, first_position: usize) -> EncoderShape {
-        let hidden = self.hidden_size;
-        EncoderShape {
-            hidden,
-            model: ModelShape {
-                kv: KvSpec { layers: Vec::new() },
-                vocab_size: self.vocab_size,
-                context: self.max_position_embeddings.saturating_sub(first_position).max(1),
-                short_context: None,
-                window: None,
-                // The residual and a layer's output; then q, k, v and the attended, or the MLP's one.
-                activations_per_token: 3 * hidden + (4 * hidden).max(self.intermediate_size),
-            },
-        }
-    }
-}
 
 impl EncoderArchitecture for Bert {
     type Config = BertConfig;
@@ -197,7 +107,7 @@ impl BertEncoder {
     fn load(config: &BertConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
         let hidden = config.hidden_size;
         let embeddings = weights.pp("embeddings");
-        let table = |name, rows| embeddings.pp(name).embedding(rows, hidden);
+        let table = |name, rows| embeddings.pp(name).table(rows, hidden);
         let layers = weights.pp("encoder").pp("layer");
         Ok(Self {
             word: table("word_embeddings", config.vocab_size)?,
@@ -245,26 +155,18 @@ struct BertLayer {
 impl BertLayer {
     fn load(config: &BertConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let head_dim = hidden / config.num_attention_heads;
+        let heads = config.num_attention_heads;
         let (attention, output) = (weights.pp("attention"), weights.pp("output"));
         let own = |name| attention.pp("self").pp(name).linear(hidden, hidden, true);
         let norm = |at: &Weights| {
             LayerNorm::load(&at.pp("LayerNorm"), hidden, config.layer_norm_eps, true)
-        };
-        let params = AttentionParams {
-            num_heads: config.num_attention_heads,
-            num_kv_heads: config.num_attention_heads,
-            head_dim,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-            window: None,
-            softcap: None,
         };
         let qkv = MergedLinear::new(vec![own("query")?, own("key")?, own("value")?]);
         Ok(Self {
             attention: EncoderAttention {
                 qkv,
                 output: attention.pp("output").pp("dense").linear(hidden, hidden, true)?,
-                params,
+                params: AttentionParams::plain(heads, hidden / heads),
             },
             attention_norm: norm(&attention.pp("output"))?,
             up: weights.pp("intermediate").pp("dense").linear(inner, hidden, true)?,
@@ -291,13 +193,8 @@ pub fn bert_head(
     json: &Value,
     weights: &Weights,
 ) -> std::result::Result<ClassificationHead, LoadError> {
-    let hidden = BertConfig::parse(file, json)?.hidden_size;
-    check_labels(file, json)?;
     let pooler = root(weights, "bert", PROBE).pp("pooler");
-    Ok(head(
-        pooler.pp("dense").linear(hidden, hidden, true)?,
-        weights.pp("classifier").linear(1, hidden, true)?,
-    ))
+    head((file, json), &pooler.pp("dense"), &weights.pp("classifier"))
 }
 
 /// `classifier.dense` → tanh → `classifier.out_proj`.
@@ -309,23 +206,24 @@ pub fn roberta_head(
     json: &Value,
     weights: &Weights,
 ) -> std::result::Result<ClassificationHead, LoadError> {
-    let hidden = BertConfig::parse(file, json)?.hidden_size;
-    check_labels(file, json)?;
     let own = weights.pp("classifier");
-    Ok(head(
-        own.pp("dense").linear(hidden, hidden, true)?,
-        own.pp("out_proj").linear(1, hidden, true)?,
-    ))
+    head((file, json), &own.pp("dense"), &own.pp("out_proj"))
 }
 
-fn head(dense: Linear, classifier: Linear) -> ClassificationHead {
-    ClassificationHead {
+fn head(
+    (file, json): (&Path, &Value),
+    dense: &Weights,
+    classifier: &Weights,
+) -> std::result::Result<ClassificationHead, LoadError> {
+    let hidden = BertConfig::parse(file, json)?.hidden_size;
+    check_labels(file, json)?;
+    Ok(ClassificationHead {
         pooling: Pooling::Cls,
-        dense,
+        dense: dense.linear(hidden, hidden, true)?,
         activation: Activation::Tanh,
         norm: None,
-        classifier,
-    }
+        classifier: classifier.linear(1, hidden, true)?,
+    })
 }
 
 #[cfg(test)]
@@ -342,29 +240,6 @@ mod tests {
         };
         assert_eq!(roberta_positions(&batch, 1), [2, 3, 1, 4, 2, 3]);
         assert_eq!(batch.positions(), [0, 1, 2, 3, 0, 1]);
-    }
-
-    #[test]
-    fn what_cannot_be_is_named() {
-        let parse = |json| BertConfig::parse(Path::new("config.json"), &json).map(|_| ());
-        assert!(parse(json!({})).is_ok());
-        assert!(
-            parse(json!({"position_embedding_type": "absolute", "pad_token_id": null})).is_ok()
-        );
-        for (json, word) in [
-            (json!({"hidden_size": 0}), "hidden_size"),
-            (json!({"hidden_size": -1}), "-1"),
-            (json!({"num_attention_heads": 7}), "7 heads"),
-            (json!({"num_hidden_layers": 1e18}), "num_hidden_layers"),
-            (json!({"hidden_act": "snake"}), "snake"),
-            (json!({"position_embedding_type": "relative_key"}), "relative_key"),
-            (json!({"is_decoder": true}), "is_decoder"),
-            (json!({"type_vocab_size": 0}), "type_vocab_size"),
-            (json!({"layer_norm_eps": -1.0}), "layer_norm_eps"),
-        ] {
-            let error = parse(json.clone()).unwrap_err().to_string();
-            assert!(error.contains(word) || error.contains("invalid"), "{json}: {error}");
-        }
     }
 
     #[test]

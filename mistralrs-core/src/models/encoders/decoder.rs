@@ -68,9 +68,9 @@ fn whole_texts(batch: &EncoderBatch) -> ForwardBatch {
     }
 }
 
-/// The configuration without a head: what stands in its place is the embedding, never used.
+/// The configuration without a head.
 pub fn without_head(config: &TextConfig) -> TextConfig {
-    TextConfig { tie_word_embeddings: true, ..config.clone() }
+    TextConfig { headless: true, ..config.clone() }
 }
 
 /// The weights under the names of a text model, whichever the file has.

@@ -30,6 +30,13 @@ pub struct EmbeddingGemmaConfig {
 impl EncoderArchitecture for EmbeddingGemma {
     type Config = EmbeddingGemmaConfig;
 
+    const READS: &'static [&'static str] = &[
+        "query_pre_attn_scalar",
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+        "use_bidirectional_attention",
+    ];
+
     fn config(file: &Path, json: &Value) -> std::result::Result<EmbeddingGemmaConfig, LoadError> {
         let mut gemma = Gemma3::config(file, json)?;
         let both_ways = json.get("use_bidirectional_attention").and_then(Value::as_bool);
@@ -37,8 +44,7 @@ impl EncoderArchitecture for EmbeddingGemma {
         if both_ways {
             gemma.text.sliding_window = gemma.text.sliding_window.map(|window| window / 2 + 1);
         }
-        // There is no head; the embedding in its place is never used.
-        gemma.text.tie_word_embeddings = true;
+        gemma.text.headless = true;
         Ok(EmbeddingGemmaConfig { gemma, both_ways })
     }
 

@@ -8,7 +8,7 @@ mod modernbert;
 mod qwen3_embedding;
 
 use super::ModelShape;
-use super::config::{LARGEST_DIMENSION, MOST_LAYERS, within};
+use super::config::{self, LARGEST_DIMENSION, MOST_LAYERS, within};
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
 use crate::layers::encoder::ClassificationHead;
@@ -31,6 +31,10 @@ pub trait Encoder: Send {
 pub trait EncoderArchitecture: Encoder + Sized + 'static {
     /// `config.json`, as far as this family reads it.
     type Config;
+
+    /// Keys of `config.json` beyond the common ones that change the arithmetic and that this
+    /// family reads; see [`config::check_keys`].
+    const READS: &'static [&'static str] = &[];
 
     /// Reads `config.json`; the path is for messages only.
     ///
@@ -90,7 +94,10 @@ const fn row<A: EncoderArchitecture>(
     EncoderRow {
         name,
         model_type,
-        shape: |file, json| Ok(A::shape(&A::config(file, json)?)),
+        shape: |file, json| {
+            config::check_keys(file, json, A::READS)?;
+            Ok(A::shape(&A::config(file, json)?))
+        },
         load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
         head,
     }
@@ -253,6 +260,30 @@ mod tests {
         {
             assert!(labels(wrong.clone()).unwrap_err().to_string().contains("labels"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn keys_that_change_the_arithmetic_are_read_or_refused() {
+        let file = Path::new("config.json");
+        let shape = |name: &str, json: &Value| (find(name).unwrap().shape)(file, json);
+        for name in ["BertModel", "XLMRobertaModel", "ModernBertModel"] {
+            assert!(shape(name, &json!({})).is_ok(), "{name}");
+            let keys = ["attn_logit_softcapping", "partial_rotary_factor", "add_cross_attention"];
+            for (key, value) in keys.iter().zip([json!(30.0), json!(0.5), json!(true)]) {
+                let error = shape(name, &json!({*key: value})).unwrap_err().to_string();
+                assert!(error.contains(key), "{name}: {error}");
+            }
+        }
+        let gemma = |both: bool| {
+            json!({
+                "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 6,
+                "use_bidirectional_attention": both,
+            })
+        };
+        assert!(shape("Gemma3TextModel", &gemma(true)).is_ok());
+        assert!(
+            (super::super::find("Gemma3ForCausalLM").unwrap().shape)(file, &gemma(true)).is_err()
+        );
     }
 
     #[test]

@@ -70,10 +70,10 @@ impl MediaEmbedder {
         text_hidden: usize,
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, eps) = (config.hidden_size, config.rms_norm_eps);
-        let norm = |name| weights.pp(name).norm(hidden, eps);
+        let norm = |name| RmsNorm::load(&weights.pp(name), hidden, eps);
         let ones = Tensor::ones(text_hidden, DType::F32, &Device::Cpu)?;
         Ok(Self {
-            table: weights.pp("embedding").embedding(config.vocab_size, hidden)?,
+            table: weights.pp("embedding").table(config.vocab_size, hidden)?,
             offset: config.vocab_offset,
             hard_norm: norm("hard_embedding_norm")?,
             soft_norm: norm("soft_embedding_norm")?,

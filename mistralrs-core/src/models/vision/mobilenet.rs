@@ -74,7 +74,7 @@ impl MobileNet {
             stem: ConvNorm::load(&weights.pp("conv_stem"), ("conv", "bn"), 2, true)?,
             stages,
             fusion: Inverted::load(&fusion.pp("ffn"), 1)?,
-            norm: fusion.pp("norm").norm(channels, EPS)?,
+            norm: RmsNorm::load(&fusion.pp("norm"), channels, EPS)?,
             side,
         })
     }
@@ -175,7 +175,7 @@ impl ConvNorm {
             conv: Conv::load(&at, &shape, at.contains("bias"), steps)?,
             kernel,
             stride,
-            norm: weights.pp(norm).norm(out, EPS)?,
+            norm: RmsNorm::load(&weights.pp(norm), out, EPS)?,
             activation: if activated { Activation::GeluTanh } else { Activation::Identity },
         })
     }
@@ -204,7 +204,7 @@ struct PointNorm {
 impl PointNorm {
     fn load(weights: &Weights, (conv, norm): (&str, &str), activated: bool) -> Loaded<Self> {
         let linear = weights.pp(conv).pointwise()?;
-        let norm = weights.pp(norm).norm(linear.info().rows, EPS)?;
+        let norm = RmsNorm::load(&weights.pp(norm), linear.info().rows, EPS)?;
         let activation = if activated { Activation::GeluTanh } else { Activation::Identity };
         Ok(Self { linear, norm, activation })
     }
@@ -328,7 +328,7 @@ impl Attention {
         let (query, key, output) = (projection("query")?, halved("key")?, projection("output")?);
         let (queries, head_dim) = (query.info().rows, key.1.info().rows);
         Ok(Self {
-            norm: weights.pp("norm").norm(query.info().cols, EPS)?,
+            norm: RmsNorm::load(&weights.pp("norm"), query.info().cols, EPS)?,
             query,
             key,
             value: halved("value")?,

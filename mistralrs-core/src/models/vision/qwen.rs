@@ -4,20 +4,45 @@
 //! Source: `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py` of Hugging Face
 //! transformers; arXiv 2409.12191, 2502.13923.
 
-use super::grid::PatchGrid;
+use super::grid::{PatchGrid, positions_along_axes};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
-use crate::forward::Media;
+use crate::forward::{Media, MediaItem, RopePositions};
 use crate::layers::encoder::{Activation, EncoderAttention, PlainMlp};
 use crate::layers::{GatedMlp, Norm, RopeTables, RotaryEmbedding};
+use crate::models::MediaEncoder;
 use crate::models::moe::Keys;
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
 use mistralrs_quant::MergedLinear;
+use serde_json::Value;
 use std::ops::Range;
+use std::path::Path;
 
 /// The base of the rotations of patches.
 const THETA: f64 = 10_000.0;
+
+/// A tower: how it is configured and read.
+pub trait Tower: MediaEncoder + Send + Sized {
+    /// Its keys.
+    type Config;
+
+    /// Reads `vision_config`; `out` is the text model's width, the path for messages only.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    fn config(
+        file: &Path,
+        json: &Value,
+        out: usize,
+    ) -> std::result::Result<Self::Config, LoadError>;
+
+    /// Reads its weights.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen.
+    fn load(config: &Self::Config, weights: &Weights) -> std::result::Result<Self, LoadError>;
+}
 
 /// The keys of `vision_config` that all of them have.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +115,20 @@ impl TowerConfig {
         self.hidden / self.heads
     }
 
+    /// Positions of a prompt with these media along all axes; `seconds` is how far a step of a medium's
+    /// grid is along time, and 1 for a picture.
+    pub fn positions(
+        &self,
+        tokens: usize,
+        media: &[MediaItem],
+        seconds: impl Fn(&Media) -> f32,
+    ) -> RopePositions {
+        positions_along_axes(tokens, media, |item: &MediaItem| {
+            let grid = self.grid(&item.media);
+            grid.map(|grid| grid.token_positions(seconds(&item.media))).unwrap_or_default()
+        })
+    }
+
     /// The layers, each with its norms and feed-forward block by the loaders.
     ///
     /// # Errors
@@ -113,19 +152,12 @@ impl TowerConfig {
     }
 
     fn attention(&self, weights: &Weights) -> std::result::Result<EncoderAttention, LoadError> {
-        let (hidden, head_dim) = (self.hidden, self.head_dim());
+        let hidden = self.hidden;
         let qkv = weights.pp("qkv").linear(3 * hidden, hidden, true)?;
         Ok(EncoderAttention {
             qkv: MergedLinear::stacked(qkv, vec![hidden; 3]),
             output: weights.pp("proj").linear(hidden, hidden, true)?,
-            params: AttentionParams {
-                num_heads: self.heads,
-                num_kv_heads: self.heads,
-                head_dim,
-                scale: 1.0 / (head_dim as f32).sqrt(),
-                window: None,
-                softcap: None,
-            },
+            params: AttentionParams::plain(self.heads, self.head_dim()),
         })
     }
 

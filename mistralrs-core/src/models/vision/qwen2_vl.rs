@@ -2,8 +2,7 @@
 //! of the whole frame.
 //! Source: `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py` of Hugging Face transformers.
 
-use super::grid::positions_along_axes;
-use super::qwen::{Block, Merger, Mlp, TowerConfig};
+use super::qwen::{Block, Merger, Mlp, Tower, TowerConfig};
 use crate::error::LoadError;
 use crate::forward::{Encoded, Media, MediaItem, Modality, RopePositions};
 use crate::layers::encoder::{LayerNorm, PlainMlp};
@@ -29,12 +28,10 @@ pub struct Qwen2Tower {
     merger: Merger<LayerNorm>,
 }
 
-impl Qwen2Tower {
-    /// Reads `vision_config`; `out` is the text model's width, the path for messages only.
-    ///
-    /// # Errors
-    /// [`LoadError::BadFile`] naming the key.
-    pub fn config(
+impl Tower for Qwen2Tower {
+    type Config = TowerConfig;
+
+    fn config(
         file: &Path,
         json: &Value,
         out: usize,
@@ -57,11 +54,7 @@ impl Qwen2Tower {
         TowerConfig::read(&keys, (hidden, intermediate as usize), out)
     }
 
-    /// Reads its weights.
-    ///
-    /// # Errors
-    /// When a tensor is missing or misshapen.
-    pub fn load(config: &TowerConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
+    fn load(config: &TowerConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
         let widths = [config.hidden, config.intermediate, config.hidden];
         let norm = |weights: &Weights| LayerNorm::load(weights, config.hidden, EPS, true);
         let mlp = |weights: &Weights| {
@@ -92,11 +85,7 @@ impl MediaEncoder for Qwen2Tower {
     }
 
     fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions> {
-        let places = |item: &MediaItem| {
-            let grid = self.config.grid(&item.media);
-            grid.map(|grid| grid.token_positions(1.0)).unwrap_or_default()
-        };
-        Some(positions_along_axes(tokens, media, places))
+        Some(self.config.positions(tokens, media, |_| 1.0))
     }
 
     fn sees_both_ways(&self) -> bool {
@@ -126,12 +115,10 @@ pub struct Qwen2_5Tower {
     merger: Merger<RmsNorm>,
 }
 
-impl Qwen2_5Tower {
-    /// Reads `vision_config`; `out` is the text model's width, the path for messages only.
-    ///
-    /// # Errors
-    /// [`LoadError::BadFile`] naming the key.
-    pub fn config(
+impl Tower for Qwen2_5Tower {
+    type Config = Qwen2_5TowerConfig;
+
+    fn config(
         file: &Path,
         json: &Value,
         out: usize,
@@ -164,16 +151,12 @@ impl Qwen2_5Tower {
         })
     }
 
-    /// Reads its weights.
-    ///
-    /// # Errors
-    /// When a tensor is missing or misshapen.
-    pub fn load(
+    fn load(
         config: &Qwen2_5TowerConfig,
         weights: &Weights,
     ) -> std::result::Result<Self, LoadError> {
         let tower = &config.tower;
-        let norm = |weights: &Weights| Ok(weights.norm(tower.hidden, EPS)?);
+        let norm = |weights: &Weights| Ok(RmsNorm::load(weights, tower.hidden, EPS)?);
         let mlp = |weights: &Weights| {
             let mlp = GatedMlp::load(weights, tower.hidden, tower.intermediate, true)?;
             Ok(Mlp::Gated(mlp.with_activation(config.gate)))
@@ -189,7 +172,9 @@ impl Qwen2_5Tower {
             config: config.clone(),
         })
     }
+}
 
+impl Qwen2_5Tower {
     /// The rows of `x` `[patches, …]` in groups of a token, the groups in `order`.
     fn in_order(&self, x: &Tensor, order: &Tensor) -> Result<Tensor> {
         let (patches, width) = x.dims2()?;
@@ -225,15 +210,11 @@ impl MediaEncoder for Qwen2_5Tower {
     }
 
     fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions> {
-        let places = |item: &MediaItem| {
-            let step = match item.media.modality() {
-                Modality::Video => self.config.tokens_per_second * item.media.seconds_per_grid(),
-                Modality::Image | Modality::Audio => 1.0,
-            };
-            let grid = self.config.tower.grid(&item.media);
-            grid.map(|grid| grid.token_positions(step)).unwrap_or_default()
+        let seconds = |media: &Media| match media.modality() {
+            Modality::Video => self.config.tokens_per_second * media.seconds_per_grid(),
+            Modality::Image | Modality::Audio => 1.0,
         };
-        Some(positions_along_axes(tokens, media, places))
+        Some(self.config.tower.positions(tokens, media, seconds))
     }
 
     fn sees_both_ways(&self) -> bool {

@@ -2,8 +2,8 @@
 //! their whole frame, and besides what the last layer gives also what some earlier ones give (DeepStack).
 //! Source: `modeling_qwen3_vl.py` of Hugging Face transformers; arXiv 2406.04334 (DeepStack).
 
-use super::grid::{PatchGrid, positions_along_axes};
-use super::qwen::{Block, Merger, Mlp, TowerConfig};
+use super::grid::PatchGrid;
+use super::qwen::{Block, Merger, Mlp, Tower, TowerConfig};
 use crate::error::LoadError;
 use crate::forward::{Encoded, Media, MediaItem, RopePositions};
 use crate::layers::encoder::{LayerNorm, PlainMlp};
@@ -44,12 +44,10 @@ pub struct Qwen3Tower {
     deepstack: Vec<(usize, Merger<LayerNorm>)>,
 }
 
-impl Qwen3Tower {
-    /// Reads `vision_config`; `out` is the text model's width, the path for messages only.
-    ///
-    /// # Errors
-    /// [`LoadError::BadFile`] naming the key.
-    pub fn config(
+impl Tower for Qwen3Tower {
+    type Config = Qwen3TowerConfig;
+
+    fn config(
         file: &Path,
         json: &Value,
         out: usize,
@@ -83,14 +81,7 @@ impl Qwen3Tower {
         }
     }
 
-    /// Reads its weights.
-    ///
-    /// # Errors
-    /// When a tensor is missing or misshapen.
-    pub fn load(
-        config: &Qwen3TowerConfig,
-        weights: &Weights,
-    ) -> std::result::Result<Self, LoadError> {
+    fn load(config: &Qwen3TowerConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
         let (tower, hidden) = (&config.tower, config.tower.hidden);
         let norm = |weights: &Weights, width| LayerNorm::load(weights, width, EPS, true);
         let widths = [hidden, tower.intermediate, hidden];
@@ -144,11 +135,7 @@ impl MediaEncoder for Qwen3Tower {
     }
 
     fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions> {
-        let places = |item: &MediaItem| {
-            let grid = self.config.grid(&item.media);
-            grid.map(|grid| grid.token_positions(1.0)).unwrap_or_default()
-        };
-        Some(positions_along_axes(tokens, media, places))
+        Some(self.config.positions(tokens, media, |_| 1.0))
     }
 
     fn sees_both_ways(&self) -> bool {

@@ -5,12 +5,12 @@
 
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
-use crate::layers::encoder::{Activation, EncoderAttention, LayerNorm};
+use crate::layers::encoder::{Activation, EncoderAttention, LayerNorm, PlainMlp};
 use crate::layers::{Conv, ConvSteps};
 use crate::models::config::{self, LARGEST_DIMENSION};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
-use mistralrs_quant::{Linear, MergedLinear, QuantMethod};
+use mistralrs_quant::{MergedLinear, QuantMethod};
 use serde::Deserialize;
 use serde_json::Value;
 use std::ops::Range;
@@ -137,9 +137,7 @@ impl SiglipTower {
         let last = weights.pp("post_layernorm");
         Ok(Self {
             patch_embedding: Conv::load(&embeddings.pp("patch_embedding"), &kernel, true, steps)?,
-            position_embedding: embeddings
-                .pp("position_embedding")
-                .embedding(side * side, hidden)?,
+            position_embedding: embeddings.pp("position_embedding").table(side * side, hidden)?,
             side,
             layers: (0..config.num_hidden_layers)
                 .map(|number| SiglipLayer::load(config, &layers.pp(number)))
@@ -187,44 +185,33 @@ struct SiglipLayer {
     layer_norm1: LayerNorm,
     attention: EncoderAttention,
     layer_norm2: LayerNorm,
-    fc1: Linear,
-    activation: Activation,
-    fc2: Linear,
+    mlp: PlainMlp,
 }
 
 impl SiglipLayer {
     fn load(config: &SiglipConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let hidden = config.hidden_size;
+        let widths = [hidden, config.intermediate_size, hidden];
+        let activation = config.activation().unwrap_or(Activation::GeluTanh);
         let norm = |name| LayerNorm::load(&weights.pp(name), hidden, config.layer_norm_eps, true);
         let attention = weights.pp("self_attn");
         let own = |name| attention.pp(name).linear(hidden, hidden, true);
-        let mlp = weights.pp("mlp");
-        let head_dim = hidden / config.num_attention_heads;
+        let heads = config.num_attention_heads;
         Ok(Self {
             layer_norm1: norm("layer_norm1")?,
             attention: EncoderAttention {
                 qkv: MergedLinear::new(vec![own("q_proj")?, own("k_proj")?, own("v_proj")?]),
                 output: own("out_proj")?,
-                params: AttentionParams {
-                    num_heads: config.num_attention_heads,
-                    num_kv_heads: config.num_attention_heads,
-                    head_dim,
-                    scale: 1.0 / (head_dim as f32).sqrt(),
-                    window: None,
-                    softcap: None,
-                },
+                params: AttentionParams::plain(heads, hidden / heads),
             },
             layer_norm2: norm("layer_norm2")?,
-            fc1: mlp.pp("fc1").linear(inner, hidden, true)?,
-            activation: config.activation().unwrap_or(Activation::GeluTanh),
-            fc2: mlp.pp("fc2").linear(hidden, inner, true)?,
+            mlp: PlainMlp::load(&weights.pp("mlp"), ["fc1", "fc2"], widths, activation)?,
         })
     }
 
     /// `[patches, hidden]` → the same; each span is one picture.
     fn forward(&self, x: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         let x = (x + self.attention.forward(&self.layer_norm1.forward(x)?, spans, None)?)?;
-        let inner = self.activation.forward(self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
-        &x + self.fc2.forward(&inner)?
+        &x + self.mlp.forward(&self.layer_norm2.forward(&x)?)?
     }
 }

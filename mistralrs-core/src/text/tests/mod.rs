@@ -297,3 +297,18 @@ fn gguf_files_carry_everything() {
     assert_eq!(detokenizer.push(8).text, " ab");
     assert_eq!(detokenizer.push(9).text, "");
 }
+
+#[test]
+fn a_prompt_beyond_any_context_is_not_even_tokenized() {
+    let text = |bytes| "a".repeat(bytes);
+    assert!(check_bytes(&text(1 << 20), 1).is_ok(), "short contexts cut long texts");
+    let error = check_bytes(&text((1 << 20) + 1), 512).unwrap_err();
+    assert!(matches!(
+        error,
+        RequestError::TooManyBytes { bytes: 1_048_577, limit: 1_048_576, tokens: 512 }
+    ));
+    let said = error.to_string();
+    assert!(said.contains("1048577") && said.contains("1048576") && said.contains("512"), "{said}");
+    assert!(check_bytes(&text(10_000 * 128), 10_000).is_ok());
+    assert!(check_bytes(&text(10_000 * 128 + 1), 10_000).is_err());
+}

@@ -82,7 +82,7 @@ fn the_two_generations_mean_the_same() {
 #[test]
 fn what_cannot_be_is_named() {
     let table = [
-        (json!({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}), "`dynamic`"),
+        (json!({"rope_scaling": {"rope_type": "dynamic", "factor": 0.0}}), "`factor`"),
         (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), "original_max_position"),
         (json!({"rope_scaling": {"type": "mrope"}}), "`mrope`"),
         (json!({"rope_scaling": {"type": "linear"}}), "`factor` is missing"),
