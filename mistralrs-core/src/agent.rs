@@ -5,10 +5,10 @@
 
 mod run;
 
-pub use crate::request::{ToolImage, ToolOutput, ToolProgress};
+pub use crate::request::{ToolOutput, ToolProgress};
 
 use crate::error::RequestError;
-use crate::request::{ChatRequest, Delta, ToolCall};
+use crate::request::{ChatRequest, Delta, Image, ToolCall};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde_json::{Map, Value, json};
@@ -75,6 +75,12 @@ pub type Deltas = BoxStream<'static, Result<Delta, RequestError>>;
 pub trait Chat: Send + Sync {
     /// Begins an answer. Whoever computes for long in it does so on a thread that may block.
     fn chat(&self, request: ChatRequest) -> BoxFuture<'static, Result<Deltas, RequestError>>;
+
+    /// Those of some pictures that a conversation may hold: none for a model that does not see.
+    fn visible(&self, images: Vec<Image>) -> BoxFuture<'static, Vec<Image>> {
+        drop(images);
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// Whether a call may run.

@@ -346,22 +346,13 @@ pub enum ToolCallDelta {
     Abort,
 }
 
-/// A picture among the results of a tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToolImage {
-    /// `image/png` and the like.
-    pub mime_type: String,
-    /// The bytes in base64.
-    pub base64: String,
-}
-
 /// What a tool answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolOutput {
     /// For the model; says of everything that is no text what it is.
     pub text: String,
     /// Pictures, in order.
-    pub images: Vec<ToolImage>,
+    pub images: Vec<Image>,
     /// The tool failed; the text says why.
     pub is_error: bool,
 }

@@ -4,7 +4,7 @@
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use mistralrs_core::agent::{Chat, Deltas, ToolHost, ToolOutput, ToolSpec};
-use mistralrs_core::{ChatRequest, Llm, RequestError};
+use mistralrs_core::{ChatRequest, Image, Llm, RequestError};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,23 @@ impl Chat for BlockingChat {
                 Err(error) => {
                     tracing::error!("preparing a request panicked: {error}");
                     Err(RequestError::Internal { id: 0 })
+                }
+            }
+        })
+    }
+
+    fn visible(&self, images: Vec<Image>) -> BoxFuture<'static, Vec<Image>> {
+        let llm = self.0.clone();
+        Box::pin(async move {
+            let looked = move || {
+                let seen = |image: &Image| llm.look(image).is_ok_and(|look| look.is_some());
+                images.into_iter().filter(seen).collect()
+            };
+            match tokio::task::spawn_blocking(looked).await {
+                Ok(images) => images,
+                Err(error) => {
+                    tracing::error!("looking at a tool's pictures panicked: {error}");
+                    Vec::new()
                 }
             }
         })

@@ -3,7 +3,7 @@
 use super::{Agent, Deltas, ToolSpec, Verdict};
 use crate::error::RequestError;
 use crate::request::{
-    ChatRequest, Content, Delta, FinishReason, Message, Role, TokenLogprobs, ToolCall,
+    ChatRequest, Content, Delta, FinishReason, Image, Message, Part, Role, TokenLogprobs, ToolCall,
     ToolCallDelta, ToolChoice, ToolOutput, ToolProgress, Usage,
 };
 use futures::StreamExt as _;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 type Item = Result<Delta, RequestError>;
+
+/// Most pictures of a round that the model is shown.
+const MAX_IMAGES: usize = 8;
 
 /// The whole answer, begun by `first`.
 pub(super) fn stream(
@@ -262,16 +265,34 @@ impl Run {
         self.phase = Phase::Working { running, done: Vec::new() };
     }
 
+    /// Shows a model that sees what its tools have shown. Templates know pictures in the user's messages.
+    async fn show(&mut self, mut images: Vec<Image>) {
+        images.truncate(MAX_IMAGES);
+        if images.is_empty() {
+            return;
+        }
+        let images = self.agent.chat.visible(images).await;
+        if !images.is_empty() {
+            let told = Part::Text("The tools gave these pictures:".to_owned());
+            let parts = std::iter::once(told).chain(images.into_iter().map(Part::Image));
+            let content = Content::Parts(parts.collect());
+            self.request.messages.push(Message { role: Role::User, content, extra: Map::new() });
+        }
+    }
+
     /// Tells the model what its tools have answered, in the order of its calls.
     async fn go_on(&mut self, mut done: Vec<Done>) -> Result<(), RequestError> {
         done.sort_by_key(|it| it.place);
+        let mut images = Vec::new();
         for Done { call, output, .. } in done {
+            images.extend(output.images);
             let text = match output.is_error {
                 true => format!("Error: {}", output.text),
                 false => output.text,
             };
             self.request.messages.push(Message::tool_result(&call, text));
         }
+        self.show(images).await;
         let mut request = self.request.clone();
         // What was demanded has been done; after the last round there is nothing left to call.
         let last = self.rounds >= self.agent.max_rounds;

@@ -1,6 +1,9 @@
 //! The content of a tool's result → text for a model, cut to a size, with pictures beside it. Pure.
 
-use mistralrs_core::agent::{ToolImage, ToolOutput};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mistralrs_core::Image;
+use mistralrs_core::agent::ToolOutput;
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 
 /// Puts a result's parts together, a line break between them; at most `max_bytes` of text.
@@ -19,12 +22,12 @@ pub(super) fn output(result: CallToolResult, max_bytes: usize) -> ToolOutput {
     ToolOutput { text: cut(text, max_bytes), images, is_error }
 }
 
-fn text_of(block: ContentBlock, images: &mut Vec<ToolImage>) -> String {
+fn text_of(block: ContentBlock, images: &mut Vec<Image>) -> String {
     match block {
         ContentBlock::Text(text) => text.text,
         ContentBlock::Image(image) => {
             let text = format!("[Image: {}]", image.mime_type);
-            images.push(ToolImage { mime_type: image.mime_type, base64: image.data });
+            images.extend(STANDARD.decode(image.data).ok().map(Image::new));
             text
         }
         ContentBlock::Audio(audio) => format!("[Audio: {}]", audio.mime_type),
@@ -73,10 +76,9 @@ mod tests {
         check(json!({"content": [text.clone()], "structuredContent": {"a": 1}}), "one", false);
         let image = json!({"type": "image", "data": "AAAA", "mimeType": "image/png"});
         let output = check(json!({"content": [image, text]}), "[Image: image/png]\none", false);
-        assert_eq!(
-            output.images,
-            [ToolImage { mime_type: "image/png".into(), base64: "AAAA".into() }]
-        );
+        assert_eq!(output.images, [Image::new(vec![0; 3])]);
+        let broken = json!({"type": "image", "data": "?", "mimeType": "image/png"});
+        assert!(check(json!({"content": [broken]}), "[Image: image/png]", false).images.is_empty());
         let audio = json!({"type": "audio", "data": "AAAA", "mimeType": "audio/wav"});
         check(json!({"content": [audio]}), "[Audio: audio/wav]", false);
         let inside = json!({"uri": "file:///a", "mimeType": "text/plain", "text": "inside"});

@@ -4,23 +4,32 @@
 use crate::support::{CHAT, Server};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mistralrs_core::LoadOptions;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use mistralrs_core::agent::{Agent, Approval, ToolHost, ToolOutput, ToolSpec, Unattended};
 use mistralrs_core::loading::progress::Progress;
+use mistralrs_core::request::ToolChoice;
+use mistralrs_core::{ChatRequest, Delta, Image, Llm, LoadOptions, Message, Role};
+use mistralrs_server::agent::BlockingChat;
 use mistralrs_server::app::ServerConfig;
-use mistralrs_testkit::fixture;
 use mistralrs_testkit::media::media_golden;
-use serde_json::{Value, json};
+use mistralrs_testkit::{copy_of, fixture, read_json};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 const MODEL: &str = "qwen3-vl";
 
-fn server() -> Server {
-    let load = LoadOptions {
+fn load_options() -> LoadOptions {
+    LoadOptions {
         progress: Progress::silent(),
         warm_up: false,
         block_size: 8,
         ..LoadOptions::new(fixture(MODEL).to_string_lossy())
-    };
-    Server::start(ServerConfig::default(), load)
+    }
+}
+
+fn server() -> Server {
+    Server::start(ServerConfig::default(), load_options())
 }
 
 fn picture(number: u64) -> Value {
@@ -109,4 +118,67 @@ fn what_is_no_picture_is_refused_and_the_server_lives() {
         assert_eq!(reply.status, 400, "{}", reply.body);
     }
     assert!(ask(json!([picture(0)])).ok()["usage"]["prompt_tokens"].as_u64().unwrap() > 15);
+}
+
+/// A tool that gives a picture and nothing else.
+struct Camera(Vec<u8>);
+
+impl ToolHost for Camera {
+    fn list(&self) -> BoxFuture<'_, Vec<ToolSpec>> {
+        let spec = ToolSpec {
+            name: "camera".to_owned(),
+            description: None,
+            parameters: json!({"type": "object", "properties": {}, "additionalProperties": false}),
+            origin: String::new(),
+            approval: Approval::Never,
+        };
+        Box::pin(std::future::ready(vec![spec]))
+    }
+
+    fn call<'a>(&'a self, _: &'a str, _: Map<String, Value>) -> BoxFuture<'a, ToolOutput> {
+        let (text, images) = ("[Image]".to_owned(), vec![Image::new(self.0.clone())]);
+        Box::pin(std::future::ready(ToolOutput { text, images, is_error: false }))
+    }
+}
+
+/// Tokens of the prompts of a chat in which the model has to call the camera.
+async fn prompt_tokens(llm: &Llm, picture: Vec<u8>) -> usize {
+    let camera = Camera(picture);
+    let tools = camera.list().await;
+    let agent = Agent {
+        chat: Arc::new(BlockingChat(llm.clone())),
+        host: Arc::new(camera),
+        approver: Arc::new(Unattended),
+        max_rounds: 1,
+    };
+    let mut request = ChatRequest {
+        messages: vec![Message::text(Role::User, "Look.")],
+        tool_choice: ToolChoice::Named("camera".to_owned()),
+        ..ChatRequest::default()
+    };
+    request.options.max_tokens = Some(120);
+    let deltas: Vec<_> = agent.answer(request, tools).await.unwrap().collect().await;
+    match deltas.last().unwrap() {
+        Ok(Delta::Finished { usage, .. }) => usage.prompt_tokens,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_that_a_tool_gives_is_seen() {
+    // With room for the description of a tool.
+    let folder = copy_of(MODEL);
+    let file = folder.path().join("config.json");
+    let mut config: Value = read_json(&file);
+    config["text_config"]["max_position_embeddings"] = json!(2048);
+    std::fs::write(&file, config.to_string()).unwrap();
+    let load =
+        LoadOptions { model: folder.path().to_string_lossy().into_owned(), ..load_options() };
+    let llm = tokio::task::spawn_blocking(|| Llm::load(load).unwrap()).await.unwrap();
+    let file = std::fs::read(fixture(MODEL).join("images/1.png")).unwrap();
+    let look = llm.look(&Image::new(file.clone())).unwrap().unwrap();
+    let with_picture = prompt_tokens(&llm, file).await;
+    // What is no picture is only told of.
+    let without = prompt_tokens(&llm, b"no picture".to_vec()).await;
+    assert!(with_picture > without + look.tokens, "{with_picture}, {without}, {look:?}");
 }

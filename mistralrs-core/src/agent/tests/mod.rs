@@ -1,7 +1,9 @@
 //! The loop with a scripted model and scripted tools: what the caller sees, what the model is told.
 
 use super::*;
-use crate::request::{Content, FinishReason, Message, Role, ToolCallDelta, ToolChoice, Usage};
+use crate::request::{
+    Content, FinishReason, Message, Part, Role, ToolCallDelta, ToolChoice, Usage,
+};
 use futures::{FutureExt as _, StreamExt as _};
 use std::sync::Mutex;
 use tokio::sync::Barrier;
@@ -23,7 +25,8 @@ impl Script {
         let line = |message: &Message| {
             let text = match &message.content {
                 Content::Text(text) => text.clone(),
-                _ => String::new(),
+                Content::Parts(parts) => parts.iter().map(Part::kind).collect::<Vec<_>>().join("+"),
+                Content::None => String::new(),
             };
             let calls = message.extra.get("tool_calls").map(Value::to_string).unwrap_or_default();
             let id = message.extra.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
@@ -42,6 +45,12 @@ impl Chat for Script {
             _ => Ok(futures::stream::iter(rounds.remove(0)).boxed()),
         };
         std::future::ready(said).boxed()
+    }
+
+    /// Sees what begins with `!`.
+    fn visible(&self, images: Vec<Image>) -> BoxFuture<'static, Vec<Image>> {
+        let seen = images.into_iter().filter(|image| image.bytes.starts_with(b"!")).collect();
+        std::future::ready(seen).boxed()
     }
 }
 
@@ -62,6 +71,10 @@ impl ToolHost for Tools {
             let text = arguments.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
             match name {
                 "fail" => return ToolOutput::error("it broke"),
+                "echo" if text.starts_with('!') => {
+                    let images = vec![Image::new(text.into_bytes()), Image::new(b"?".to_vec())];
+                    return ToolOutput { text: "two".to_owned(), images, is_error: false };
+                }
                 "meet" => {
                     self.0.wait().await;
                 }
@@ -185,6 +198,15 @@ async fn a_tool_runs_and_the_model_goes_on() {
     let told = ["user : hi", &format!("assistant {call}: Let me see."), "tool call_0: 12:30"];
     assert_eq!(script.told(1), told);
     assert_eq!(script.asked.lock().unwrap()[0].tools.len(), 4);
+}
+
+#[tokio::test]
+async fn what_a_tool_shows_is_seen_as_far_as_it_can_be() {
+    let calls = vec![call(0, "echo", r#"{"text":"!"}"#), call(1, "echo", r#"{"text":"b"}"#)];
+    let script = Script::new(vec![calling(calls), speaking("done")]);
+    seen(&script, request()).await;
+    assert_eq!(script.told(1)[2..], ["tool call_0: two", "tool call_1: b", "user : text+image"]);
+    assert_eq!(script.told(1).len(), 5);
 }
 
 #[tokio::test]
