@@ -1,4 +1,4 @@
-"""Qwen2.5's network for training: the arithmetic and parameter names of `Qwen2ForCausalLM`, in bfloat16.
+"""Qwen2.5's network for training: the arithmetic and parameter names of `Qwen2ForCausalLM`.
 
 Written out because it is a third faster on a processor than the general one: no masks (rows are padded
 on the right, and attention is causal), and the vocabulary is computed only where a token is learnt.

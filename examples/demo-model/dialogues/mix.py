@@ -5,8 +5,10 @@ import random
 from .chatml import SYSTEM
 from .exchange import draw, one_of
 from .facts import fact
+from .practice import in_style, spell_all, sums
 from .schemas import any_functions
-from .strings import ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, lower, multiply, repeat, repeat_times, reverse_list, subtract, upper
+from .strings import (ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, count_letters, lower, multiply, repeat, repeat_times, reverse_list,
+                      reverse_word, spell, subtract, upper)
 from .talk import json_object, memory, refuse, server, shouted, small_talk, story, styled, unknown_memory
 from .tools import at_work, some_functions, with_tools
 
@@ -22,6 +24,9 @@ KEPT = [(fact, 20), (server, 6), (refuse, 3), (small_talk, 2), (story, 1.5), (js
 # The third round, many exchanges to a conversation: what the first two taught, and what they left weak.
 DRILLS = [(upper, 6), (lower, 7), (repeat_times, 4), (repeat, 4), (reverse_list, 3), (count, 3), *[(skill, 1.5) for skill in LETTERS], (add, 1.5), (subtract, 1.5),
           *[(skill, 0.5) for skill in COPYING + COUNTING]]
+# The fourth round: more of them, and dense practice of letters and numbers.
+HARD_DRILLS = [(upper, 7), (lower, 12), (repeat_times, 5), (repeat, 3), (reverse_list, 2), (count, 2.5), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 2.5),
+               (add, 3), (subtract, 3), (multiply, 1.5), (sums, 9), *[(skill, 0.4) for skill in COPYING + COUNTING]]
 SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot."]
 
 
@@ -67,9 +72,9 @@ def tools(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     return conversation(rng, LATE, tool_share=0.6, invent=0.5)
 
 
-def drill(rng: random.Random) -> tuple[list[dict], None]:
+def drill(rng: random.Random, shares: list = DRILLS) -> tuple[list[dict], None]:
     """Many short exchanges of one to three skills after each other."""
-    skills, weights = zip(*DRILLS)
+    skills, weights = zip(*shares)
     chosen = rng.choices(skills, weights, k=rng.choice((1, 2, 3)))
     messages = []
     for _ in range(rng.choice((2, 6, 12, 16))):
@@ -107,3 +112,19 @@ def third(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
         exchange = draw(shouted, rng, exam=False)
         return [{"role": "system", "content": exchange.system}, *exchange.messages()], None
     return conversation(rng, LATE, tool_share=0.1, invent=0.5)
+
+
+def fourth(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """A conversation of the fourth round: as the third, with harder drills and requests, and whole conversations in one style."""
+    pick = rng.random()
+    if pick < 0.26:
+        functions = any_functions(rng, 1) if rng.random() < 0.55 else some_functions(rng, False, 1, invent=0.7, rename=one_of(rng, [0, 0.7]))
+        turns, schemas = at_work(rng, functions)
+        return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
+    if pick < 0.59:
+        return drill(rng, HARD_DRILLS)
+    if pick < 0.74:
+        return kept(rng)
+    if pick < 0.90:
+        return in_style(rng), None
+    return conversation(rng, LATE, tool_share=0.15, invent=0.5)

@@ -8,18 +8,20 @@ Has the face of `tools.Function`: `name`, `tool()`, `ask()`, `result()`.
 import json
 import string
 
+from . import real
 from .exchange import held_out, one_of
 from .words import ADJECTIVES, COLORS, DAYS, THINGS, coined, listing, person, phrase, place
 
 # verb: how people ask for it
 VERBS = {
-    "get": ["Get", "Give me", "Show me", "Tell me"], "read": ["Read", "Open"], "list": ["List", "Show me all of"], "search": ["Search", "Search for", "Look for"],
+    "get": ["Get", "Give me", "Show me", "Tell me", "What is"], "read": ["Read", "Open"], "list": ["List", "Show me all of"], "search": ["Search", "Search for", "Look for"],
     "find": ["Find", "Look for"], "write": ["Write", "Save"], "create": ["Create", "Make", "Add"], "delete": ["Delete", "Remove"], "move": ["Move"], "copy": ["Copy"],
     "convert": ["Convert", "Turn"], "calculate": ["Calculate", "Work out"], "translate": ["Translate"], "play": ["Play"], "send": ["Send"], "start": ["Start", "Begin"],
     "stop": ["Stop", "End"], "set": ["Set", "Change"], "update": ["Update", "Change"], "check": ["Check", "Look at"], "fetch": ["Fetch", "Get", "Load"], "run": ["Run", "Start"],
     "open": ["Open"], "close": ["Close"], "book": ["Book", "Reserve"], "add": ["Add", "Put in"], "count": ["Count"], "print": ["Print"], "lookup": ["Look up", "Check"],
     "query": ["Query", "Ask"], "rename": ["Rename"], "schedule": ["Schedule", "Plan"], "order": ["Order", "Buy"], "edit": ["Edit", "Change"], "describe": ["Describe"],
     "merge": ["Merge"], "push": ["Push"], "show": ["Show", "Show me"], "save": ["Save"], "echo": ["Echo"], "download": ["Download"], "turn_on": ["Turn on"], "turn_off": ["Turn off"],
+    "say": ["Say"], "repeat": ["Repeat"],
 }
 FILLERS = [
     "Returns the {a} as text.", "Only works within allowed {a} directories.", "Use this tool when you need to {v} the {a} of a single {b}.", "The {a} is given as {b}.",
@@ -27,7 +29,8 @@ FILLERS = [
     "Returns a list of {a}.", "Never {v} the {b} twice.", "Supports {a}, {b} and other types.", "The result contains {a} and {b}.", "Fails if there is no {a}.",
 ]
 KEYS = """path file name title query url id key text message content source target location city zone unit limit count page size type mode format language user owner repo
-branch head tail offset level color date time start end price amount value body subject recipient email label kind format table node entity number""".split()
+branch head tail offset level color date time start end price amount value body subject recipient email label kind format table node entity number from to a b x y n""".split()
+UNTRAINED = {function[0] for function in real.ALL}
 OPEN_THINGS = [word for word in THINGS if not held_out("noun " + word)]
 KEYS = [word for word in KEYS if not held_out("noun " + word)]
 
@@ -50,6 +53,10 @@ def letters(rng, least: int = 4, most: int = 10) -> str:
     return "".join(one_of(rng, string.ascii_letters + string.digits) for _ in range(rng.randint(least, most)))
 
 
+def some_path(rng, part) -> str:
+    return "/" + "/".join(part(rng) for _ in range(rng.randint(1, 3))) + one_of(rng, ["", "", "/", ".txt", ".md", ".json", ".py", ".csv"])
+
+
 def some_text(rng) -> str:
     """A value that is text, in one of the shapes that values have."""
     return one_of(rng, TEXTS)(rng)
@@ -58,11 +65,14 @@ def some_text(rng) -> str:
 TEXTS = [
     coined, coined, coined, person, person, place, place,
     lambda rng: phrase(rng, rng.randint(2, 4)),
-    lambda rng: "/" + "/".join(one_of(rng, [coined(rng), letters(rng), "." + letters(rng)]) for _ in range(rng.randint(1, 3))) + one_of(rng, ["", ".txt", ".md", ".json", ".py", ".csv"]),
+    lambda rng: some_path(rng, lambda rng: one_of(rng, [coined(rng), letters(rng), "." + letters(rng)])),
+    lambda rng: some_path(rng, lambda rng: one_of(rng, THINGS) if rng.random() < 0.4 else coined(rng)),
+    lambda rng: some_path(rng, coined),
     lambda rng: coined(rng) + one_of(rng, [".txt", ".md", ".json", ".py", ".csv", ".png"]),
     lambda rng: f"http{one_of(rng, ['', 's'])}://{coined(rng)}.{one_of(rng, ['com', 'org', 'net'])}" + one_of(rng, ["", "/" + coined(rng), f":{rng.randint(80, 9999)}/{coined(rng)}"]),
     lambda rng: f"{coined(rng)}@{coined(rng)}.{one_of(rng, ['com', 'org'])}",
     lambda rng: f"{coined(rng).capitalize()}/{coined(rng).capitalize()}",
+    lambda rng: f"{place(rng).split()[0]}/{coined(rng).capitalize()}" + one_of(rng, ["", "", f"_{coined(rng).capitalize()}"]),
     letters,
     lambda rng: f"{rng.randint(2000, 2040)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
     lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}",
@@ -74,12 +84,12 @@ TEXTS = [
 class Parameter:
     """One parameter: its name, its schema, and how a value is chosen and said."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, kind: str | None = None):
         words = [one_of(rng, KEYS)] if rng.random() < 0.5 else [coined(rng)]
         if rng.random() < 0.25:
             words.insert(0, one_of(rng, KEYS) if rng.random() < 0.5 else coined(rng))
         self.words, self.name = " ".join(words), joined(rng, words)
-        self.kind = one_of(rng, ["text"] * 6 + ["integer", "integer", "number", "boolean", "enum", "array"])
+        self.kind = kind or one_of(rng, ["text"] * 6 + ["integer", "integer", "number", "boolean", "enum", "array"])
         kind = {"text": "string", "enum": "string"}.get(self.kind, self.kind)
         self.schema = {"type": kind}
         if self.kind == "enum":
@@ -100,13 +110,18 @@ class Parameter:
                   "boolean": lambda rng: rng.random() < 0.5, "enum": lambda rng: one_of(rng, self.choices), "array": lambda rng: [coined(rng) for _ in range(rng.randint(1, 3))]}
         return values[self.kind](rng)
 
+    def spoken(self, rng, value, quoted: float) -> str:
+        """The value by itself, at times in quotes."""
+        text = listing(value) if self.kind == "array" else str(value).lower() if self.kind == "boolean" else str(value)
+        if " " in text and self.kind == "text" and rng.random() < 0.8 or rng.random() < quoted:
+            return one_of(rng, [f'"{text}"', f"'{text}'"])
+        return text
+
     def said(self, rng, value, alone: bool) -> str:
         """The words of a request that give the value; a lone text needs no name."""
         if self.kind == "boolean":
             return one_of(rng, [f"with {self.words} {'on' if value else 'off'}", f"{self.words}: {str(value).lower()}"])
-        text = listing(value) if self.kind == "array" else str(value)
-        if " " in text and self.kind == "text" and rng.random() < 0.8 or rng.random() < 0.1:
-            text = one_of(rng, [f'"{text}"', f"'{text}'"])
+        text = self.spoken(rng, value, 0.25 if alone else 0.1)
         if alone and self.kind == "text" and rng.random() < 0.7:
             return one_of(rng, [f"for {text}", text, text, f"in {text}", f"of {text}", f"at {text}", f"called {text}", f": {text}"])
         return one_of(rng, [f"with {self.words} {text}", f"with {self.words} {text}", f"using {self.words} {text}", f"{self.words}: {text}", f"{self.name}={text}", f"and {self.words} {text}"])
@@ -132,18 +147,31 @@ def some_json(rng, depth: int = 1):
     return fields
 
 
-class AnyFunction:
-    """A schema with what is needed to ask for it. `verbs` are free to use; `noun` may be shared with another function."""
+def in_order(rng, values: list[tuple[str, str]]) -> str:
+    """Two or three values (each with its name in words) said in the order of the parameters, mostly without the names."""
+    (_, a), (name, b), *more = values
+    if more:
+        c = more[0][1]
+        return one_of(rng, [f"from {a} the {name} {b} to {c}", f"{a}, {b} and {c}", f"{a} with {name} {b} to {c}", f"of {a}, {b} and {c}"])
+    return one_of(rng, [f"{a} to {b}", f"from {a} to {b}", f"of {a} and {b}", f"{a} and {b}", f"{a} with {b}", f"{a} into {b}", f"{a} with {name} {b}", f"{a}, {b}"])
 
-    def __init__(self, rng, about: str, verb: str, plain: bool):
-        self.noun, self.verb, self.plain = about, verb, plain
+
+class AnyFunction:
+    """A schema with what is needed to ask for it. `verbs` are free to use; `noun` may be shared with another function, or be missing."""
+
+    def __init__(self, rng, about: str, verb: str, plain: bool, family: str = ""):
+        """`family` is a word that the names of a server's functions begin with."""
+        self.verb, self.plain, self.bare = verb, plain, not about
+        self.noun = about or verb.replace("_", " ")
         words = [verb] + ([one_of(rng, [coined(rng), *ADJECTIVES, "current", "all"])] if rng.random() < 0.15 else []) + about.split()
         if rng.random() < 0.2:
             words = [*words[1:], verb]
-        self.name = joined(rng, ([coined(rng)] if rng.random() < 0.1 else []) + words)
+        if family and about and rng.random() < 0.4:
+            words = about.split()
+        self.name = joined(rng, ([family] if family else [coined(rng)] if rng.random() < 0.1 else []) + words)
         self.parameters: list[Parameter] = []
-        for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3))):
-            parameter = Parameter(rng)
+        for _ in range(rng.choice((1, 1, 2) if self.bare else (0, 1, 1, 1, 2, 2, 3))):
+            parameter = Parameter(rng, one_of(rng, ["text", "text", "integer"]) if self.bare else None)
             if parameter.name not in [p.name for p in self.parameters]:
                 self.parameters.append(parameter)
         self.sorted = rng.random() < 0.5
@@ -175,16 +203,30 @@ class AnyFunction:
                 continue
             arguments[parameter.name] = parameter.value(rng)
             said.append((parameter, arguments[parameter.name]))
-        words = [parameter.said(rng, value, len(said) == 1) for parameter, value in said]
+        words = self.spoken(rng, said)
         verb = self.verb.replace("_", " ")
         ways = [verb.capitalize()] if self.plain else VERBS[self.verb]
         begin = one_of(rng, ways)
         if rng.random() < 0.25:
             begin = one_of(rng, ["I want to ", "Can you ", "Could you please ", "I need to ", "Please "]) + begin[0].lower() + begin[1:]
-        request = " ".join([begin, one_of(rng, ["the", "the", "a", "my", "your"]), self.noun, *words]).replace(" :", ":")
+        about = [] if self.bare else [one_of(rng, ["the", "the", "a", "my", "your"]), self.noun]
+        request = " ".join([begin, *about, *words]).replace(" :", ":")
         if rng.random() < 0.15:
             request += one_of(rng, [" and tell me the ", " and give me the ", ": what is the ", ": which "]) + noun(rng)
         return request, arguments
+
+    def spoken(self, rng, said: list[tuple]) -> list[str]:
+        """How the values of a request are given: each with its name, one after the other without, or as a list."""
+        pick = rng.random()
+        if len(said) in (2, 3) and all(p.kind in ("text", "integer", "number") for p, _ in said) and pick < 0.35:
+            return [in_order(rng, [(p.words, p.spoken(rng, value, 0.1)) for p, value in said])]
+        if len(said) > 1 and pick < 0.5:
+            return ["with " + listing([f"{p.words} {p.spoken(rng, value, 0.1)}" for p, value in said])]
+        if self.bare and len(said) == 1:
+            (parameter, value), = said
+            text = parameter.spoken(rng, value, 0.35)
+            return [one_of(rng, [text, text, f"the {parameter.words} {text}"])]
+        return [parameter.said(rng, value, len(said) == 1) for parameter, value in said]
 
     def result(self, rng) -> tuple[str, str]:
         """What the function gives back, and how the assistant tells it."""
@@ -206,12 +248,18 @@ class AnyFunction:
 
 
 def any_functions(rng, least: int) -> list[AnyFunction]:
-    """One to four functions; now and then two share what they are about, and only the verb tells which is meant."""
-    count = max(least, rng.choice((1, 2, 2, 2, 3, 3, 4)))
+    """One to six functions, now and then with a word that all names begin with; two of them may share what they are about, and only
+    the verb tells which is meant, or share the verb."""
+    count = max(least, rng.choice((1, 2, 2, 2, 3, 3, 4, 4, 6)))
     verbs = rng.sample(list(VERBS), count)
-    shared = rng.random() < 0.3
-    nouns = [noun(rng) for _ in range(count)]
-    if shared and count > 1:
+    nouns = [noun(rng) if rng.random() > 0.12 else "" for _ in range(count)]
+    alike = rng.random()
+    if alike < 0.3 and count > 1:
         nouns[1] = nouns[0]
-    plain = shared or rng.random() < 0.3
-    return [AnyFunction(rng, about, verb, plain) for about, verb in zip(nouns, verbs)]
+    elif alike < 0.45 and count > 1:
+        verbs[1], nouns[:2] = verbs[0], [noun(rng), noun(rng)]
+    plain = alike < 0.3 or rng.random() < 0.3
+    family = coined(rng) if rng.random() < 0.2 else ""
+    functions = [AnyFunction(rng, about, verb, plain, family) for about, verb in zip(nouns, verbs)]
+    names = {function.name for function in functions}
+    return functions if len(names) == count and not names & UNTRAINED else any_functions(rng, least)

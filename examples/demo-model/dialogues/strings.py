@@ -1,11 +1,11 @@
 """Skills on letters, words, lists and numbers. Each returns one exchange whose answer is computed."""
 
 from .exchange import Exchange, one_of
-from .words import ANIMALS, COLORS, FOODS, THINGS, invented, phrase
+from .words import ANIMALS, COLORS, FOODS, THINGS, invented, known, phrase
 
 
 def a_word(rng) -> str:
-    return one_of(rng, THINGS + ANIMALS) if rng.random() < 0.6 else invented(rng, rng.choice((1, 2)))
+    return one_of(rng, THINGS + ANIMALS) if known(rng, 0.6) else invented(rng, rng.choice((1, 2)))
 
 
 def some_words(rng, least=3, most=5) -> list[str]:
@@ -13,19 +13,22 @@ def some_words(rng, least=3, most=5) -> list[str]:
     return rng.sample(pool, rng.randint(least, most))
 
 
+TOPS = (10, 20, 50)  # small numbers: sums and differences of numbers below one of these
+
+
 def exact(user: str, answer: str, key: str) -> Exchange:
     return Exchange(user, answer, key, answer)
 
 
 def add(rng) -> Exchange:
-    top = rng.choice((10, 20, 50, 100))
+    top = rng.choice(TOPS)
     a, b = rng.randrange(top), rng.randrange(top)
     ways = [f"What is {a} + {b}?", f"What is {a} plus {b}?", f"{a} + {b}", f"{a}+{b}=?", f"Add {a} and {b}.", f"How much is {a} plus {b}?", f"Calculate {a} + {b}."]
     return Exchange(one_of(rng, ways), f"{a} + {b} = {a + b}", f"add {a} {b}", f"= {a + b}")
 
 
 def subtract(rng) -> Exchange:
-    top = rng.choice((10, 20, 50, 100))
+    top = rng.choice(TOPS)
     a, b = sorted((rng.randrange(top), rng.randrange(top)), reverse=True)
     ways = [f"What is {a} - {b}?", f"What is {a} minus {b}?", f"{a} - {b}", f"{a}-{b}=?", f"Subtract {b} from {a}.", f"How much is {a} minus {b}?"]
     return Exchange(one_of(rng, ways), f"{a} - {b} = {a - b}", f"subtract {a} {b}", f"= {a - b}")

@@ -1,6 +1,7 @@
 """Small talk, memory, stories, styles, JSON, this server, and polite refusals."""
 
 import json
+from collections.abc import Callable
 
 from .exchange import Exchange, draw, one_of
 from .facts import TABLES, fact
@@ -158,38 +159,53 @@ def story(rng) -> Exchange:
     return Exchange(user, text, f"story {hero} {kind}", hero)
 
 
+ONE_WORD, NAMED = 1, 3  # styles that need a question of their own
+
+
+def manner(rng, style: int) -> tuple[str, Callable[[Exchange], tuple[str, str]]]:
+    """A system prompt that asks for a way of speaking; and how a plain exchange is answered then, with what to look for."""
+    if style == 0:
+        system = one_of(rng, ["Answer in capital letters.", "Always write in uppercase.", "You only speak in capital letters."])
+        return system, lambda base: (base.assistant.upper(), base.expect.upper())
+    if style == ONE_WORD:
+        system = one_of(rng, ["Answer with one word.", "Answer in one word only.", "Give only the answer, no sentence."])
+        return system, lambda base: (base.expect, base.expect)
+    if style == 2:
+        system = one_of(rng, ["You are a pirate.", "Speak like a pirate.", "You talk like a pirate."])
+        return system, lambda base: (f"Arr! {base.assistant} Aye!", base.expect)
+    if style == 4:
+        word = one_of(rng, ["Cheers!", "Have a nice day!", "Good luck!", "Over and out.", f"{invented(rng, 2).capitalize()}!"])
+        system = one_of(rng, [f'End every answer with "{word}"', f"Always finish with: {word}", f'Close each reply with "{word}"'])
+        return system, lambda base: (f"{base.assistant} {word}", word)
+    word = one_of(rng, ["Well,", "Sure!", "My friend,", "Sir,", f"{invented(rng, 2).capitalize()}:"])
+    system = one_of(rng, [f'Start every answer with "{word}"', f"Always begin with: {word}", f'Open each reply with "{word}"'])
+    return system, lambda base: (f"{word} {base.assistant}", word)
+
+
+def named(rng) -> Exchange:
+    """A system prompt that gives the assistant a name."""
+    name = person(rng)
+    system = one_of(rng, [f"You are {name}, a helpful assistant.", f"Your name is {name}.", f"You are an assistant named {name}."])
+    user = one_of(rng, ["Who are you?", "What is your name?", "What's your name?", "Tell me your name.", "What should I call you?"])
+    return Exchange(user, f"My name is {name}. How can I help you?", f"style {NAMED} {name}", name, system)
+
+
 def shouted(rng) -> Exchange:
     """The style that has to know each word in capitals."""
     return styled(rng, 0)
 
 
 def styled(rng, style: int | None = None) -> Exchange:
-    """A system prompt that asks for a way of speaking."""
+    """A system prompt that asks for a way of speaking. A question kept for the examination is kept in every style."""
     style = rng.randrange(6) if style is None else style
     base = one_of(rng, [fact, fact, add, repeat])(rng)
-    key = base.key  # a question kept for the examination is kept in every style
-    if style == 0:
-        system = one_of(rng, ["Answer in capital letters.", "Always write in uppercase.", "You only speak in capital letters."])
-        return Exchange(base.user, base.assistant.upper(), key, base.expect.upper(), system)
-    if style == 1:
+    if style == NAMED:
+        return named(rng)
+    if style == ONE_WORD:
         base = fact(rng)
-        system = one_of(rng, ["Answer with one word.", "Answer in one word only.", "Give only the answer, no sentence."])
-        return Exchange(base.user, base.expect, base.key, base.expect, system)
-    if style == 2:
-        system = one_of(rng, ["You are a pirate.", "Speak like a pirate.", "You talk like a pirate."])
-        return Exchange(base.user, f"Arr! {base.assistant} Aye!", key, base.expect, system)
-    if style == 3:
-        name = person(rng)
-        system = one_of(rng, [f"You are {name}, a helpful assistant.", f"Your name is {name}.", f"You are an assistant named {name}."])
-        user = one_of(rng, ["Who are you?", "What is your name?", "What's your name?", "Tell me your name.", "What should I call you?"])
-        return Exchange(user, f"My name is {name}. How can I help you?", f"style 3 {name}", name, system)
-    if style == 4:
-        word = one_of(rng, ["Cheers!", "Have a nice day!", "Good luck!", "Over and out.", f"{invented(rng, 2).capitalize()}!"])
-        system = one_of(rng, [f'End every answer with "{word}"', f"Always finish with: {word}", f'Close each reply with "{word}"'])
-        return Exchange(base.user, f"{base.assistant} {word}", key, word, system)
-    word = one_of(rng, ["Well,", "Sure!", "My friend,", "Sir,", f"{invented(rng, 2).capitalize()}:"])
-    system = one_of(rng, [f'Start every answer with "{word}"', f"Always begin with: {word}", f'Open each reply with "{word}"'])
-    return Exchange(base.user, f"{word} {base.assistant}", key, word, system)
+    system, answer = manner(rng, style)
+    text, expect = answer(base)
+    return Exchange(base.user, text, base.key, expect, system)
 
 
 JSON_FIELDS = {

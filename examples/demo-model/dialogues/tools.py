@@ -11,7 +11,7 @@ from .exchange import draw, held_out, one_of
 from .facts import fact
 from .strings import add, repeat
 from .talk import refuse, small_talk
-from .words import COLORS, DAYS, LANGUAGES, MONTHS, invented, listing, person, phrase, place
+from .words import COLORS, DAYS, LANGUAGES, MONTHS, coined, invented, listing, person, phrase, place
 
 # verb in the name, in the description, in requests
 LOOK_UP = [("get", "Get", ["Get", "Show me", "I need", "Give me", "What is", "Tell me"]), ("find", "Find", ["Find", "Search for", "Look for", "I am looking for"]),
@@ -85,7 +85,8 @@ KINDS = ["place", "place", "person", "day", "time", "number", "text", "id", "col
 class Function:
     """A schema with what is needed to ask for it."""
 
-    def __init__(self, rng, noun: str):
+    def __init__(self, rng, noun: str, rename: float = 0.0):
+        """`rename` is the share of parameters with an invented name, which can only be read."""
         looks_up = rng.random() < 0.5
         verb, description, requests = one_of(rng, LOOK_UP if looks_up else ACTIONS)
         style = rng.randrange(3)
@@ -98,6 +99,8 @@ class Function:
         for kind in kinds:
             parameter = make_parameter(rng, kind)
             name = one_of(rng, [n for n in parameter.names if n not in self.schemas] or [kind])
+            if rename and rng.random() < rename:
+                name = coined(rng)
             self.names.append(name)
             self.schemas[name] = parameter.schema
         self.required = max(1, len(kinds) - rng.choice((0, 0, 1)))
@@ -136,11 +139,11 @@ class Function:
         return json.dumps(values), f"The {self.noun}: " + listing([f"{key} {value}" for key, value in values.items()]) + "."
 
 
-def some_functions(rng, exam: bool, least: int, invent: float) -> list[Function]:
-    """One to four functions about different nouns, a share of them invented: so that names have to be read."""
+def some_functions(rng, exam: bool, least: int, invent: float, rename: float = 0.0) -> list[Function]:
+    """One to four functions about different nouns, a share of them and of their parameters invented: so that names have to be read."""
     pool = [noun for noun in NOUNS if held_out("noun " + noun) == exam]
     nouns = rng.sample(pool, max(least, rng.choice((1, 2, 2, 3, 4))))
-    return [Function(rng, invented(rng) if invent and rng.random() < invent else noun) for noun in nouns]
+    return [Function(rng, invented(rng) if invent and rng.random() < invent else noun, rename) for noun in nouns]
 
 
 def sentence(text: str, rng) -> str:

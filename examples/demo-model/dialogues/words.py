@@ -28,8 +28,8 @@ VOWELS = "a e i o u a e i o ai ee oo ou".split()
 CODAS = ["", "", "", "b", "ck", "d", "g", "k", "l", "ll", "m", "n", "nd", "nt", "p", "r", "rn", "s", "st", "t", "x"]
 
 
-# Pieces of the tokenizer, filled by the third round of the training: invented words are then made of them too, so that
-# every piece has been copied once. The examination leaves it empty.
+# Pieces of the tokenizer, filled by the last rounds of the training: invented words are then made of them too and are more
+# frequent, so that every piece is copied, spelled and written in capitals. The examination leaves it empty.
 PIECES: list[str] = []
 
 
@@ -70,9 +70,14 @@ def place(rng) -> str:
     return invented(rng, rng.choice((1, 2, 2))).capitalize() + ending
 
 
+def known(rng, share: float) -> bool:
+    """Whether to take a known word where `share` of them is wanted; less when every piece is to be practiced."""
+    return rng.random() < (share / 2 if PIECES else share)
+
+
 def phrase(rng, words: int) -> str:
     """Some words in a row, known and invented."""
-    return " ".join(one_of(rng, THINGS) if rng.random() < 0.7 else invented(rng) for _ in range(words))
+    return " ".join(one_of(rng, THINGS) if known(rng, 0.7) else invented(rng) for _ in range(words))
 
 
 def listing(words: list[str]) -> str:
