@@ -38,5 +38,7 @@ ROUNDS = [
     # Copying of every piece, drills, and functions of any kind.
     Round("third", 1040, ((1040, mix.third),), peak=0.5, warm=30, fall=700, fresh=True, every_piece=True, pool=96),
     # Harder drills of letters, cases and numbers, ways of speaking, and requests in more forms.
-    Round("fourth", 3300, ((3300, mix.fourth),), peak=0.8, warm=60, fall=2400, fresh=True, every_piece=True, pool=288),
+    Round("fourth", 1640, ((1640, mix.fourth),), peak=0.8, warm=60, fall=880, fresh=True, every_piece=True, pool=288),
+    # What was weak after it: small letters, differences, functions whose name is a verb.
+    Round("fifth", 720, ((720, mix.fifth),), peak=0.4, warm=20, fall=700, every_piece=True, pool=288),
 ]

@@ -27,6 +27,8 @@ DRILLS = [(upper, 6), (lower, 7), (repeat_times, 4), (repeat, 4), (reverse_list,
 # The fourth round: more of them, and dense practice of letters and numbers.
 HARD_DRILLS = [(upper, 7), (lower, 12), (repeat_times, 5), (repeat, 3), (reverse_list, 2), (count, 2.5), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 2.5),
                (add, 3), (subtract, 3), (multiply, 1.5), (sums, 9), *[(skill, 0.4) for skill in COPYING + COUNTING]]
+LAST_DRILLS = [(lower, 28), (upper, 6), (subtract, 6), (sums, 5), (repeat_times, 6), (reverse_word, 4), (spell_all, 3), (count_letters, 3), (spell, 2), (repeat, 3),
+               (reverse_list, 2), (count, 3), (add, 1), (multiply, 1), *[(skill, 0.4) for skill in COPYING + COUNTING]]
 SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot."]
 
 
@@ -101,7 +103,7 @@ def third(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     """A conversation of the third round: functions at work, half of them of any kind; drills; and what was learnt before."""
     pick = rng.random()
     if pick < 0.28:
-        functions = any_functions(rng, 1) if rng.random() < 0.5 else some_functions(rng, False, 1, invent=0.6)
+        functions = any_functions(rng, 1, bare=0.0) if rng.random() < 0.5 else some_functions(rng, False, 1, invent=0.6)
         turns, schemas = at_work(rng, functions)
         return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
     if pick < 0.50:
@@ -114,17 +116,23 @@ def third(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     return conversation(rng, LATE, tool_share=0.1, invent=0.5)
 
 
-def fourth(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the fourth round: as the third, with harder drills and requests, and whole conversations in one style."""
-    pick = rng.random()
-    if pick < 0.26:
-        functions = any_functions(rng, 1) if rng.random() < 0.55 else some_functions(rng, False, 1, invent=0.7, rename=one_of(rng, [0, 0.7]))
+def fourth(rng: random.Random, tools: float = 0.26, bare: float = 0.12, drills: list = HARD_DRILLS) -> tuple[list[dict], list[dict] | None]:
+    """A conversation of the fourth round: as the third, with harder drills and requests, and whole conversations in one style. `tools` is
+    the share of functions at work, `bare` that of functions about nothing."""
+    pick = (rng.random() - tools) / (1 - tools)
+    if pick < 0:
+        functions = any_functions(rng, 1, bare) if rng.random() < 0.55 else some_functions(rng, False, 1, invent=0.7, rename=one_of(rng, [0, 0.7]))
         turns, schemas = at_work(rng, functions)
         return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
-    if pick < 0.59:
-        return drill(rng, HARD_DRILLS)
-    if pick < 0.74:
+    if pick < 0.446:
+        return drill(rng, drills)
+    if pick < 0.649:
         return kept(rng)
-    if pick < 0.90:
+    if pick < 0.865:
         return in_style(rng), None
     return conversation(rng, LATE, tool_share=0.15, invent=0.5)
+
+
+def fifth(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """A conversation of the fifth round: what was weak after the fourth."""
+    return fourth(rng, 0.32, 0.25, LAST_DRILLS)

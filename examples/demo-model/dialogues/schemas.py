@@ -247,12 +247,12 @@ class AnyFunction:
         return json.dumps(value, indent=2 if rng.random() < 0.2 else None), f"The {self.noun}: {listing(told)}."
 
 
-def any_functions(rng, least: int) -> list[AnyFunction]:
+def any_functions(rng, least: int, bare: float) -> list[AnyFunction]:
     """One to six functions, now and then with a word that all names begin with; two of them may share what they are about, and only
-    the verb tells which is meant, or share the verb."""
+    the verb tells which is meant, or share the verb. `bare` is the share of functions about nothing, whose name is a verb."""
     count = max(least, rng.choice((1, 2, 2, 2, 3, 3, 4, 4, 6)))
     verbs = rng.sample(list(VERBS), count)
-    nouns = [noun(rng) if rng.random() > 0.12 else "" for _ in range(count)]
+    nouns = [noun(rng) if rng.random() > bare else "" for _ in range(count)]
     alike = rng.random()
     if alike < 0.3 and count > 1:
         nouns[1] = nouns[0]
@@ -262,4 +262,4 @@ def any_functions(rng, least: int) -> list[AnyFunction]:
     family = coined(rng) if rng.random() < 0.2 else ""
     functions = [AnyFunction(rng, about, verb, plain, family) for about, verb in zip(nouns, verbs)]
     names = {function.name for function in functions}
-    return functions if len(names) == count and not names & UNTRAINED else any_functions(rng, least)
+    return functions if len(names) == count and not names & UNTRAINED else any_functions(rng, least, bare)
