@@ -102,9 +102,9 @@ run-tui: ## chat with MODEL in the terminal
 	$(SERVER) -i $(WITH_MODEL)
 run-with-mcp: ## serve MODEL on PORT with the tool servers of MCP_CONFIG
 	$(SERVER) --port $(PORT) --mcp-config $(MCP_CONFIG) $(WITH_MODEL)
-bench: ## measure MODEL; options in BENCH, an earlier target/bench.json in BASE: fails if a tenth slower
+bench: ## measure MODEL; options in BENCH; fails if a tenth slower than the stored shares, or than an earlier file in BASE
 	$(SERVER) bench $(BENCH) $(WITH_MODEL) --json target/bench.json
-	$(if $(BASE),python3 scripts/bench_compare.py $(BASE) target/bench.json --tolerance 0.1)
+	$(PYTHON) scripts/bench_compare.py $(or $(BASE),--ratios scripts/bench_baseline.json) target/bench.json --tolerance 0.1
 
 docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

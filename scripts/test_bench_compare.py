@@ -68,6 +68,39 @@ class Compare(unittest.TestCase):
         more = self.changed(lambda rows: rows.append(row("pp", 1.0, 1.0, 9)))
         self.assertEqual(self.compare(more).returncode, 0)
 
+    def test_servers_are_compared_too(self):
+        served = {"streams": 8, "answer_tokens": 64, "tokens_per_second": {"median": 90.0}, "time_to_first_token_ms": {"p50": 300.0}}
+        base = {**BASE, "served": [served]}
+        slower = {**BASE, "served": [{**served, "time_to_first_token_ms": {"p50": 400.0}}]}
+        self.assertEqual(self.compare(base, base=base).returncode, 0)
+        result = self.compare(slower, base=base)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("serve64 x8", result.stdout)
+
+    def test_ratios_are_held_against_the_stored_ones_of_such_a_run(self):
+        def report(share, speed, **facts):
+            one = {**row("tg", speed, 5.0), "roofline": {"tokens_per_second": speed / share, "share": share}}
+            same = {"architecture": "A", "num_parameters": 1, "weight_types": "Q8_0", "instruction_set": "avx2", "threads": 2}
+            return {**same, **facts, "rows": [one, row("pp", 9.0, 9.0)]}
+
+        stored = [report(0.9, 10.0, threads=1), report(0.5, 20.0)]
+        # Half as fast on a machine that gives half: nothing moved. As fast on one that gives twice as much: it did.
+        self.assertEqual(self.compare(report(0.5, 10.0), "--ratios", base=stored).returncode, 0)
+        result = self.compare(report(0.25, 20.0), "--ratios", base=stored)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("SLOWER: share", result.stdout)
+        other = self.compare(report(0.1, 1.0, instruction_set="avx512"), "--ratios", base=stored)
+        self.assertEqual(other.returncode, 0)
+        self.assertIn("no figures of such a run", other.stdout)
+        self.assertEqual(self.compare([1], "--ratios", base=stored).returncode, 2)
+
+    def test_the_stored_baseline_can_be_used(self):
+        stored = SCRIPT.with_name("bench_baseline.json")
+        for report in json.loads(stored.read_text(encoding="utf-8")):
+            result = self.compare(report, "--ratios", base=[report])
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("+0.0%", result.stdout)
+
     def test_unusable_files_are_told_apart(self):
         zero = self.changed(lambda rows: rows[0]["tokens_per_second"].update(median=0))
         for broken in ("", "[]", "{}", '{"rows": []}', '{"rows": [{"test": "pp"}]}', zero):

@@ -33,7 +33,9 @@ pub use engine::EngineStats;
 pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use forward::Modality;
 pub use llm::{Capabilities, Generation, Llm, Look, ModelInfo};
+pub use loading::cost::{MatrixCost, TokenCost};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
+pub use mistralrs_kernels::Peaks;
 pub use mistralrs_quant::QuantType;
 pub use request::{
     Audio, Candidate, ChatRequest, CompletionRequest, Content, Delta, Detail, FinishReason, Form,
@@ -72,4 +74,14 @@ pub fn set_compute_threads(threads: std::num::NonZeroUsize) -> Result<(), LoadEr
         return Ok(());
     }
     Err(LoadError::Option { option: "--threads", reason: "kernels have run already".into() })
+}
+
+/// Bytes that are read to see how fast memory is: more than caches hold.
+const READ_BYTES: u64 = 512 << 20;
+
+/// What this machine gives at most, with the instruction set and the threads that kernels compute with.
+/// Takes about a second, and an eighth of the free memory at most.
+pub fn measure_peaks() -> Peaks {
+    let bytes = READ_BYTES.min(loading::memory::free_bytes() / 8);
+    mistralrs_kernels::measure_peaks(usize::try_from(bytes).unwrap_or(0))
 }

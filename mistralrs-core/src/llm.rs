@@ -20,6 +20,7 @@ use generation::{AnswerPlan, Reading};
 use crate::engine::{EngineHandle, EngineStats, GenerationRequest};
 use crate::error::{LoadError, RequestError};
 use crate::forward::{MediaItem, Modality};
+use crate::loading::cost::TokenCost;
 use crate::loading::{self, LoadOptions, Loaded};
 use crate::request::{ChatRequest, CompletionRequest, GenerateOptions, Image, Prompt};
 use crate::sampling::{GrammarCompiler, Sampler, SamplingParams, ThinkingLimit, breaker_ids};
@@ -81,6 +82,8 @@ pub struct ModelInfo {
     pub weight_bytes: u64,
     /// The types the weights are stored in with the number of tensors, most frequent first: `Q4_K ×140, F32 ×73`.
     pub weight_types: String,
+    /// What a token costs at least.
+    pub cost: TokenCost,
     /// Whether the model came with a chat template.
     pub has_chat_template: bool,
     /// End-of-sequence ids.

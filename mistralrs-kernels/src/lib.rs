@@ -1,5 +1,6 @@
 //! Arithmetic on slices: quantized block formats, matrix products, attention over a paged cache,
-//! norms, rotary embedding, activations; and the one memory map. Knows no tensors, models or tokens.
+//! norms, rotary embedding, activations; the one memory map; what the machine gives at most. Knows no tensors, models or
+//! tokens.
 //!
 //! Every `unsafe` block of the project lives in this crate. Each fast kernel has a slow, obvious
 //! twin in [`mod@scalar`] that it is tested against. The instruction set is chosen once, when the
@@ -13,6 +14,7 @@ pub mod mapped_file;
 mod math;
 mod matmul;
 mod packed;
+mod peaks;
 mod pool;
 pub mod quant_type;
 pub mod scalar;
@@ -32,5 +34,6 @@ pub use matmul::{WeightRows, matmul};
 pub use packed::{
     PackedPart, PackedWeight, matmul_packed, matmul_packed_many, matmul_packed_parts,
 };
+pub use peaks::{Peaks, measure_peaks};
 pub use pool::{in_parallel, in_parallel_parts, set_threads, threads, with_threads};
 pub use quant_type::QuantType;

@@ -10,7 +10,7 @@ mod toml_file;
 pub use errand::Errand;
 pub use plan::{Mode, Plan, ServerPlan};
 
-use crate::bench::BenchArgs;
+use crate::bench::{self, BenchArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -88,7 +88,8 @@ pub enum Selector {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure prompt and generation speed
+    /// Measure prompt and generation speed, and the server under load
+    #[command(after_help = bench::HELP)]
     Bench {
         /// How -m is meant
         #[arg(value_enum, value_name = "SELECTOR", hide_possible_values = true)]

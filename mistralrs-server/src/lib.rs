@@ -50,6 +50,20 @@ pub fn start_logging(plan: &Plan) {
     }
 }
 
+/// The threads that answer requests.
+///
+/// # Errors
+/// When the system gives none.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    // Templates and tokenizers run on blocking threads. More of them than cores would only wait
+    // for each other, and every thread keeps a heap of its own.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(2 * cores + 2)
+        .enable_all()
+        .build()
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -87,13 +101,7 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
                 .transpose()
                 .context("--log")?;
             let app = Arc::new(app::AppState::new(server.config, log));
-            // Templates and tokenizers run on blocking threads. More of them than cores would only wait
-            // for each other, and every thread keeps a heap of its own.
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .max_blocking_threads(2 * cores + 2)
-                .enable_all()
-                .build()?;
+            let runtime = runtime()?;
             let served = runtime.block_on(async {
                 let http = serve::bind(server.serve.address).await?;
                 let mcp = match server.serve.mcp_address {

@@ -110,6 +110,20 @@ pub async fn run(
     outcome
 }
 
+/// Answers with the model that `app` has already, until `stop` completes, then drains.
+pub async fn run_loaded(
+    app: Arc<AppState>,
+    http: TcpListener,
+    drain_limit: Duration,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let (close, closing) = watch::channel(false);
+    let accepting = tokio::spawn(accept(http, app::router(Arc::clone(&app)), closing));
+    stop.await;
+    drain(&app, &close, drain_limit).await;
+    accepting.abort();
+}
+
 /// Blocks a thread of its own, not one that serves.
 async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result<()> {
     let watched = Arc::clone(&app);

@@ -1,5 +1,6 @@
 //! From an id or a path to a running [`crate::Llm`]: the load walk, one screen, top to bottom.
 
+pub mod cost;
 mod embedder;
 pub mod memory;
 mod opened;

@@ -1,6 +1,7 @@
 //! A model's files, opened: headers and JSON read, weights still on disk. What Hugging Face folders
 //! and GGUF files do differently ends here.
 
+use super::cost::token_cost;
 use super::memory::MemoryPlan;
 use super::source::ModelFiles;
 use super::{LoadOptions, Purpose};
@@ -231,6 +232,12 @@ impl Opened {
             num_parameters: tensors.iter().map(numbers).sum(),
             weight_bytes: plan.weight_bytes,
             weight_types: types.join(", "),
+            cost: token_cost(
+                &tensors,
+                options.isq,
+                &self.config,
+                (&shape.kv, self.kv_numbers(options)),
+            ),
             has_chat_template: text.chat_template().is_some(),
             eos_token_ids: text.eos_token_ids().to_vec(),
         }

@@ -40,18 +40,19 @@ pub fn first_token(llm: &Llm) -> Result<(), RequestError> {
     answer(llm, random_tokens(llm, 1, 1), 1).map(drop)
 }
 
-/// Runs a case once. `repetition` chooses the tokens: no two share a prefix.
+/// Runs a case once. `repetition` chooses the tokens that are measured: no two share a prefix but the one of the
+/// case's depth, which is computed once.
 ///
 /// # Errors
 /// [`RequestError`] when a request is refused.
 pub fn sample(llm: &Llm, case: &Case, repetition: usize) -> Result<Sample, RequestError> {
-    let seed = |request: usize| {
+    let seed = |request: usize, repetition: usize| {
         let parts =
             [repetition, request, case.tokens, case.depth, case.concurrency, case.kind as usize];
         parts.iter().fold(0, |seed, part| mix(seed ^ *part as u64))
     };
     let prefixes: Vec<Vec<u32>> =
-        (0..case.concurrency).map(|i| random_tokens(llm, case.depth, seed(i))).collect();
+        (0..case.concurrency).map(|i| random_tokens(llm, case.depth, seed(i, 0))).collect();
     if case.depth > 0 {
         // Afterwards the prefix cache knows them.
         together(llm, prefixes.clone(), 1)?;
@@ -59,14 +60,15 @@ pub fn sample(llm: &Llm, case: &Case, repetition: usize) -> Result<Sample, Reque
     let (prompts, max_tokens) = match case.kind {
         Kind::Prompt => {
             let extend = |(i, mut tokens): (usize, Vec<u32>)| {
-                tokens.extend(random_tokens(llm, case.tokens, !seed(i)));
+                tokens.extend(random_tokens(llm, case.tokens, !seed(i, repetition)));
                 tokens
             };
             (prefixes.into_iter().enumerate().map(extend).collect(), 1)
         }
         Kind::Generate if case.depth > 0 => (prefixes, case.tokens),
         Kind::Generate => {
-            ((0..case.concurrency).map(|i| random_tokens(llm, 1, seed(i))).collect(), case.tokens)
+            let first = |i| random_tokens(llm, 1, seed(i, repetition));
+            ((0..case.concurrency).map(first).collect(), case.tokens)
         }
     };
     let answers = together(llm, prompts, max_tokens)?;
@@ -162,7 +164,7 @@ fn random_tokens(llm: &Llm, count: usize, seed: u64) -> Vec<u32> {
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): well-mixed numbers from a counter.
-fn mix(seed: u64) -> u64 {
+pub fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -49,11 +49,59 @@ impl Case {
     }
 }
 
+/// How a server is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// Streams at the same time, one level after the other.
+    pub streams: Vec<usize>,
+    /// Tokens of each prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of each answer.
+    pub answer_tokens: usize,
+    /// Requests that each stream makes, one level's all together.
+    pub rounds: usize,
+}
+
+/// More streams than this are no measurement of a model.
+const MOST_STREAMS: usize = 512;
+
+impl Load {
+    /// `None` if no server is to be loaded.
+    ///
+    /// # Errors
+    /// A sentence about the argument that makes no sense.
+    pub fn new(args: &BenchArgs) -> Result<Option<Self>, String> {
+        let [prompt_tokens, answer_tokens] = args.serve_tokens[..] else {
+            return Err(
+                "--serve-tokens takes two numbers: of the prompt and of the answer".to_owned()
+            );
+        };
+        if args.serve.iter().any(|streams| !(1..=MOST_STREAMS).contains(streams)) {
+            return Err(format!("--serve has to be 1 to {MOST_STREAMS} streams"));
+        }
+        if prompt_tokens == 0 || answer_tokens < 2 {
+            return Err("--serve-tokens: a prompt has a token at least, an answer two".to_owned());
+        }
+        if args.repetitions == 0 {
+            return Err("--repetitions must be at least 1".to_owned());
+        }
+        let streams = args.serve.clone();
+        let load = Self { streams, prompt_tokens, answer_tokens, rounds: args.repetitions };
+        Ok(Some(load).filter(|load| !load.streams.is_empty()))
+    }
+
+    fn context_tokens(&self) -> usize {
+        self.prompt_tokens.saturating_add(self.answer_tokens)
+    }
+}
+
 /// All measurements, in the order of the table.
 #[derive(Debug)]
 pub struct Plan {
-    /// The measurements.
+    /// The measurements of the engine.
     pub cases: Vec<Case>,
+    /// And of a server with it.
+    pub load: Option<Load>,
 }
 
 impl Plan {
@@ -92,34 +140,41 @@ impl Plan {
                 }
             }
         }
-        if cases.is_empty() {
+        let load = Load::new(args)?;
+        if cases.is_empty() && load.is_none() {
             return Err("nothing to measure: --n-prompt and --n-gen are both 0".to_owned());
         }
-        let plan = Self { cases };
+        let plan = Self { cases, load };
         context_tokens.map_or(Ok(()), |tokens| plan.check_context(tokens))?;
         Ok(plan)
     }
 
-    /// Makes room for the requests. Prefixes are cached exactly when depths need them.
+    /// Makes room for the requests. Prefixes are cached when depths need them, or as servers do.
     pub fn raise_limits(&self, options: &mut LoadOptions) {
-        let most = |of: fn(&Case) -> usize| self.cases.iter().map(of).max().unwrap_or(1);
-        let requests = most(|case| case.concurrency);
+        let (block, mut needs) = (options.block_size, Vec::new());
+        needs.extend(self.cases.iter().map(|case| (case.concurrency, case.context_tokens())));
+        if let Some(load) = &self.load {
+            needs.extend(load.streams.iter().map(|streams| (*streams, load.context_tokens())));
+        }
+        let requests = needs.iter().map(|(requests, _)| *requests).max().unwrap_or(1);
         options.max_seqs = options.max_seqs.max(requests);
         options.max_queue = options.max_queue.max(requests);
-        options.prefix_cache = self.cases.iter().any(|case| case.depth > 0);
-        let block = options.block_size;
-        let tokens = self
-            .cases
-            .iter()
-            .map(|case| {
-                case.context_tokens().saturating_add(2 * block).saturating_mul(case.concurrency)
-            })
-            .max();
+        options.prefix_cache = self.load.is_some() || self.cases.iter().any(|case| case.depth > 0);
+        let room = |(requests, tokens): &(usize, usize)| {
+            tokens.saturating_add(2 * block).saturating_mul(*requests)
+        };
+        let tokens = needs.iter().map(room).max();
         options.kv_cache_tokens = options.kv_cache_tokens.max(options.kv_cache_tokens.and(tokens));
     }
 
     /// Whether the model's context holds every case; else a sentence with the case and the numbers.
     fn check_context(&self, context_tokens: usize) -> Result<(), String> {
+        if let Some(load) = self.load.as_ref().filter(|it| it.context_tokens() > context_tokens) {
+            return Err(format!(
+                "--serve-tokens take {} tokens of context, the model has {context_tokens}",
+                load.context_tokens()
+            ));
+        }
         match self.cases.iter().find(|case| case.context_tokens() > context_tokens) {
             None => Ok(()),
             Some(case) => Err(format!(
@@ -163,12 +218,34 @@ mod tests {
             "-p 0 -g 0",
             expect!["refused: nothing to measure: --n-prompt and --n-gen are both 0"],
         );
+        check("-p 0 -g 0 --serve 4", expect![""]);
         check("-r 0", expect!["refused: --repetitions must be at least 1"]);
         check("-c 0", expect!["refused: --concurrency must be at least 1"]);
         check(
             "-g 1",
             expect!["refused: --n-gen must be 0 or at least 2: a speed needs two tokens"],
         );
+    }
+
+    #[test]
+    fn servers() {
+        let load = |line| plan(line, Some(512)).map(|plan| plan.load);
+        assert_eq!(load("").unwrap(), None);
+        let two = load("--serve 1,8 --serve-tokens 100,20 -r 2").unwrap().unwrap();
+        assert_eq!((two.streams, two.rounds), (vec![1, 8], 2));
+        for (line, reason) in [
+            ("--serve 0", "1 to 512 streams"),
+            ("--serve 1 --serve-tokens 5", "two numbers"),
+            ("--serve 1 --serve-tokens 0,5", "a prompt has a token"),
+            ("--serve 1 --serve-tokens 5,1", "an answer two"),
+            ("--serve 1 --serve-tokens 500,13", "take 513 tokens of context, the model has 512"),
+        ] {
+            let refusal = load(line).unwrap_err();
+            assert!(refusal.contains(reason), "{line}: {refusal}");
+        }
+        let mut options = LoadOptions::new("m");
+        plan("-p 8 -g 0 --serve 40", None).unwrap().raise_limits(&mut options);
+        assert_eq!((options.max_seqs, options.prefix_cache), (40, true));
     }
 
     #[test]

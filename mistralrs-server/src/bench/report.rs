@@ -1,9 +1,10 @@
-//! The figures of a benchmark: medians, the table, and what goes into the JSON file.
-//! `scripts/bench_compare.py` reads that file: what it reads may not be renamed.
+//! The figures of a benchmark: medians, and what goes into the JSON file. `scripts/bench_compare.py` reads that file:
+//! what it reads may not be renamed.
 
 use super::measure::Sample;
 use super::plan::{Case, Kind};
-use mistralrs_core::Llm;
+use super::serve::figures::ServedRow;
+use mistralrs_core::{Llm, Peaks};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -11,19 +12,74 @@ use std::time::Duration;
 #[derive(Debug, Serialize)]
 pub struct Report {
     version: u32,
-    model: String,
-    architecture: String,
-    num_parameters: u64,
-    weight_bytes: u64,
-    weight_types: String,
-    instruction_set: &'static str,
-    threads: usize,
-    /// Seconds from the start of the process until the model was loaded.
-    load_s: f64,
-    /// Seconds from the start of the process until the first token was drawn.
-    start_to_first_token_s: f64,
+    /// What the model is called.
+    pub model: String,
+    /// Of a model that was loaded here.
+    #[serde(flatten)]
+    pub facts: Option<Facts>,
+    /// What the machine gives.
+    pub machine: Option<Machine>,
     /// One per case.
     pub rows: Vec<Row>,
+    /// One per number of streams.
+    pub served: Vec<ServedRow>,
+}
+
+/// A model that was loaded here, and how that went.
+#[derive(Debug, Serialize)]
+pub struct Facts {
+    /// `Qwen2ForCausalLM` and the like.
+    pub architecture: String,
+    /// Number of weights.
+    pub num_parameters: u64,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// Types and how many tensors are of each.
+    pub weight_types: String,
+    /// What kernels compute with.
+    pub instruction_set: &'static str,
+    /// So many compute.
+    pub threads: usize,
+    /// Seconds from the start of the process until the model was loaded.
+    pub load_s: f64,
+    /// Seconds from the start of the process until the first token was drawn.
+    pub start_to_first_token_s: f64,
+    /// The most memory that the process held, the measurement of the machine not counted.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// How long the start took, from the start of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// Until the model was loaded.
+    pub loaded: Duration,
+    /// Until the first token was drawn.
+    pub first_token: Duration,
+}
+
+/// What the machine gives, per second, all threads together.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// Bytes read from memory, in GB.
+    pub read_gb: Option<f64>,
+    /// Multiplications and additions of bytes, in 10⁹.
+    pub int8_gop: Option<f64>,
+    /// Multiplications and additions of bfloat16, in 10⁹.
+    pub bf16_gflop: Option<f64>,
+    /// Multiplications and additions of 32-bit floats, in 10⁹.
+    pub f32_gflop: f64,
+}
+
+impl From<Peaks> for Machine {
+    fn from(peaks: Peaks) -> Self {
+        let giga = |rate: f64| rate * 1e-9;
+        Self {
+            read_gb: peaks.read_bytes.map(giga),
+            int8_gop: peaks.int8_operations.map(giga),
+            bf16_gflop: peaks.bf16_operations.map(giga),
+            f32_gflop: giga(peaks.f32_operations),
+        }
+    }
 }
 
 /// One line of the table.
@@ -32,19 +88,37 @@ pub struct Row {
     test: &'static str,
     tokens: usize,
     depth: usize,
-    concurrency: usize,
-    tokens_per_second: Summary,
-    time_to_first_token_ms: Summary,
+    /// Requests at the same time.
+    pub concurrency: usize,
+    /// Of all requests together.
+    pub tokens_per_second: Summary,
+    /// Of the slowest request.
+    pub time_to_first_token_ms: Summary,
+    /// What the machine allows.
+    pub roofline: Option<Limit>,
+    /// As people call it.
     #[serde(skip)]
-    name: String,
+    pub name: String,
+}
+
+/// What the machine allows.
+#[derive(Debug, Serialize)]
+pub struct Limit {
+    /// At most.
+    pub tokens_per_second: f64,
+    /// The median's share of that.
+    pub share: f64,
 }
 
 /// What is left of some numbers.
 #[derive(Debug, Serialize, PartialEq)]
 pub struct Summary {
-    median: f64,
-    min: f64,
-    max: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
 }
 
 impl Summary {
@@ -62,9 +136,11 @@ impl Summary {
 }
 
 impl Row {
-    /// From the repetitions of a case.
-    pub fn new(case: &Case, samples: &[Sample]) -> Self {
+    /// From the repetitions of a case, and the tokens per second that the machine allows.
+    pub fn new(case: &Case, samples: &[Sample], limit: Option<f64>) -> Self {
         let summary = |of: fn(&Sample) -> f64| Summary::new(samples.iter().map(of).collect());
+        let tokens_per_second = summary(|sample| sample.tokens_per_second);
+        let share = |most: f64| tokens_per_second.median / most;
         Self {
             test: match case.kind {
                 Kind::Prompt => "pp",
@@ -73,7 +149,8 @@ impl Row {
             tokens: case.tokens,
             depth: case.depth,
             concurrency: case.concurrency,
-            tokens_per_second: summary(|sample| sample.tokens_per_second),
+            roofline: limit.map(|most| Limit { tokens_per_second: most, share: share(most) }),
+            tokens_per_second,
             time_to_first_token_ms: summary(|sample| {
                 sample.time_to_first_token.as_secs_f64() * 1e3
             }),
@@ -84,76 +161,40 @@ impl Row {
 
 impl Report {
     /// The report before any row.
-    pub fn new(llm: &Llm, loaded: Duration, first_token: Duration) -> Self {
+    pub fn new(llm: &Llm, start: Start) -> Self {
         let info = llm.info();
-        Self {
-            version: 1,
-            model: info.id.clone(),
+        let facts = Facts {
             architecture: info.architecture.clone(),
             num_parameters: info.num_parameters,
             weight_bytes: info.weight_bytes,
             weight_types: info.weight_types.clone(),
             instruction_set: mistralrs_core::instruction_set(),
             threads: mistralrs_core::compute_threads(),
-            load_s: loaded.as_secs_f64(),
-            start_to_first_token_s: first_token.as_secs_f64(),
-            rows: Vec::new(),
-        }
+            load_s: start.loaded.as_secs_f64(),
+            start_to_first_token_s: start.first_token.as_secs_f64(),
+            peak_memory_bytes: None,
+        };
+        Self { facts: Some(facts), ..Self::of_server(info.id.clone(), Vec::new()) }
     }
 
-    /// What people read.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "{} ({}), {:.2} M parameters, {:.1} MB: {}\n{} · {} threads · loaded after {:.2} s, first token after {:.2} s\n\n",
-            self.model,
-            self.architecture,
-            self.num_parameters as f64 / 1e6,
-            self.weight_bytes as f64 / 1e6,
-            self.weight_types,
-            self.instruction_set,
-            self.threads,
-            self.load_s,
-            self.start_to_first_token_s,
-        );
-        let cells = |row: &Row| {
-            let speed = &row.tokens_per_second;
-            let per_token = 1e3 / speed.median * row.concurrency as f64;
-            [
-                row.name.clone(),
-                format!("{:.1}", speed.median),
-                format!("{:.1} – {:.1}", speed.min, speed.max),
-                format!("{per_token:.2}"),
-                format!("{:.1}", row.time_to_first_token_ms.median),
-            ]
-        };
-        let head = ["test", "tok/s", "min – max", "ms/token", "TTFT ms"].map(str::to_owned);
-        let rows: Vec<[String; 5]> =
-            std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
-        let widths: [usize; 5] = std::array::from_fn(|i| {
-            rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)
-        });
-        for (i, row) in rows.iter().enumerate() {
-            let [name, rest @ ..] = row;
-            text.push_str(&format!("| {name:<0$} |", widths[0]));
-            for (cell, width) in rest.iter().zip(&widths[1..]) {
-                text.push_str(&format!(" {cell:>width$} |"));
-            }
-            text.push('\n');
-            if i == 0 {
-                text.push_str(&format!("|{}|", "-".repeat(widths[0] + 2)));
-                for width in &widths[1..] {
-                    text.push_str(&format!("{}:|", "-".repeat(width + 1)));
-                }
-                text.push('\n');
-            }
+    /// The report on a server that was not started here.
+    pub fn of_server(model: String, served: Vec<ServedRow>) -> Self {
+        Self { version: 1, model, facts: None, machine: None, rows: Vec::new(), served }
+    }
+
+    /// What is known when everything is measured.
+    pub fn finish(&mut self, peaks: Option<Peaks>, peak_memory_bytes: Option<u64>) {
+        self.machine = peaks.map(Machine::from);
+        if let Some(facts) = &mut self.facts {
+            facts.peak_memory_bytes = peak_memory_bytes;
         }
-        text
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::bench::serve::figures::Spread;
     use expect_test::expect;
 
     #[test]
@@ -163,15 +204,14 @@ mod tests {
         assert_eq!(Summary::new(vec![5.0]), Summary { median: 5.0, min: 5.0, max: 5.0 });
     }
 
-    fn report() -> Report {
+    /// Everything that can be told.
+    pub fn report() -> Report {
         let sample = |tokens_per_second: f64, ms: u64| Sample {
             tokens_per_second,
             time_to_first_token: Duration::from_millis(ms),
         };
         let case = |kind, tokens, depth, concurrency| Case { kind, tokens, depth, concurrency };
-        Report {
-            version: 1,
-            model: "tiny".into(),
+        let facts = Facts {
             architecture: "LlamaForCausalLM".into(),
             num_parameters: 260_000,
             weight_bytes: 1_040_000,
@@ -180,28 +220,35 @@ mod tests {
             threads: 2,
             load_s: 0.5,
             start_to_first_token_s: 0.75,
+            peak_memory_bytes: Some(31_457_280),
+        };
+        let served = ServedRow {
+            streams: 8,
+            prompt_tokens: 128,
+            answer_tokens: 64,
+            requests: 16,
+            failed: 1,
+            error: Some("status 429".into()),
+            tokens_per_second: Summary { median: 96.0, min: 90.0, max: 102.0 },
+            time_to_first_token_ms: Spread { p50: 150.0, p95: 250.5, max: 260.0 },
+            inter_token_ms: Spread { p50: 20.25, p95: 30.0, max: 99.0 },
+            finish_ratio: 1.25,
+        };
+        let machine =
+            Machine { read_gb: Some(26.7), int8_gop: None, bf16_gflop: None, f32_gflop: 335.0 };
+        Report {
+            facts: Some(facts),
+            machine: Some(machine),
             rows: vec![
                 Row::new(
                     &case(Kind::Prompt, 512, 0, 1),
                     &[sample(1000.0, 512), sample(1200.0, 427)],
+                    Some(4400.0),
                 ),
-                Row::new(&case(Kind::Generate, 128, 1024, 4), &[sample(80.0, 9)]),
+                Row::new(&case(Kind::Generate, 128, 1024, 4), &[sample(80.0, 9)], None),
             ],
+            ..Report::of_server("tiny".into(), vec![served])
         }
-    }
-
-    #[test]
-    fn the_table() {
-        expect![[r#"
-            tiny (LlamaForCausalLM), 0.26 M parameters, 1.0 MB: F32 ×48
-            scalar · 2 threads · loaded after 0.50 s, first token after 0.75 s
-
-            | test             |  tok/s |       min – max | ms/token | TTFT ms |
-            |------------------|-------:|----------------:|---------:|--------:|
-            | pp512            | 1100.0 | 1000.0 – 1200.0 |     0.91 |   469.5 |
-            | tg128 @ d1024 ×4 |   80.0 |     80.0 – 80.0 |    50.00 |     9.0 |
-        "#]]
-        .assert_eq(&report().table());
     }
 
     #[test]
@@ -218,6 +265,13 @@ mod tests {
               "threads": 2,
               "load_s": 0.5,
               "start_to_first_token_s": 0.75,
+              "peak_memory_bytes": 31457280,
+              "machine": {
+                "read_gb": 26.7,
+                "int8_gop": null,
+                "bf16_gflop": null,
+                "f32_gflop": 335.0
+              },
               "rows": [
                 {
                   "test": "pp",
@@ -233,6 +287,10 @@ mod tests {
                     "median": 469.5,
                     "min": 427.0,
                     "max": 512.0
+                  },
+                  "roofline": {
+                    "tokens_per_second": 4400.0,
+                    "share": 0.25
                   }
                 },
                 {
@@ -249,10 +307,44 @@ mod tests {
                     "median": 9.0,
                     "min": 9.0,
                     "max": 9.0
-                  }
+                  },
+                  "roofline": null
+                }
+              ],
+              "served": [
+                {
+                  "streams": 8,
+                  "prompt_tokens": 128,
+                  "answer_tokens": 64,
+                  "requests": 16,
+                  "failed": 1,
+                  "error": "status 429",
+                  "tokens_per_second": {
+                    "median": 96.0,
+                    "min": 90.0,
+                    "max": 102.0
+                  },
+                  "time_to_first_token_ms": {
+                    "p50": 150.0,
+                    "p95": 250.5,
+                    "max": 260.0
+                  },
+                  "inter_token_ms": {
+                    "p50": 20.25,
+                    "p95": 30.0,
+                    "max": 99.0
+                  },
+                  "finish_ratio": 1.25
                 }
               ]
             }"#]]
         .assert_eq(&serde_json::to_string_pretty(&report()).unwrap());
+    }
+
+    #[test]
+    fn a_server_has_no_facts() {
+        let json = serde_json::to_value(Report::of_server("theirs".into(), Vec::new())).unwrap();
+        assert_eq!(json["model"], "theirs");
+        assert!(json.get("architecture").is_none() && json["machine"].is_null());
     }
 }

@@ -1,6 +1,7 @@
 //! The server over HTTP, with a small real model. One binary; every test may run beside every other.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod bench;
 mod bfcl;
 mod binary;
 mod chat;

@@ -1,0 +1,141 @@
+//! How far rounded arithmetic is from exact arithmetic: each type of weights, on each instruction set, against the same
+//! weights in 32-bit floats. For small vocabularies: every probability of every position is compared.
+//!
+//! `cargo run --release --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
+//! TYPES such as `q8_0,q4_0,stored`: what plain weights become; `stored` = as they are.
+#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
+
+use anyhow::Context;
+use mistralrs_core::loading::progress::Progress;
+use mistralrs_core::{
+    CompletionRequest, Delta, GenerateOptions, Llm, LoadOptions, Prompt, QuantType, TokenLogprobs,
+};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+/// As the first argument: this process is one of the two that are compared.
+const CHILD: &str = "log-probabilities-of";
+/// What is exact: rows turned into numbers, products in 32-bit floats, keys and values as computed.
+const EXACT: &str = "scalar";
+/// Tokens that are scored at a time: each has as many candidates as the vocabulary.
+const CHUNK: usize = 256;
+const STORY: &str = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. \
+                     One day, she saw a big, red ball. She wanted to play with it, but it was too high.";
+
+/// Positions × vocabulary.
+struct Logprobs {
+    vocab: usize,
+    numbers: Vec<f32>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |at: usize| arguments.get(at).map(String::as_str);
+    if argument(0) == Some(CHILD) {
+        let [_, model, text, ty, set] = &arguments[..] else { anyhow::bail!("four arguments") };
+        return write(&logprobs(model, text, ty, set)?);
+    }
+    let model = argument(0).context("usage: divergence MODEL [TEXT_FILE [TYPES [SETS]]]")?;
+    let text = argument(1).unwrap_or("");
+    let types = argument(2).unwrap_or("stored,q8_0");
+    let sets = argument(3).unwrap_or(mistralrs_core::instruction_set());
+    println!("| weights | arithmetic | positions | divergence, mean | largest | same best token |");
+    println!("|---|---|---:|---:|---:|---:|");
+    for ty in types.split(',') {
+        let exact = ask(model, text, ty, EXACT)?;
+        for set in sets.split(',') {
+            let rounded = ask(model, text, ty, set)?;
+            anyhow::ensure!(exact.numbers.len() == rounded.numbers.len(), "of different length");
+            let positions = exact.numbers.len() / exact.vocab;
+            let pairs =
+                || exact.numbers.chunks(exact.vocab).zip(rounded.numbers.chunks(exact.vocab));
+            let divergences: Vec<f64> = pairs().map(|(p, q)| divergence(p, q)).collect();
+            let mean = divergences.iter().sum::<f64>() / positions as f64;
+            let largest = divergences.iter().copied().fold(0.0, f64::max);
+            let same = pairs().filter(|(p, q)| best(p) == best(q)).count();
+            let share = 100.0 * same as f64 / positions as f64;
+            println!("| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.1} % |");
+        }
+    }
+    Ok(())
+}
+
+/// Kullback-Leibler divergence of `q` from `p`, in nats: the sum of p · (ln p − ln q).
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let term = |(p, q): (&f32, &f32)| f64::from(*p).exp() * (f64::from(*p) - f64::from(*q));
+    p.iter().zip(q).filter(|(p, _)| p.is_finite()).map(term).sum()
+}
+
+fn best(logprobs: &[f32]) -> Option<usize> {
+    (0..logprobs.len()).max_by(|a, b| logprobs[*a].total_cmp(&logprobs[*b]))
+}
+
+/// The instruction set is chosen once per process, so each is asked in one of its own.
+fn ask(model: &str, text: &str, ty: &str, set: &str) -> anyhow::Result<Logprobs> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut child = command.args([CHILD, model, text, ty, set]).stdout(Stdio::piped()).spawn()?;
+    let mut bytes = Vec::new();
+    child.stdout.take().context("a pipe")?.read_to_end(&mut bytes)?;
+    anyhow::ensure!(child.wait()?.success(), "{ty} on {set} failed");
+    let mut words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
+    let vocab = words.next().map_or(0, u32::from_le_bytes) as usize;
+    let numbers: Vec<f32> = words.map(f32::from_le_bytes).collect();
+    anyhow::ensure!(vocab > 0 && numbers.len() >= vocab, "no positions");
+    Ok(Logprobs { vocab, numbers })
+}
+
+fn write(logprobs: &Logprobs) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(&(logprobs.vocab as u32).to_le_bytes())?;
+    for number in &logprobs.numbers {
+        out.write_all(&number.to_le_bytes())?;
+    }
+    Ok(out.flush()?)
+}
+
+fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> anyhow::Result<Logprobs> {
+    mistralrs_core::force_instruction_set(set)?;
+    let isq = match ty {
+        "stored" => None,
+        name => Some(QuantType::from_name(name).with_context(|| format!("no type {name}"))?),
+    };
+    let text = match text_file {
+        "" => STORY.to_owned(),
+        file => std::fs::read_to_string(file)?,
+    };
+    let options = LoadOptions { isq, progress: Progress::silent(), ..LoadOptions::new(model) };
+    let llm = Llm::load(options)?;
+    let vocab = llm.info().vocab_size;
+    let mut tokens = llm.tokenize(&text, true)?;
+    let chunk = CHUNK.min(llm.info().max_sequence_length - 1);
+    let mut numbers = Vec::new();
+    while !tokens.is_empty() {
+        let rest = tokens.split_off(tokens.len().min(chunk));
+        for position in scored(&llm, std::mem::replace(&mut tokens, rest))? {
+            let mut row = vec![f32::NEG_INFINITY; vocab];
+            for candidate in position.top {
+                row[candidate.token_id as usize] = candidate.logprob;
+            }
+            numbers.extend(row);
+        }
+    }
+    Ok(Logprobs { vocab, numbers })
+}
+
+/// All log-probabilities at every position of a prompt but the first.
+fn scored(llm: &Llm, prompt: Vec<u32>) -> anyhow::Result<Vec<TokenLogprobs>> {
+    let options = GenerateOptions {
+        max_tokens: Some(1),
+        prompt_logprobs: Some(llm.info().vocab_size),
+        ..GenerateOptions::default()
+    };
+    let mut generation =
+        llm.complete(CompletionRequest { prompt: Prompt::Tokens(prompt), options })?;
+    let mut positions = Vec::new();
+    while let Some(delta) = generation.blocking_next() {
+        if let Delta::Prompt { logprobs, .. } = delta? {
+            positions.extend(logprobs.into_iter().flatten());
+        }
+    }
+    Ok(positions)
+}
