@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Medians of a race: from what `bench_race.py` wrote to a small JSON file and to tables in Markdown.
 
-    bench_report.py race.jsonl [--json results.json]
+    bench_report.py race.jsonl [--json results.json] [--into page.md]
 
-Prints the tables. The JSON file is what `bench_plot.py` draws. Only the standard library is used.
+Prints the tables, or puts them into a page between the lines `<!-- race -->` and `<!-- end of the race -->`. The JSON file
+is what `bench_plot.py` draws. Only the standard library is used.
 """
 
 import argparse
@@ -14,9 +15,10 @@ import sys
 
 CONTESTANTS = ("ours", "llama.cpp")
 TITLES = {
-    "speed2": "Two threads", "speed1": "One thread", "depth": "Behind a long context", "long": "A long prompt",
-    "batched": "Many sequences at once", "server": "Servers under load", "start": "Start and memory",
+    "speed2": "Two threads", "batched": "Many sequences at once", "server": "Servers under load", "depth": "Behind a long context",
+    "long": "A long prompt", "start": "Start and memory", "speed1": "One thread",
 }
+BEGIN, END = "<!-- race -->\n", "<!-- end of the race -->\n"
 # Less is better.
 COSTS = ("s", "ms", "MB")
 
@@ -95,20 +97,38 @@ def tables(results):
     return "\n".join(text)
 
 
+def into(page, text):
+    """The page with the tables in their place."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no lines {BEGIN.strip()} and {END.strip()}")
+    return before + begin + "\n" + text.rstrip() + "\n\n" + end + after
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("race")
     parser.add_argument("--json")
+    parser.add_argument("--into")
     args = parser.parse_args()
+    page = None
     try:
         results = read(args.race)
+        if args.into:
+            with open(args.into, encoding="utf-8") as file:
+                page = into(file.read(), tables(results))
     except (OSError, ValueError, KeyError) as error:
         print(f"{args.race}: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             file.write("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in results) + "\n]\n")
-    print(tables(results))
+    if page is None:
+        print(tables(results))
+        return 0
+    with open(args.into, "w", encoding="utf-8") as file:
+        file.write(page)
     return 0
 
 

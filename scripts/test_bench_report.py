@@ -56,6 +56,12 @@ class Report(unittest.TestCase):
         self.assertIn("first token p50, ms | 500 (1) | 2000 (1) | 4.00 |", text)
         self.assertIn("| read_gb | 2 | 25 (25–25) |", text)
 
+    def test_tables_take_their_place_in_a_page(self):
+        page = "# A\n<!-- race -->\nold\n<!-- end of the race -->\n# B\n"
+        self.assertEqual(bench_report.into(page, "new\n"), "# A\n<!-- race -->\n\nnew\n\n<!-- end of the race -->\n# B\n")
+        with self.assertRaises(ValueError):
+            bench_report.into("# A\n<!-- race -->\n", "new")
+
     def test_a_broken_file_is_told(self):
         done = subprocess.run([sys.executable, str(SCRIPTS / "bench_report.py"), "/nowhere"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 2)

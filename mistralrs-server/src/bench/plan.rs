@@ -64,6 +64,8 @@ pub struct Load {
 
 /// More streams than this are no measurement of a model.
 const MOST_STREAMS: usize = 512;
+/// Nor are longer prompts or answers.
+const MOST_TOKENS: usize = 1 << 20;
 
 impl Load {
     /// `None` if no server is to be loaded.
@@ -81,6 +83,9 @@ impl Load {
         }
         if prompt_tokens == 0 || answer_tokens < 2 {
             return Err("--serve-tokens: a prompt has a token at least, an answer two".to_owned());
+        }
+        if prompt_tokens.max(answer_tokens) > MOST_TOKENS {
+            return Err(format!("--serve-tokens: {MOST_TOKENS} tokens at most"));
         }
         if args.repetitions == 0 {
             return Err("--repetitions must be at least 1".to_owned());
@@ -238,6 +243,7 @@ mod tests {
             ("--serve 1 --serve-tokens 5", "two numbers"),
             ("--serve 1 --serve-tokens 0,5", "a prompt has a token"),
             ("--serve 1 --serve-tokens 5,1", "an answer two"),
+            ("--serve 1 --serve-tokens 9999999999,2", "1048576 tokens at most"),
             ("--serve 1 --serve-tokens 500,13", "take 513 tokens of context, the model has 512"),
         ] {
             let refusal = load(line).unwrap_err();

@@ -97,13 +97,16 @@ impl Target {
     pub async fn words_for(&self, tokens: usize, prompts: &mut Prompts) -> anyhow::Result<usize> {
         let mut words = (tokens / 2).max(1);
         for _ in 0..TRIES {
-            let answered = self.ask(prompts.next(words), 2).await?;
-            match answered.prompt_tokens {
-                0 => bail!("the server does not say how many tokens a prompt has"),
-                found if found == tokens => break,
-                // A syllable is about a token.
-                found => words = (words + tokens).saturating_sub(found).max(1),
+            let found = self.ask(prompts.next(words), 2).await?.prompt_tokens;
+            if found == 0 {
+                bail!("the server does not say how many tokens a prompt has");
             }
+            // Whatever a server counts, a prompt stays a prompt.
+            let better = ((words * tokens + found / 2) / found).clamp(1, 8 * tokens);
+            if better == words {
+                break;
+            }
+            words = better;
         }
         Ok(words)
     }
