@@ -253,6 +253,8 @@ pub mod tests {
 
     #[test]
     fn the_json() {
+        let mut report = report();
+        report.rows.truncate(1);
         expect![[r#"
             {
               "version": 1,
@@ -292,23 +294,6 @@ pub mod tests {
                     "tokens_per_second": 4400.0,
                     "share": 0.25
                   }
-                },
-                {
-                  "test": "tg",
-                  "tokens": 128,
-                  "depth": 1024,
-                  "concurrency": 4,
-                  "tokens_per_second": {
-                    "median": 80.0,
-                    "min": 80.0,
-                    "max": 80.0
-                  },
-                  "time_to_first_token_ms": {
-                    "median": 9.0,
-                    "min": 9.0,
-                    "max": 9.0
-                  },
-                  "roofline": null
                 }
               ],
               "served": [
@@ -338,7 +323,7 @@ pub mod tests {
                 }
               ]
             }"#]]
-        .assert_eq(&serde_json::to_string_pretty(&report()).unwrap());
+        .assert_eq(&serde_json::to_string_pretty(&report).unwrap());
     }
 
     #[test]
