@@ -1,7 +1,7 @@
 //! How far rounded arithmetic is from exact arithmetic: each type of weights, on each instruction set, against the same
 //! weights in 32-bit floats. For small vocabularies: every probability of every position is compared.
 //!
-//! `cargo run --release --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
+//! `cargo run --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
 //! TYPES such as `q8_0,q4_0,stored`: what plain weights become; `stored` = as they are.
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
