@@ -28,7 +28,7 @@ fn dequantized(file: &Path) -> tempfile::TempDir {
 /// A story as the model tells it, not always by its best token.
 fn story(llm: &Llm, seed: u64) -> Vec<u32> {
     let sampling =
-        SamplingParams { temperature: Some(0.8), seed: Some(seed), ..SamplingParams::default() };
+        SamplingParams { temperature: Some(0.5), seed: Some(seed), ..SamplingParams::default() };
     let mut tokens = llm.tokenize("Once upon a time", true).unwrap();
     let options = GenerateOptions { sampling, ignore_eos: true, ..greedy(300) };
     tokens.extend(ask(llm, &tokens, options).token_ids);

@@ -1,15 +1,14 @@
 //! How far rounded arithmetic is from exact arithmetic: each type of weights, on each instruction set, against the same
 //! weights in 32-bit floats. For small vocabularies: every probability of every position is compared.
 //!
-//! `cargo run --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
+//! `cargo run --release -p mistralrs-core --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
 //! TYPES such as `q8_0,q4_0,stored`: what plain weights become; `stored` = as they are.
-#![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
-use anyhow::Context;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
     CompletionRequest, Delta, GenerateOptions, Llm, LoadOptions, Prompt, QuantType, TokenLogprobs,
 };
+use std::error::Error;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
@@ -28,24 +27,28 @@ struct Logprobs {
     numbers: Vec<f32>,
 }
 
-fn main() -> anyhow::Result<()> {
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |at: usize| arguments.get(at).map(String::as_str);
     if argument(0) == Some(CHILD) {
-        let [_, model, text, ty, set] = &arguments[..] else { anyhow::bail!("four arguments") };
+        let [_, model, text, ty, set] = &arguments[..] else { return Err("four arguments".into()) };
         return write(&logprobs(model, text, ty, set)?);
     }
-    let model = argument(0).context("usage: divergence MODEL [TEXT_FILE [TYPES [SETS]]]")?;
+    let model = argument(0).ok_or("usage: divergence MODEL [TEXT_FILE [TYPES [SETS]]]")?;
     let text = argument(1).unwrap_or("");
     let types = argument(2).unwrap_or("stored,q8_0");
     let sets = argument(3).unwrap_or(mistralrs_core::instruction_set());
-    println!("| weights | arithmetic | positions | divergence, mean | largest | same best token |");
-    println!("|---|---|---:|---:|---:|---:|");
+    say("| weights | arithmetic | positions | divergence, mean | largest | same best token |")?;
+    say("|---|---|---:|---:|---:|---:|")?;
     for ty in types.split(',') {
         let exact = ask(model, text, ty, EXACT)?;
         for set in sets.split(',') {
             let rounded = ask(model, text, ty, set)?;
-            anyhow::ensure!(exact.numbers.len() == rounded.numbers.len(), "of different length");
+            if exact.numbers.len() != rounded.numbers.len() {
+                return Err("the two have different lengths".into());
+            }
             let positions = exact.numbers.len() / exact.vocab;
             let pairs =
                 || exact.numbers.chunks(exact.vocab).zip(rounded.numbers.chunks(exact.vocab));
@@ -54,10 +57,16 @@ fn main() -> anyhow::Result<()> {
             let largest = divergences.iter().copied().fold(0.0, f64::max);
             let same = pairs().filter(|(p, q)| best(p) == best(q)).count();
             let share = 100.0 * same as f64 / positions as f64;
-            println!("| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.1} % |");
+            say(&format!(
+                "| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.1} % |"
+            ))?;
         }
     }
     Ok(())
+}
+
+fn say(line: &str) -> Outcome<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 /// Kullback-Leibler divergence of `q` from `p`, in nats: the sum of p · (ln p − ln q).
@@ -71,20 +80,24 @@ fn best(logprobs: &[f32]) -> Option<usize> {
 }
 
 /// The instruction set is chosen once per process, so each is asked in one of its own.
-fn ask(model: &str, text: &str, ty: &str, set: &str) -> anyhow::Result<Logprobs> {
+fn ask(model: &str, text: &str, ty: &str, set: &str) -> Outcome<Logprobs> {
     let mut command = Command::new(std::env::current_exe()?);
     let mut child = command.args([CHILD, model, text, ty, set]).stdout(Stdio::piped()).spawn()?;
     let mut bytes = Vec::new();
-    child.stdout.take().context("a pipe")?.read_to_end(&mut bytes)?;
-    anyhow::ensure!(child.wait()?.success(), "{ty} on {set} failed");
+    child.stdout.take().ok_or("no pipe")?.read_to_end(&mut bytes)?;
+    if !child.wait()?.success() {
+        return Err(format!("{ty} on {set} failed").into());
+    }
     let mut words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
     let vocab = words.next().map_or(0, u32::from_le_bytes) as usize;
     let numbers: Vec<f32> = words.map(f32::from_le_bytes).collect();
-    anyhow::ensure!(vocab > 0 && numbers.len() >= vocab, "no positions");
+    if vocab == 0 || numbers.len() < vocab {
+        return Err("no positions".into());
+    }
     Ok(Logprobs { vocab, numbers })
 }
 
-fn write(logprobs: &Logprobs) -> anyhow::Result<()> {
+fn write(logprobs: &Logprobs) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(&(logprobs.vocab as u32).to_le_bytes())?;
     for number in &logprobs.numbers {
@@ -93,11 +106,11 @@ fn write(logprobs: &Logprobs) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> anyhow::Result<Logprobs> {
+fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> Outcome<Logprobs> {
     mistralrs_core::force_instruction_set(set)?;
     let isq = match ty {
         "stored" => None,
-        name => Some(QuantType::from_name(name).with_context(|| format!("no type {name}"))?),
+        name => Some(QuantType::from_name(name).ok_or_else(|| format!("no type {name}"))?),
     };
     let text = match text_file {
         "" => STORY.to_owned(),
@@ -123,7 +136,7 @@ fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> anyhow::Result
 }
 
 /// All log-probabilities at every position of a prompt but the first.
-fn scored(llm: &Llm, prompt: Vec<u32>) -> anyhow::Result<Vec<TokenLogprobs>> {
+fn scored(llm: &Llm, prompt: Vec<u32>) -> Outcome<Vec<TokenLogprobs>> {
     let options = GenerateOptions {
         max_tokens: Some(1),
         prompt_logprobs: Some(llm.info().vocab_size),
