@@ -14,7 +14,7 @@ mod tile;
 use crate::dispatch::{self, Kernels};
 use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
-use crate::simd::LoadHalves;
+use crate::simd::Exponential;
 use half::f16;
 use running::{Running, add_tile};
 use score::score;
@@ -268,7 +268,7 @@ fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
 /// The instruction set is present, the job's sizes were checked, and nobody else writes the
 /// task's rows.
 #[inline(always)]
-pub(crate) unsafe fn attend<S: LoadHalves, const ROWS: usize>(job: &Job<'_>, task: &Task) {
+pub(crate) unsafe fn attend<S: Exponential, const ROWS: usize>(job: &Job<'_>, task: &Task) {
     // SAFETY: as the caller vouches.
     unsafe {
         match (job.k_cache, job.v_cache) {
@@ -284,7 +284,7 @@ pub(crate) unsafe fn attend<S: LoadHalves, const ROWS: usize>(job: &Job<'_>, tas
 }
 
 #[inline(always)]
-unsafe fn attend_over<S: LoadHalves, C: CacheNumber, const ROWS: usize>(
+unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     job: &Job<'_>,
     task: &Task,
     cache: (&[C], &[C]),
@@ -292,15 +292,17 @@ unsafe fn attend_over<S: LoadHalves, C: CacheNumber, const ROWS: usize>(
     let span = &job.spans[task.span];
     let dim = job.shape.head_dim;
     let rows = task.rows.len() * job.group;
-    let mut scratch = Scratch::take(rows * (TILE + dim + 2) + 2 * TILE * dim);
-    let (scores, scratch) = scratch.numbers().split_at_mut(rows * TILE);
+    let mut scratch = Scratch::take(rows * (TILE + dim + 3) + 2 * TILE * dim);
+    // Vectors first: they begin at cache lines where a head's numbers are whole ones.
+    let (tile, scratch) = scratch.numbers().split_at_mut(2 * TILE * dim);
+    let (scores, scratch) = scratch.split_at_mut(rows * TILE);
     let (values, scratch) = scratch.split_at_mut(rows * dim);
     let (largest, scratch) = scratch.split_at_mut(rows);
-    let (total, tile) = scratch.split_at_mut(rows);
+    let (next_largest, total) = scratch.split_at_mut(rows);
     values.fill(0.0);
     largest.fill(f32::NEG_INFINITY);
     total.fill(0.0);
-    let mut running = Running { scores, values, largest, total };
+    let mut running = Running { scores, values, largest, next_largest, total };
     let mut tile = Tile::new(tile, dim);
     let all = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
     for start in (all.start / TILE * TILE..all.end).step_by(TILE) {

@@ -214,14 +214,10 @@ pub(crate) mod body {
         for (lane, x) in lanes.iter_mut().zip(rest) {
             *lane = of(*lane, *x);
         }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[i] = of(lanes[i], lanes[i + half]);
-            }
-            half /= 2;
-        }
-        lanes[0]
+        // Each step by a number that is known here: so the lanes stay in registers.
+        let lanes: [f32; 8] = std::array::from_fn(|i| of(lanes[i], lanes[i + 8]));
+        let lanes: [f32; 4] = std::array::from_fn(|i| of(lanes[i], lanes[i + 4]));
+        of(of(lanes[0], lanes[2]), of(lanes[1], lanes[3]))
     }
 
     /// The sum of all numbers.

@@ -130,18 +130,9 @@ impl AttentionBackend for BidirectionalAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attention::tests::noise;
     use candle_core::{D, Device};
     use proptest::prelude::*;
-
-    fn noise(shape: (usize, usize), seed: u64) -> Tensor {
-        let mut state = seed | 1;
-        let next = |_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        let numbers: Vec<f32> = (0..shape.0 * shape.1).map(next).collect();
-        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
-    }
 
     /// Textbook attention with a mask, one text at a time.
     fn textbook(
@@ -205,9 +196,9 @@ mod tests {
             }
             let scale = 1.0 / (head_dim as f32).sqrt();
             let p = AttentionParams { num_heads, num_kv_heads, head_dim, scale, window, softcap: None };
-            let q = noise((tokens, num_heads * head_dim), seed);
-            let k = noise((tokens, num_kv_heads * head_dim), seed ^ 5);
-            let v = noise((tokens, num_kv_heads * head_dim), seed ^ 9);
+            let q = noise(&[tokens, num_heads * head_dim], seed);
+            let k = noise(&[tokens, num_kv_heads * head_dim], seed ^ 5);
+            let v = noise(&[tokens, num_kv_heads * head_dim], seed ^ 9);
             let fast = attend_both_ways(&q, &k, &v, &spans, &p).unwrap().to_vec2::<f32>().unwrap();
             let slow = textbook(&q, &k, &v, &spans, &p).to_vec2::<f32>().unwrap();
             for (fast, slow) in fast.iter().flatten().zip(slow.iter().flatten()) {
@@ -226,7 +217,7 @@ mod tests {
             window: None,
             softcap: None,
         };
-        let x = noise((3, 4), 1);
+        let x = noise(&[3, 4], 1);
         let attend = |spans: &[Range<usize>]| attend_both_ways(&x, &x, &x, spans, &p);
         assert!(attend(&[0..1, 1..3]).is_ok());
         let (long, late) = (0..4, 1..3);

@@ -45,18 +45,8 @@ pub fn attend_plain(
 mod tests {
     use super::super::attend_both_ways;
     use super::*;
-    use candle_core::Device;
+    use crate::attention::tests::noise;
     use proptest::prelude::*;
-
-    fn noise(shape: (usize, usize), seed: u64) -> Tensor {
-        let mut state = seed | 1;
-        let next = |_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        let numbers: Vec<f32> = (0..shape.0 * shape.1).map(next).collect();
-        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
-    }
 
     fn params(num_kv_heads: usize, group: usize, head_dim: usize) -> AttentionParams {
         AttentionParams {
@@ -103,9 +93,9 @@ mod tests {
             head_dim in 1usize..9, seed in any::<u64>(),
         ) {
             let p = params(kv_heads, group, head_dim);
-            let q = noise((queries, p.num_heads * head_dim), seed);
-            let k = noise((keys, kv_heads * head_dim), seed ^ 3);
-            let v = noise((keys, kv_heads * head_dim), seed ^ 5);
+            let q = noise(&[queries, p.num_heads * head_dim], seed);
+            let k = noise(&[keys, kv_heads * head_dim], seed ^ 3);
+            let v = noise(&[keys, kv_heads * head_dim], seed ^ 5);
             let rows = |x: &Tensor| x.to_vec2::<f32>().unwrap();
             let found = rows(&attend_plain(&q, &k, &v, &p).unwrap());
             let wanted = slow(&rows(&q), &rows(&k), &rows(&v), &p);
@@ -118,7 +108,7 @@ mod tests {
     #[test]
     fn where_both_can_it_is_the_kernel() {
         let p = params(2, 2, 8);
-        let (q, k, v) = (noise((13, 32), 1), noise((13, 16), 2), noise((13, 16), 3));
+        let (q, k, v) = (noise(&[13, 32], 1), noise(&[13, 16], 2), noise(&[13, 16], 3));
         let whole = 0..13;
         let fused = attend_both_ways(&q, &k, &v, std::slice::from_ref(&whole), &p).unwrap();
         let plain = attend_plain(&q, &k, &v, &p).unwrap();
@@ -129,10 +119,10 @@ mod tests {
     #[test]
     fn shapes_that_do_not_fit_are_errors_and_types_come_back() {
         let p = params(1, 2, 4);
-        let (q, k) = (noise((3, 8), 1), noise((5, 4), 2));
+        let (q, k) = (noise(&[3, 8], 1), noise(&[5, 4], 2));
         assert!(attend_plain(&q, &k, &k, &p).is_ok());
-        assert!(attend_plain(&q, &k, &noise((4, 4), 2), &p).is_err());
-        assert!(attend_plain(&q, &noise((5, 3), 2), &k, &p).is_err());
+        assert!(attend_plain(&q, &k, &noise(&[4, 4], 2), &p).is_err());
+        assert!(attend_plain(&q, &noise(&[5, 3], 2), &k, &p).is_err());
         assert!(attend_plain(&q, &k, &k, &AttentionParams { window: Some(3), ..p }).is_err());
         let half = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
         let out = attend_plain(&half(&q), &half(&k), &half(&k), &p).unwrap();

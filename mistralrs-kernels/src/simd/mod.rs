@@ -52,6 +52,31 @@ pub(crate) trait LoadHalves: Simd {
     unsafe fn load_pairs(from: *const u8) -> (Self::V, Self::V);
 }
 
+/// What a running softmax needs besides.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(crate) trait Exponential: LoadHalves {
+    /// `a + b`.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of each two lanes; `b`'s where `a`'s is no number.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The largest of all lanes, none of which is no number.
+    unsafe fn largest(v: Self::V) -> f32;
+    /// `e^x` for `x <= 0`, within 2 units in the last place; keeps what is no number.
+    unsafe fn exp(x: Self::V) -> Self::V;
+}
+
+/// `log2 e`.
+const LOG2_E: f32 = std::f32::consts::LOG2_E;
+/// `ln 2` in two parts, the first of few bits: its product with a small integer is exact.
+const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
+/// Below, `e^x` is zero.
+const LEAST_EXPONENT: f32 = -105.0;
+/// The Taylor series of `e^r` from its last term on: within 1e-8 for `|r| <= ln 2 / 2`.
+const SERIES: [f32; 8] =
+    [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+
 /// Has the cache line at `from` fetched, if there is one.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const u8) {
@@ -63,4 +88,56 @@ pub(crate) fn prefetch(from: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = from;
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[inline(always)]
+    unsafe fn exps<S: Exponential>(x: &mut [f32]) {
+        for x in x.chunks_exact_mut(S::LANES) {
+            // SAFETY: as the caller vouches.
+            unsafe { S::store(S::exp(S::load(x.as_ptr(), S::LANES)), x.as_mut_ptr(), S::LANES) };
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn avx2(x: &mut [f32]) {
+        // SAFETY: as the caller vouches.
+        unsafe { exps::<Avx2>(x) };
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn avx512(x: &mut [f32]) {
+        // SAFETY: as the caller vouches.
+        unsafe { exps::<Avx512>(x) };
+    }
+
+    #[test]
+    fn exponentials_are_close_to_f64() {
+        let mut ways: Vec<unsafe fn(&mut [f32])> = vec![exps::<Portable>];
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            ways.push(avx2);
+        }
+        if is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512bw") {
+            ways.push(avx512);
+        }
+        let mut x: Vec<f32> = (0..1 << 16).map(|i| i as f32 * -1.6e-3).collect();
+        x[1..4].copy_from_slice(&[f32::NAN, f32::NEG_INFINITY, -1e30]);
+        for exp in ways {
+            let mut y = x.clone();
+            // SAFETY: the instruction set is present.
+            unsafe { exp(&mut y) };
+            assert_eq!(y[0], 1.0);
+            assert!(y[1].is_nan());
+            assert_eq!(y[2..4], [0.0, 0.0]);
+            for (x, y) in x.iter().zip(&y).skip(4) {
+                let wanted = f64::from(*x).exp();
+                let unit = f64::from(f32::from_bits((wanted as f32).to_bits() + 1))
+                    - f64::from(wanted as f32);
+                assert!((f64::from(*y) - wanted).abs() < 2.0 * unit, "{x}: {y}, not {wanted}");
+            }
+        }
+    }
 }

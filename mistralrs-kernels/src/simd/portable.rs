@@ -1,6 +1,6 @@
 //! Eight lanes in plain code: for processors without the other instruction sets.
 
-use super::{LoadHalves, Simd};
+use super::{Exponential, LoadHalves, Simd};
 use crate::block::f16_to_f32;
 
 /// Whatever the compiler makes of arrays.
@@ -81,5 +81,27 @@ impl LoadHalves for Portable {
         };
         let first = std::array::from_fn(|i| f32::from_bits(pair(i) << 16));
         (first, std::array::from_fn(|i| f32::from_bits(pair(i) & 0xffff_0000)))
+    }
+}
+
+impl Exponential for Portable {
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn largest(v: [f32; 8]) -> f32 {
+        v.into_iter().fold(f32::NEG_INFINITY, |largest, x| if x > largest { x } else { largest })
+    }
+
+    #[inline(always)]
+    unsafe fn exp(x: [f32; 8]) -> [f32; 8] {
+        x.map(crate::math::exp)
     }
 }
