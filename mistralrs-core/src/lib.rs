@@ -59,18 +59,27 @@ pub fn force_instruction_set(name: &str) -> Result<(), LoadError> {
         .map_err(|e| LoadError::Option { option: "MISTRALRS_CPU", reason: e.to_string() })
 }
 
+/// Has the allocator of this process keep the memory of one step for the next, instead of asking the system
+/// for new pages each time: for programs that are there to serve a model.
+pub fn keep_freed_memory() {
+    mistralrs_kernels::keep_freed_memory();
+}
+
 /// How many threads the kernels compute with.
 pub fn compute_threads() -> usize {
     mistralrs_kernels::threads()
 }
 
-/// Makes the kernels compute with so many threads, the engine's own included. Only before anything has
-/// been computed.
+/// Makes the kernels compute with so many threads, the engine's own included, or with one for each core;
+/// `pinned` to a core of its own each. Only before anything has been computed.
 ///
 /// # Errors
 /// [`LoadError::Option`] when it is too late.
-pub fn set_compute_threads(threads: std::num::NonZeroUsize) -> Result<(), LoadError> {
-    if mistralrs_kernels::set_threads(threads) {
+pub fn set_compute_threads(
+    threads: Option<std::num::NonZeroUsize>,
+    pinned: bool,
+) -> Result<(), LoadError> {
+    if mistralrs_kernels::set_threads(threads, pinned) {
         return Ok(());
     }
     Err(LoadError::Option { option: "--threads", reason: "kernels have run already".into() })

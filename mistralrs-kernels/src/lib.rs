@@ -8,11 +8,13 @@
 
 mod attention;
 mod block;
+mod cores;
 mod dispatch;
 mod elementwise;
 pub mod mapped_file;
 mod math;
 mod matmul;
+mod memory;
 mod packed;
 mod peaks;
 mod pool;
@@ -31,9 +33,11 @@ pub use elementwise::{
     rope, round_to_halves, silu_mul, softmax,
 };
 pub use matmul::{WeightRows, matmul};
+pub use memory::keep_freed_memory;
 pub use packed::{
-    PackedPart, PackedWeight, matmul_packed, matmul_packed_many, matmul_packed_parts,
+    Gating, PackedPart, PackedWeight, matmul_packed, matmul_packed_gated, matmul_packed_many,
+    matmul_packed_new, matmul_packed_parts,
 };
 pub use peaks::{Peaks, measure_peaks};
-pub use pool::{in_parallel, in_parallel_parts, set_threads, threads, with_threads};
+pub use pool::{in_parallel, in_parallel_parts, pin_caller, set_threads, threads, with_threads};
 pub use quant_type::QuantType;

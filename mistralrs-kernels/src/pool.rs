@@ -3,6 +3,7 @@
 //! nothing to do spins for about as long as the gap between two loops of a step, then sleeps: an idle
 //! program costs nothing. Knows no kernel.
 
+use crate::cores;
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::num::NonZeroUsize;
@@ -51,6 +52,8 @@ struct Pool {
     /// Held while a loop runs: whoever finds it taken computes alone.
     busy: Mutex<()>,
     helpers: Vec<JoinHandle<()>>,
+    /// Where the threads are pinned, that of the caller first; empty if they are not.
+    cores: Vec<usize>,
 }
 
 static GLOBAL: OnceLock<Arc<Pool>> = OnceLock::new();
@@ -62,15 +65,34 @@ thread_local! {
     static WITHIN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Computes with `threads` threads from now on, the calling one included; `false` if kernels have
-/// run already and it is too late.
-pub fn set_threads(threads: NonZeroUsize) -> bool {
+/// Computes with `threads` threads from now on, the calling one included, or one for each core; each
+/// `pinned` to a core of its own, as far as there are so many. `false` if kernels have run already and it is
+/// too late.
+pub fn set_threads(threads: Option<NonZeroUsize>, pinned: bool) -> bool {
     let mut new = false;
     GLOBAL.get_or_init(|| {
         new = true;
-        Pool::new(threads.get())
+        let cores = if pinned { cores::physical() } else { Vec::new() };
+        Pool::new(threads.map_or_else(usual_threads, NonZeroUsize::get), cores)
     });
     new
+}
+
+/// Pins the calling thread to the first core, if threads are pinned: for the one that calls the kernels.
+pub fn pin_caller() {
+    if let Some(core) = current().cores.first() {
+        cores::pin(*core);
+    }
+}
+
+/// One thread for each core, but no more than the system lets run at once: what two threads of one core
+/// compute together is little more than what one does alone.
+fn usual_threads() -> usize {
+    let most = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    match cores::physical().len() {
+        0 => most,
+        cores => cores.min(most),
+    }
 }
 
 /// How many threads compute, the calling one included.
@@ -88,7 +110,7 @@ pub fn with_threads<T>(threads: NonZeroUsize, work: impl FnOnce() -> T) -> T {
             CURRENT.set(self.0.take());
         }
     }
-    let _before = Before(CURRENT.replace(Some(Pool::new(threads.get()))));
+    let _before = Before(CURRENT.replace(Some(Pool::new(threads.get(), Vec::new()))));
     work()
 }
 
@@ -138,8 +160,7 @@ pub fn in_parallel_parts<T: Send>(
 fn current() -> Arc<Pool> {
     let mine = CURRENT.with_borrow(Clone::clone);
     mine.unwrap_or_else(|| {
-        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Arc::clone(GLOBAL.get_or_init(|| Pool::new(all())))
+        Arc::clone(GLOBAL.get_or_init(|| Pool::new(usual_threads(), Vec::new())))
     })
 }
 
@@ -150,7 +171,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pool {
     /// Starts `threads - 1` helpers, or as many as the system allows.
-    fn new(threads: usize) -> Arc<Self> {
+    fn new(threads: usize, cores: Vec<usize>) -> Arc<Self> {
         let shared = Arc::new(Shared {
             turns: AtomicU64::new(0),
             done: AtomicUsize::new(0),
@@ -164,10 +185,15 @@ impl Pool {
         let helper = |number| {
             let shared = Arc::clone(&shared);
             let name = format!("kernel-{number}");
-            std::thread::Builder::new().name(name).spawn(move || shared.help()).ok()
+            let core = cores.get(number).copied();
+            let work = move || {
+                core.into_iter().for_each(cores::pin);
+                shared.help();
+            };
+            std::thread::Builder::new().name(name).spawn(work).ok()
         };
         let helpers: Vec<_> = (1..threads.max(1)).map_while(helper).collect();
-        Arc::new(Self { shared, threads: helpers.len() + 1, busy: Mutex::new(()), helpers })
+        Arc::new(Self { shared, threads: helpers.len() + 1, busy: Mutex::new(()), helpers, cores })
     }
 
     fn run(&self, turns: usize, body: &(dyn Fn(usize) + Sync)) {
@@ -346,7 +372,7 @@ mod tests {
     fn loops_within_loops_and_beside_loops() {
         let sum = AtomicUsize::new(0);
         let add = |turn| add(&sum, turn);
-        let pool = Pool::new(2);
+        let pool = Pool::new(2, Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 /// A slice that several threads write, each its own places.
 #[derive(Clone, Copy)]
@@ -22,7 +23,27 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// The `len` elements from `start`.
+    /// Memory that holds nothing yet: only to be written, by [`Self::write`] or behind [`Self::place`].
+    pub(crate) fn unwritten(slice: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { start: slice.as_mut_ptr().cast(), len: slice.len(), slice: PhantomData }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// Where the `len` elements from `start` lie.
+    ///
+    /// # Safety
+    /// They lie within the slice.
+    #[inline(always)]
+    pub(crate) unsafe fn place(self, start: usize, len: usize) -> *mut T {
+        debug_assert!(start + len <= self.len);
+        // SAFETY: within the slice, as the caller vouches.
+        unsafe { self.start.add(start) }
+    }
+
+    /// The `len` elements from `start`, which are there.
     ///
     /// # Safety
     /// They lie within the slice, and nobody else reads or writes them while the result lives.
@@ -45,30 +66,41 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     }
 }
 
+/// A cache line: vectors that begin at one are read at once.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([f32; LINE]);
+
+/// Numbers of a line.
+const LINE: usize = 16;
+
 thread_local! {
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Numbers of this thread's own, handed back to it at the end. (A guard and not a closure: a
 /// closure would be compiled without the caller's instruction set.)
 pub(crate) struct Scratch {
-    memory: Vec<f32>,
+    memory: Vec<Line>,
     len: usize,
 }
 
 impl Scratch {
-    /// `len` numbers; what they hold at first is arbitrary.
+    /// `len` numbers, the first at the beginning of a cache line; what they hold at first is arbitrary.
     pub(crate) fn take(len: usize) -> Self {
         let mut memory = SCRATCH.take();
-        if memory.len() < len {
-            memory.resize(len, 0.0);
+        let lines = len.div_ceil(LINE);
+        if memory.len() < lines {
+            memory.resize(lines, Line([0.0; LINE]));
         }
         Self { memory, len }
     }
 
     #[inline(always)]
     pub(crate) fn numbers(&mut self) -> &mut [f32] {
-        &mut self.memory[..self.len]
+        let start = self.memory.as_mut_ptr().cast();
+        // SAFETY: as many lines are there, and a line is nothing but its numbers.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
 

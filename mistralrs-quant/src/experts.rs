@@ -6,6 +6,7 @@
 
 use crate::error::Result;
 use crate::packed::WeightOptions;
+use crate::slices::f32_slice;
 use crate::stack::{Form, Stack, StoredMatrix};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
 use mistralrs_kernels::{in_parallel_parts, matmul_packed_parts, silu_mul};
@@ -254,12 +255,7 @@ impl CustomOp1 for Mix<'_> {
         storage: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(x) = storage else {
-            bail!("experts compute in f32");
-        };
-        let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| x.get(start..end)) else {
-            bail!("the input of experts is not contiguous: {layout:?}");
-        };
+        let x = f32_slice(storage, layout, self.name())?;
         let y = match self.routes.k {
             0 => vec![0.; x.len()],
             _ => self.experts.mix(x, self.routes),

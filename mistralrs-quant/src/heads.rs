@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::packed::WeightOptions;
+use crate::slices::f32_slice;
 use crate::stack::{Stack, StoredMatrix};
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, bail};
 use mistralrs_kernels::in_parallel_parts;
@@ -78,12 +79,7 @@ impl CustomOp1 for Product<'_> {
         storage: &CpuStorage,
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(x) = storage else {
-            bail!("a linear layer of heads computes in f32");
-        };
-        let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| x.get(start..end)) else {
-            bail!("the input of a linear layer of heads is not contiguous: {layout:?}");
-        };
+        let x = f32_slice(storage, layout, self.name())?;
         let Stack { count, rows, cols, .. } = *self.0;
         let (tokens, width) = layout.shape().dims2()?;
         if width != count * cols || width == 0 {

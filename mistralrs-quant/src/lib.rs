@@ -12,6 +12,7 @@ mod isq;
 mod linear;
 mod method;
 mod packed;
+mod slices;
 mod stack;
 
 pub use checkpoint::{Checkpoint, TensorBytes, TensorInfo, gguf, open_safetensors};
@@ -20,6 +21,6 @@ pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, experts};
 pub use heads::HeadLinear;
 pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
-pub use mistralrs_kernels::QuantType;
+pub use mistralrs_kernels::{Gating, QuantType};
 pub use packed::{WeightOptions, dense, weight};
 pub use stack::StoredMatrix;

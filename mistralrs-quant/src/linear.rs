@@ -2,8 +2,9 @@
 //! [`QuantMethod`]; not models. How many products a merged layer computes is its secret.
 
 use crate::method::{QuantMethod, WeightInfo};
-use crate::packed::forward_many;
+use crate::packed::{forward_gated, forward_many};
 use candle_core::{CpuStorage, D, InplaceOp2, Layout, Result, Tensor, bail};
+use mistralrs_kernels::Gating;
 use std::sync::Arc;
 
 /// `y = x · weightᵀ + bias`.
@@ -75,6 +76,25 @@ impl MergedLinear {
         match &self.parts {
             Parts::Apart(parts) => forward_apart(parts, &x.contiguous()?),
             Parts::Stacked(whole, rows) => cut(&whole.forward(x)?, rows),
+        }
+    }
+
+    /// `act(gate(x)) · up(x)` of a layer of two parts, gate and up, in one pass: `x [tokens, in]` →
+    /// `[tokens, out]`. `None` where the two cannot be computed together; the numbers are those of
+    /// [`Self::forward`] and what joins its parts.
+    ///
+    /// # Errors
+    /// As for [`Self::forward`].
+    pub fn gated(&self, x: &Tensor, gating: Gating) -> Result<Option<Tensor>> {
+        match &self.parts {
+            Parts::Apart(parts) => match parts.as_slice() {
+                [gate, up] if gate.bias.is_none() && up.bias.is_none() => {
+                    let weights = [gate.weight.as_ref(), up.weight.as_ref()];
+                    forward_gated(weights, &x.contiguous()?, gating)
+                }
+                _ => Ok(None),
+            },
+            Parts::Stacked(..) => Ok(None),
         }
     }
 }

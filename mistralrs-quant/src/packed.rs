@@ -6,10 +6,10 @@ use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use crate::isq;
 use crate::method::{QuantMethod, WeightInfo};
-use candle_core::backend::BackendStorage;
+use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
 use mistralrs_kernels::{
-    PackedWeight, QuantType, WeightRows, matmul, matmul_packed, matmul_packed_many,
+    Gating, PackedWeight, QuantType, WeightRows, matmul, matmul_packed_gated, matmul_packed_new,
 };
 use rayon::prelude::*;
 use std::any::Any;
@@ -182,6 +182,30 @@ pub(crate) fn forward_many(
     weights: &[&dyn QuantMethod],
     x: &Tensor,
 ) -> candle_core::Result<Option<Vec<Tensor>>> {
+    on_tiles(weights, x, |tiled, x| Some(matmul_packed_new(tiled, x)))
+}
+
+/// `act(gate(x)) · up(x)` for `x` `[tokens, in]`, contiguous, if both weights are tiled and alike: the
+/// numbers of the two products and of what joins them.
+pub(crate) fn forward_gated(
+    weights: [&dyn QuantMethod; 2],
+    x: &Tensor,
+    gating: Gating,
+) -> candle_core::Result<Option<Tensor>> {
+    let joined = on_tiles(&weights, x, |tiled, x| match tiled {
+        [gate, up] => matmul_packed_gated(gate, up, x, gating).map(|joined| vec![joined]),
+        _ => None,
+    })?;
+    Ok(joined.and_then(|mut joined| joined.pop()))
+}
+
+/// Hands the weights' tiles and the numbers of `x` to `multiply`, if all weights are tiled and `x` fits
+/// them; the results are as many as the weights' rows wide, in order.
+fn on_tiles(
+    weights: &[&dyn QuantMethod],
+    x: &Tensor,
+    multiply: impl FnOnce(&[&PackedWeight], &[f32]) -> Option<Vec<Vec<f32>>>,
+) -> candle_core::Result<Option<Vec<Tensor>>> {
     let cols = x.dims().last().copied().unwrap_or(0);
     let tiled = weights.iter().map(|weight| {
         let weight: &dyn Any = *weight;
@@ -201,10 +225,9 @@ pub(crate) fn forward_many(
     else {
         return Ok(None);
     };
-    let tokens = x.len() / cols.max(1);
-    let mut ys: Vec<Vec<f32>> = tiled.iter().map(|w| vec![0.; tokens * w.rows()]).collect();
-    let mut slices: Vec<&mut [f32]> = ys.iter_mut().map(Vec::as_mut_slice).collect();
-    matmul_packed_many(&tiled, x, &mut slices);
+    let Some(ys) = multiply(&tiled, x) else {
+        return Ok(None);
+    };
     let mut shape = layout.dims().to_vec();
     let tensors = ys.into_iter().zip(&tiled).map(|(y, w)| {
         if let Some(last) = shape.last_mut() {
@@ -262,12 +285,7 @@ impl CustomOp1 for Product<'_> {
         layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let Packed { form, info } = self.0;
-        let CpuStorage::F32(x) = storage else {
-            bail!("a linear layer computes in f32, its input is {:?}", storage.dtype());
-        };
-        let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| x.get(start..end)) else {
-            bail!("the input of a linear layer is not contiguous: {layout:?}");
-        };
+        let x = f32_slice(storage, layout, self.name())?;
         let mut shape = layout.dims().to_vec();
         match shape.last_mut() {
             Some(last) if *last == info.cols => *last = info.rows,
@@ -279,16 +297,17 @@ impl CustomOp1 for Product<'_> {
             ),
         }
         let shape = Shape::from(shape);
-        let mut y = vec![0.; shape.elem_count()];
-        if !y.is_empty() {
-            match form {
-                Form::Tiled(tiled) => matmul_packed(tiled, x, &mut y),
-                Form::Stored(bytes) => {
+        let y = match form {
+            Form::Tiled(tiled) => matmul_packed_new(&[tiled], x).pop().unwrap_or_default(),
+            Form::Stored(bytes) => {
+                let mut y = vec![0.; shape.elem_count()];
+                if !y.is_empty() {
                     let &WeightInfo { ty, rows, cols, .. } = info;
                     matmul(&WeightRows { ty, bytes, rows, cols }, x, &mut y);
                 }
+                y
             }
-        }
+        };
         Ok((CpuStorage::F32(y), shape))
     }
 }

@@ -157,9 +157,12 @@ struct ModelArgs {
     /// Seed of requests that bring none
     #[arg(short = 's', long, global = true)]
     seed: Option<u64>,
-    /// Threads that compute [default: all cores]
+    /// Threads that compute [default: one for each core]
     #[arg(long, value_name = "N", global = true)]
     threads: Option<usize>,
+    /// Keep each computing thread on a core of its own
+    #[arg(long, global = true)]
+    pin_threads: bool,
     /// Instruction set to compute with, for bug reports: avx512bf16, avx512vnni, avx512, avx2 or scalar [default: the best]
     #[arg(long, global = true, env = "MISTRALRS_CPU", hide_env_values = true, value_name = "NAME")]
     instruction_set: Option<String>,

@@ -69,13 +69,15 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// Whatever ended the program.
 pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
+    mistralrs_core::keep_freed_memory();
     if let Some(name) = &plan.instruction_set {
         mistralrs_core::force_instruction_set(name)?;
     }
+    let threads = plan.threads.and_then(std::num::NonZeroUsize::new);
+    if threads.is_some() || plan.pin_threads {
+        mistralrs_core::set_compute_threads(threads, plan.pin_threads)?;
+    }
     if let Some(threads) = plan.threads {
-        if let Some(threads) = std::num::NonZeroUsize::new(threads) {
-            mistralrs_core::set_compute_threads(threads)?;
-        }
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("--threads")?;
     }
     let load = plan.load;

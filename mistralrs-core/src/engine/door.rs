@@ -36,8 +36,10 @@ impl<S: Send + 'static> Door<S> {
         work: impl FnOnce(&Receiver<Command<S>>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, receiver) = channel();
-        let thread =
-            std::thread::Builder::new().name(name.into()).spawn(move || work(&receiver))?;
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            mistralrs_kernels::pin_caller();
+            work(&receiver);
+        })?;
         let thread = Mutex::new(Some(thread));
         Ok(Self { name, commands, stats, max_queue, closed: AtomicBool::new(false), thread })
     }

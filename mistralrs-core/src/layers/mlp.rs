@@ -4,7 +4,7 @@
 use crate::slices::f32_slice;
 use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use mistralrs_quant::{Linear, MergedLinear};
+use mistralrs_quant::{Gating, Linear, MergedLinear};
 
 /// What the gate goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,13 @@ impl Activation {
             "silu" | "swish" => Some(Self::Silu),
             "gelu_pytorch_tanh" | "gelu_new" => Some(Self::GeluTanh),
             _ => None,
+        }
+    }
+
+    fn gating(self) -> Gating {
+        match self {
+            Self::Silu => Gating::Silu,
+            Self::GeluTanh => Gating::GeluTanh,
         }
     }
 }
@@ -88,6 +95,11 @@ impl GatedMlp {
     /// # Errors
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.sparsity.is_none()
+            && let Some(joined) = self.gate_up.gated(x, self.activation.gating())?
+        {
+            return self.down.forward(&joined);
+        }
         let parts = self.gate_up.forward(x)?;
         let [gate, up] = parts.as_slice() else { bail!("gate and up are two") };
         let gate = match self.sparsity {

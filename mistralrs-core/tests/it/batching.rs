@@ -3,7 +3,7 @@
 
 use crate::answers::{Answer, Dice, ask, collect, load, start};
 use mistralrs_core::{GenerateOptions, Llm, LoadOptions, SamplingParams};
-use mistralrs_testkit::{copy_of, fixture, golden};
+use mistralrs_testkit::{copy_of, fixture, golden, in_bfloat16};
 use std::path::Path;
 
 const VOCAB: usize = 300;
@@ -84,6 +84,20 @@ fn company_and_chunks_do_not_matter() {
             });
         }
     }
+}
+
+/// Random schedules with weights in bfloat16: up to 32 sequences, chunks of 1 to 512, shared prefixes, and
+/// a cache so small that some are preempted.
+#[test]
+fn schedules_do_not_matter_in_bfloat16() {
+    let files = in_bfloat16("qwen2-untied");
+    let mut dice = Dice(11);
+    for seed in 20..23 {
+        let (chunk, seqs) = (1 + dice.roll(512), 1 + dice.roll(32));
+        check_files(files.path(), seed, |o| (o.prefill_chunk, o.max_seqs) = (chunk, seqs));
+    }
+    let llm = check_files(files.path(), 23, one_context);
+    assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
 }
 
 #[test]

@@ -23,10 +23,10 @@ pub(crate) struct Block {
     pub(crate) codes: [i8; BLOCK_COLS],
     /// What a unit stands for.
     pub(crate) scale: f32,
-    /// The sum of all codes, negated.
-    pub(crate) negated_sum: i32,
-    /// The sum of each half of the codes, negated.
-    pub(crate) negated_halves: [i32; 2],
+    /// The sum of all codes, times -128: what a zero of 128 adds to a product, taken off again.
+    pub(crate) offset: i32,
+    /// The same of each half of the codes.
+    pub(crate) half_offsets: [i32; 2],
     /// The sum of all codes, times the scale.
     pub(crate) sum: f32,
     /// The sum of each half, times the scale.
@@ -42,20 +42,23 @@ impl Block {
         let largest = f32::from_bits(largest);
         // So small that its inverse is none: as good as zero.
         let inverse = if largest >= 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 };
-        let mut halves = [0; 2];
-        for (i, (code, x)) in self.codes.iter_mut().zip(x).enumerate() {
+        for (code, x) in self.codes.iter_mut().zip(x) {
             // The integer appears in the last bits of the sum.
             let rounded = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i8;
             *code = if inverse > 0.0 { rounded } else { 0 };
-            halves[i / 16] += i32::from(*code);
         }
+        // Apart from the loop above, so that both become vectors.
+        let halves = [0, BLOCK_COLS / 2].map(|from| {
+            let half = &self.codes[from..from + BLOCK_COLS / 2];
+            half.iter().map(|code| i32::from(*code)).sum::<i32>()
+        });
         self.scale = match largest {
             _ if inverse > 0.0 => largest / 127.0,
             _ if largest.is_finite() => 0.0,
             _ => f32::NAN,
         };
-        self.negated_sum = -(halves[0] + halves[1]);
-        self.negated_halves = halves.map(|sum| -sum);
+        self.half_offsets = halves.map(|sum| -128 * sum);
+        self.offset = self.half_offsets[0] + self.half_offsets[1];
         self.sum = (halves[0] + halves[1]) as f32 * self.scale;
         self.half_sums = halves.map(|sum| sum as f32 * self.scale);
     }
@@ -83,6 +86,11 @@ pub(crate) struct Strips {
 impl Strips {
     pub(crate) fn new(m: usize) -> Self {
         Self { m, count: m.div_ceil(STRIP) }
+    }
+
+    /// The rows of all strips.
+    pub(crate) fn all(self) -> usize {
+        self.m
     }
 
     pub(crate) fn count(self) -> usize {

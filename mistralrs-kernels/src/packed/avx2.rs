@@ -14,7 +14,7 @@ use std::arch::x86_64::{
     _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
     _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_srl_epi16,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sra_epi32, _mm256_srl_epi16,
     _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
 };
 use std::ops::Range;
@@ -154,7 +154,7 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
             let start = (rows.start + row + i) * w.rows + tile * TILE_ROWS + lanes;
             let mut eight = [0.0; LANES];
             _mm256_storeu_ps(eight.as_mut_ptr(), *sum);
-            job.y.part(start, count).copy_from_slice(&eight[..count]);
+            job.y.place(start, count).copy_from_nonoverlapping(eight.as_ptr(), count);
         }
     }
 }
@@ -288,12 +288,13 @@ unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
         if layout.zero == 0 {
             return sums;
         }
-        let count = _mm_cvtsi32_si128(layout.zero.trailing_zeros() as i32);
+        // From what takes off a zero of 128.
+        let count = _mm_cvtsi32_si128(7 - layout.zero.trailing_zeros() as i32);
         for (half, sums) in sums.iter_mut().enumerate().take(layout.scales()) {
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = &*x.add(i);
-                let of = if layout.halves { x.negated_halves[half] } else { x.negated_sum };
-                *sum = _mm256_sll_epi32(_mm256_set1_epi32(of), count);
+                let of = if layout.halves { x.half_offsets[half] } else { x.offset };
+                *sum = _mm256_sra_epi32(_mm256_set1_epi32(of), count);
             }
         }
         sums

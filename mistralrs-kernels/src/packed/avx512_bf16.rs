@@ -92,8 +92,8 @@ bf16! {
             let sum = _mm512_add_ps(*even, *odd);
             // SAFETY: the masked columns of row `first + i` are within `y` and this task's own.
             unsafe {
-                let y = job.y.part((first + i) * w.rows + tile * TILE_ROWS, count);
-                _mm512_mask_storeu_ps(y.as_mut_ptr(), mask, sum);
+                let y = job.y.place((first + i) * w.rows + tile * TILE_ROWS, count);
+                _mm512_mask_storeu_ps(y, mask, sum);
             }
         }
     }

@@ -5,14 +5,16 @@
 
 use super::activations::{Block, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, with_format};
+use super::{
+    Job, PackedKernels, QuantType, TileKernels, avx512_tall, exact, pack_tile, with_format,
+};
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
     _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
     _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
     _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_or_si512,
     _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_sll_epi16, _mm512_sll_epi32, _mm512_srl_epi16, _mm512_sub_ps,
+    _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
 };
 use std::ops::Range;
 
@@ -57,6 +59,10 @@ vnni! {
     }
 
     unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
+        if job.strips.all() >= avx512_tall::LEAST {
+            // SAFETY: as the caller vouches.
+            return unsafe { avx512_tall::multiply::<P>(job, tiles) };
+        }
         let strips = job.strips.count();
         let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).max(1);
@@ -115,8 +121,8 @@ vnni! {
         for (i, sum) in sums.iter().enumerate() {
             // SAFETY: the masked columns of row `first + i` are within `y` and this task's own.
             unsafe {
-                let y = job.y.part((first + i) * w.rows + tile * TILE_ROWS, count);
-                _mm512_mask_storeu_ps(y.as_mut_ptr(), mask, *sum);
+                let y = job.y.place((first + i) * w.rows + tile * TILE_ROWS, count);
+                _mm512_mask_storeu_ps(y, mask, *sum);
             }
         }
     }
@@ -138,10 +144,10 @@ vnni! {
                 for i in 0..M {
                     let x = &*x.add(i);
                     if layout.halves {
-                        low[i] = offset(layout, x.negated_halves[0]);
-                        high[i] = offset(layout, x.negated_halves[1]);
+                        low[i] = offset(layout, x.half_offsets[0]);
+                        high[i] = offset(layout, x.half_offsets[1]);
                     } else {
-                        low[i] = offset(layout, x.negated_sum);
+                        low[i] = offset(layout, x.offset);
                     }
                 }
             }
@@ -199,7 +205,7 @@ vnni! {
     }
 
     /// The integers of group `g` of a block.
-    unsafe fn codes(layout: &Layout, block: *const u8, g: usize) -> __m512i {
+    pub(super) unsafe fn codes(layout: &Layout, block: *const u8, g: usize) -> __m512i {
         // SAFETY: the planes are there.
         let plane = |at: usize| unsafe { _mm512_loadu_si512(block.add(at).cast()) };
         let mut codes = _mm512_setzero_si512();
@@ -231,10 +237,10 @@ vnni! {
         _mm512_and_si512(moved, _mm512_set1_epi8((mask << to) as i8))
     }
 
-    /// What the integers' zero adds up to.
-    fn offset(layout: &Layout, negated_sum: i32) -> __m512i {
-        let count = _mm_cvtsi32_si128(layout.zero.trailing_zeros() as i32);
-        _mm512_sll_epi32(_mm512_set1_epi32(negated_sum), count)
+    /// What takes the integers' zero off, from that of a zero of 128.
+    fn offset(layout: &Layout, of_128: i32) -> __m512i {
+        let count = _mm_cvtsi32_si128(7 - layout.zero.trailing_zeros() as i32);
+        _mm512_sra_epi32(_mm512_set1_epi32(of_128), count)
     }
 
     unsafe fn load_halves(from: *const u8) -> __m512 {
@@ -250,14 +256,14 @@ const fn is_split<P: Packing, const M: usize>() -> bool {
 }
 
 /// The halves of 256 columns.
-struct Head {
+pub(super) struct Head {
     scale: __m512,
     negated_min: __m512,
 }
 
 impl Head {
     vnni! {
-        unsafe fn load(layout: &Layout, chunk: *const u8) -> Self {
+        pub(super) unsafe fn load(layout: &Layout, chunk: *const u8) -> Self {
             let zero = _mm512_setzero_ps();
             let mut head = Self { scale: zero, negated_min: zero };
             // SAFETY: the chunk begins with them.
@@ -275,14 +281,14 @@ impl Head {
 }
 
 /// The scales and offsets of 32 columns.
-struct Scales {
-    scales: [__m512; 2],
-    mins: [__m512; 2],
+pub(super) struct Scales {
+    pub(super) scales: [__m512; 2],
+    pub(super) mins: [__m512; 2],
 }
 
 impl Scales {
     vnni! {
-        unsafe fn load(layout: &Layout, from: *const u8, head: &Head) -> Self {
+        pub(super) unsafe fn load(layout: &Layout, from: *const u8, head: &Head) -> Self {
             let zero = _mm512_setzero_ps();
             let mut loaded = Self { scales: [zero; 2], mins: [zero; 2] };
             // SAFETY: as many as the layout says follow the planes.

@@ -225,7 +225,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
                 let lanes = lanes + n * S::LANES;
                 let start = (rows.start + row + i) * w.rows + lanes;
                 let count = S::LANES.min(w.rows - lanes);
-                S::store(sum, job.y.part(start, count).as_mut_ptr(), count);
+                S::store(sum, job.y.place(start, count), count);
             }
         }
     }

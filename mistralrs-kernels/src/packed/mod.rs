@@ -12,9 +12,12 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_tall;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
 pub(crate) mod exact;
 mod floats;
+mod gated;
 mod layout;
 mod pairs;
 mod reference;
@@ -28,6 +31,7 @@ use crate::shared::SharedSlice;
 use activations::{Block, Rounded, Strips};
 use exact::Columns;
 use floats::Floats;
+pub use gated::{Gating, matmul_packed_gated};
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use memmap2::MmapMut;
 use pairs::Pairs;
@@ -289,14 +293,47 @@ fn multiply_parts_on(
     x: &[f32],
     ys: &mut [&mut [f32]],
 ) {
-    let kernels = kernels.unwrap_or(reference::KERNELS);
     assert_eq!(parts.len(), ys.len(), "a result for each weight");
-    let Some(cols) = parts.first().map(|part| part.w.cols) else {
+    let ys = ys.iter_mut().map(|y| SharedSlice::new(y));
+    let targets: Vec<_> = parts.iter().copied().zip(ys).collect();
+    multiply_into(kernels, &targets, x);
+}
+
+/// As [`matmul_packed_many`], into memory of its own: nobody fills it with zeros first.
+///
+/// # Panics
+/// If `x` does not fit the shapes of the weights.
+pub fn matmul_packed_new(weights: &[&PackedWeight], x: &[f32]) -> Vec<Vec<f32>> {
+    new_on(dispatch::kernels().packed, weights, x)
+}
+
+fn new_on(kernels: Option<PackedKernels>, weights: &[&PackedWeight], x: &[f32]) -> Vec<Vec<f32>> {
+    let sizes = weights.iter().map(|w| x.len() / w.cols * w.rows);
+    let mut ys: Vec<Vec<f32>> = sizes.clone().map(Vec::with_capacity).collect();
+    let memory = ys.iter_mut().map(Vec::spare_capacity_mut).zip(sizes.clone());
+    let memory = memory.map(|(y, len)| SharedSlice::unwritten(&mut y[..len]));
+    let targets: Vec<_> = weights.iter().map(|w| w.part(0)).zip(memory).collect();
+    multiply_into(kernels, &targets, x);
+    for (y, len) in ys.iter_mut().zip(sizes) {
+        // SAFETY: a product writes all of its numbers.
+        unsafe { y.set_len(len) };
+    }
+    ys
+}
+
+/// Writes all products, every number of each.
+fn multiply_into(
+    kernels: Option<PackedKernels>,
+    targets: &[(PackedPart<'_>, SharedSlice<'_>)],
+    x: &[f32],
+) {
+    let kernels = kernels.unwrap_or(reference::KERNELS);
+    let Some(cols) = targets.first().map(|(part, _)| part.w.cols) else {
         return;
     };
     let m = x.len() / cols;
     assert_eq!(x.len(), m * cols, "x is not [m, {cols}]");
-    for (PackedPart { w, .. }, y) in parts.iter().zip(ys.iter()) {
+    for (PackedPart { w, .. }, y) in targets {
         assert_eq!(w.cols, cols, "all weights have the same columns");
         assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [{m}, {}]", w.rows);
     }
@@ -304,13 +341,13 @@ fn multiply_parts_on(
         return;
     }
     let (mut integers, mut floats, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
-    for (part, y) in parts.iter().zip(ys) {
-        let kind = match part.w.layout.floats {
+    for target in targets {
+        let kind = match target.0.w.layout.floats {
             None => &mut integers,
             Some(Floats::Bf16) if kernels.pairs.is_some() => &mut pairs,
             Some(_) => &mut floats,
         };
-        kind.push((*part, SharedSlice::new(y)));
+        kind.push(*target);
     }
     multiply_with(kernels.integers, &integers, x, m);
     multiply_with(kernels.floats, &floats, x, m);
@@ -329,6 +366,22 @@ fn multiply_with<X: Rounded>(
     if parts.is_empty() {
         return;
     }
+    with_rounded(kernels, x, m, |x, strips| {
+        let jobs: Vec<Job<'_, X>> = parts
+            .iter()
+            .map(|&(PackedPart { w, first_tile }, y)| Job { w, first_tile, x, strips, y })
+            .collect();
+        run(kernels, &jobs, m);
+    });
+}
+
+/// Rounds the `m` rows of `x` into memory that the thread keeps.
+fn with_rounded<X: Rounded>(
+    kernels: TileKernels<X>,
+    x: &[f32],
+    m: usize,
+    work: impl FnOnce(&[X], Strips),
+) {
     let strips = Strips::new(m);
     let mut memory = X::memory().take();
     let len = x.len() / BLOCK_COLS;
@@ -337,12 +390,7 @@ fn multiply_with<X: Rounded>(
     }
     let rounded = &mut memory[..len];
     round(kernels, x, x.len() / m, strips, rounded);
-    let jobs: Vec<Job<'_, X>> = parts
-        .iter()
-        .map(|&(PackedPart { w, first_tile }, y)| Job { w, first_tile, x: rounded, strips, y })
-        .collect();
-    run(kernels, &jobs, m);
-    drop(jobs);
+    work(rounded, strips);
     X::memory().set(memory);
 }
 
@@ -371,6 +419,11 @@ fn round<X: Rounded>(
     }
 }
 
+/// Tiles of a task: an even number, for pairs of tiles are multiplied together.
+fn per_task(tiles: usize) -> usize {
+    tiles.div_ceil(4 * pool::threads()).next_multiple_of(2)
+}
+
 /// Computes all jobs, in runs of tiles that follow each other in memory.
 fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     let threads = pool::threads();
@@ -384,8 +437,7 @@ fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     if work.saturating_mul(m) < SERIAL || threads == 1 {
         return jobs.iter().for_each(|job| multiply(job, 0..job.w.tiles()));
     }
-    // An even number: some kernels take two tiles at once.
-    let per_task = tiles.div_ceil(4 * threads).next_multiple_of(2);
+    let per_task = per_task(tiles);
     let mut tasks = Vec::new();
     for job in jobs {
         for start in (0..job.w.tiles()).step_by(per_task) {

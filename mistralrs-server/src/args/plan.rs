@@ -35,6 +35,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Threads that compute, if not all.
     pub threads: Option<usize>,
+    /// Whether each has a core of its own.
+    pub pin_threads: bool,
     /// The instruction set to compute with, if not the best.
     pub instruction_set: Option<String>,
     /// What is logged.
@@ -83,7 +85,7 @@ impl TryFrom<Cli> for Plan {
         let mut notes = notes(&cli, selector);
         apply_toml(&mut cli, selector, &mut notes)?;
         let load = load_options(&cli, selector)?;
-        let threads = cli.model.threads;
+        let (threads, pin_threads) = (cli.model.threads, cli.model.pin_threads);
         let instruction_set = cli.model.instruction_set.clone();
         if threads == Some(0) {
             return Err(told("--threads has to be 1 or more"));
@@ -101,7 +103,7 @@ impl TryFrom<Cli> for Plan {
             None if chats => Mode::Chat(chat_options(&cli, &load, mcp)),
             None => Mode::Serve(server_plan(&cli, &load, mcp, &mut notes)?),
         };
-        Ok(Self { load, mode, threads, instruction_set, log_filter, notes })
+        Ok(Self { load, mode, threads, pin_threads, instruction_set, log_filter, notes })
     }
 }
 

@@ -215,6 +215,41 @@ fn neither_threads_nor_company_matter() {
     }
 }
 
+/// Two products joined in one pass, and products in memory of their own, against the same one by one.
+#[test]
+fn joined_and_new_products_are_the_same_numbers() {
+    for (at, ty) in types().enumerate() {
+        for (rows, m) in [(40, 1), (300, 3), (150, 37)] {
+            let [gate, up] = [1, 2].map(|seed| Case::new(ty, (rows, 256, m), seed));
+            let packed = [&gate.packed, &up.packed];
+            for kernels in all_kernels().filter(|kernels| kernels.packed.is_some()) {
+                let ys = packed.map(|packed| {
+                    let mut y = vec![f32::NAN; m * rows];
+                    multiply_on(kernels.packed, &[packed], &gate.x, &mut [&mut y]);
+                    y
+                });
+                let new = new_on(kernels.packed, &packed, &gate.x);
+                assert!(new.iter().zip(&ys).all(|(new, y)| bits(new) == bits(y)), "{ty:?}");
+                let (gating, join) = match at % 2 {
+                    0 => (Gating::Silu, kernels.silu_mul),
+                    _ => (Gating::GeluTanh, kernels.gelu_tanh_mul),
+                };
+                let mut wanted = vec![0.0; m * rows];
+                // SAFETY: this processor has the kernels' instruction set.
+                unsafe { join(&ys[0], &ys[1], &mut wanted) };
+                for threads in [1, 3] {
+                    pool::with_threads(NonZeroUsize::new(threads).unwrap(), || {
+                        let y = gated::gated_on(kernels, packed, &gate.x, gating).unwrap();
+                        assert_eq!(bits(&y), bits(&wanted), "{ty:?}");
+                    });
+                }
+            }
+        }
+    }
+    let [wide, narrow] = [64, 32].map(|cols| Case::new(QuantType::Q8_0, (16, cols, 1), 1));
+    assert!(matmul_packed_gated(&wide.packed, &narrow.packed, &wide.x, Gating::Silu).is_none());
+}
+
 /// The price of rounding activations to bytes: root mean square error of the products, relative
 /// to their own root mean square.
 #[test]

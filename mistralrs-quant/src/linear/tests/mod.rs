@@ -53,6 +53,42 @@ fn merged_layers_of_many_rows_give_what_their_parts_give() {
     assert!(merged.forward(&input(1, 224)).is_err());
 }
 
+/// Gate and up in one pass, where they are alike and without biases.
+#[test]
+fn a_gated_pass_is_its_parts_joined() {
+    let pair = |ty, rows, bias| {
+        let second = stored(&noise(48 * 256, 12), 256, ty);
+        let up = weight(&info(&[48, 256], ty), second, None).unwrap();
+        MergedLinear::new(vec![layer(rows, 256, ty, bias), Linear::new(up, None)])
+    };
+    for ty in [QuantType::Q4_K, QuantType::Q8_0, QuantType::BF16] {
+        for (gating, join) in [
+            (Gating::Silu, mistralrs_kernels::silu_mul as fn(&[f32], &[f32], &mut [f32])),
+            (Gating::GeluTanh, mistralrs_kernels::gelu_tanh_mul),
+        ] {
+            for x in [input(1, 256), input(21, 256)] {
+                let parts = pair(ty, 48, None).forward(&x).unwrap();
+                let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let mut wanted = vec![0.; x.dims()[0] * 48];
+                join(&numbers(&parts[0]), &numbers(&parts[1]), &mut wanted);
+                match pair(ty, 48, None).gated(&x, gating).unwrap() {
+                    Some(joined) => {
+                        assert_eq!(joined.dims(), [x.dims()[0], 48]);
+                        assert_eq!(numbers(&joined), wanted, "{ty:?}");
+                    }
+                    // Without tiles there is nothing to compute together.
+                    None => assert_eq!(mistralrs_kernels::instruction_set(), "scalar"),
+                }
+            }
+        }
+    }
+    let x = input(2, 256);
+    let gated = |merged: MergedLinear| merged.gated(&x, Gating::Silu).unwrap();
+    assert!(gated(pair(QuantType::Q8_0, 48, Some(vector(&noise(48, 1))))).is_none());
+    assert!(gated(pair(QuantType::Q8_0, 32, None)).is_none());
+    assert!(gated(pair(QuantType::F16, 48, None)).is_none());
+}
+
 fn input(tokens: usize, cols: usize) -> Tensor {
     Tensor::from_vec(noise(tokens * cols, 8), (tokens, cols), &Device::Cpu).unwrap()
 }

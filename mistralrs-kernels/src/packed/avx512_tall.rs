@@ -1,0 +1,282 @@
+//! Products with many rows of activations for AVX-512 VNNI: two tiles of weights are spread out into
+//! bytes, 256 columns at a time, once for up to 256 rows. What is left to do for each row is then little
+//! more than `vpdpbusd`: every vector of weights is multiplied with eight rows, every row with two
+//! vectors. The sums run as in `avx512_vnni`, so the bits are the same.
+
+use super::Job;
+use super::activations::{Block, STRIP};
+use super::avx512_vnni::{Head, Scales, codes};
+use super::layout::{Packing, TILE_ROWS, VECTOR};
+use crate::simd::prefetch;
+use std::arch::x86_64::{
+    __m512, __m512i, __mmask16, _mm512_add_epi8, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+};
+use std::ops::Range;
+
+/// From so many rows of activations on, this way is the faster one; strips then have at least five.
+pub(super) const LEAST: usize = 16;
+/// Tiles that are multiplied together.
+const PAIR: usize = 2;
+/// Blocks of columns that are spread out at a time: those of the largest chunk.
+const BLOCKS: usize = 8;
+/// Strips at most that one spreading serves.
+const STRIPS: usize = 32;
+/// So many bytes of activations stay in the second-level cache while weights pass by.
+const RESIDENT: usize = 1 << 20;
+/// The integer that means zero, once spread out, where one does.
+const ZERO: i32 = 128;
+
+/// A block of one tile: a byte for each weight, scales as `f32`.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Spread {
+    codes: [__m512i; 8],
+    scales: [__m512; 2],
+    mins: [__m512; 2],
+}
+
+/// A block of columns of both tiles.
+type Blocks = [Spread; PAIR];
+/// The sums of a strip.
+type Sums = [[__m512; PAIR]; STRIP];
+/// Products in integers, of `M` rows.
+type Products<const M: usize> = [[__m512i; PAIR]; M];
+
+/// What the arithmetic needs to know of a format once its weights are spread out.
+trait Kind {
+    /// Whether [`ZERO`] stands for zero, or an offset decides.
+    const ZERO: bool;
+    const MINS: bool;
+    const HALVES: bool;
+}
+
+macro_rules! kinds {
+    ($($kind:ident: $zero:literal, $mins:literal, $halves:literal;)*) => {
+        $(struct $kind;
+        impl Kind for $kind {
+            const ZERO: bool = $zero;
+            const MINS: bool = $mins;
+            const HALVES: bool = $halves;
+        })*
+    };
+}
+
+kinds! {
+    Centered: true, false, false;
+    CenteredHalves: true, false, true;
+    Shifted: false, true, false;
+    ShiftedHalves: false, true, true;
+}
+
+/// Applies the features to a function.
+macro_rules! vnni {
+    ($($item:item)*) => {
+        $(
+            #[inline]
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            $item
+        )*
+    };
+}
+
+vnni! {
+    /// # Safety
+    /// The features are present, there are [`LEAST`] rows; nobody else writes the columns of `y` that
+    /// belong to `tiles`.
+    pub(super) unsafe fn multiply<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
+        let count = job.strips.count();
+        let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
+        let group = (RESIDENT / longest).clamp(1, STRIPS);
+        for first in (0..count).step_by(group) {
+            for tile in tiles.clone().step_by(PAIR) {
+                // At the end of an odd number of tiles, the last one stands for both.
+                let pair = [tile, (tile + 1).min(tiles.end - 1)];
+                // SAFETY: the strips and the tiles exist.
+                unsafe { multiply_pair::<P>(job, pair, first..count.min(first + group)) };
+            }
+        }
+    }
+
+    /// Two tiles of weights with some strips.
+    unsafe fn multiply_pair<P: Packing>(
+        job: &Job<'_, Block>,
+        pair: [usize; PAIR],
+        strips: Range<usize>,
+    ) {
+        let blocks = job.w.blocks();
+        let empty = Spread {
+            codes: [_mm512_setzero_si512(); 8],
+            scales: [_mm512_setzero_ps(); 2],
+            mins: [_mm512_setzero_ps(); 2],
+        };
+        let mut panel = [[empty; PAIR]; BLOCKS];
+        let mut sums: [Sums; STRIPS] = [[[_mm512_setzero_ps(); PAIR]; STRIP]; STRIPS];
+        for from in (0..blocks).step_by(BLOCKS) {
+            let count = BLOCKS.min(blocks - from);
+            for (n, tile) in pair.into_iter().enumerate() {
+                // SAFETY: the tile has these blocks.
+                unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
+            }
+            for (strip, sums) in strips.clone().zip(&mut sums) {
+                let rows = job.strips.rows(strip);
+                let first = rows.start * blocks + from * rows.len();
+                let x = job.x[first..first + count * rows.len()].as_ptr();
+                let layout = const { &P::LAYOUT };
+                // SAFETY: `x` has as many rows as the strip for each block.
+                unsafe {
+                    match (layout.mins, layout.halves) {
+                        (false, false) => multiply_strip::<Centered>(&panel[..count], x, rows.len(), sums),
+                        (false, true) => multiply_strip::<CenteredHalves>(&panel[..count], x, rows.len(), sums),
+                        (true, false) => multiply_strip::<Shifted>(&panel[..count], x, rows.len(), sums),
+                        (true, true) => multiply_strip::<ShiftedHalves>(&panel[..count], x, rows.len(), sums),
+                    }
+                }
+            }
+        }
+        for (strip, sums) in strips.zip(&sums) {
+            for (row, sums) in job.strips.rows(strip).zip(sums) {
+                for (tile, sum) in pair.into_iter().zip(sums) {
+                    let first = tile * TILE_ROWS;
+                    let count = (job.w.rows - first).min(TILE_ROWS);
+                    let mask = ((1u32 << count) - 1) as __mmask16;
+                    // SAFETY: the masked columns are within `y` and this task's own.
+                    unsafe {
+                        let y = job.y.place(row * job.w.rows + first, count);
+                        _mm512_mask_storeu_ps(y, mask, *sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Spreads out the blocks of a tile from block `from` on, as tile `n` of the panel, and has what
+    /// follows them fetched.
+    unsafe fn spread<P: Packing>(tile: &[u8], from: usize, n: usize, panel: &mut [Blocks]) {
+        let layout = const { &P::LAYOUT };
+        let shift = _mm512_set1_epi8((ZERO - layout.zero) as i8);
+        for (at, spread) in (from..).zip(panel.iter_mut()) {
+            let chunk = &tile[at / layout.chunk_blocks() * layout.chunk_bytes()..];
+            let block = layout.head_bytes() + at % layout.chunk_blocks() * layout.block_bytes();
+            let block = &chunk[block..block + layout.block_bytes()];
+            for line in 0..layout.block_bytes().div_ceil(VECTOR) {
+                prefetch(block.as_ptr().wrapping_add(BLOCKS * layout.block_bytes() + line * VECTOR));
+            }
+            let spread = &mut spread[n];
+            // SAFETY: the chunk and the block are there.
+            unsafe {
+                for (g, of_group) in spread.codes.iter_mut().enumerate() {
+                    *of_group = codes(layout, block.as_ptr(), g);
+                    if layout.zero != 0 {
+                        *of_group = _mm512_add_epi8(*of_group, shift);
+                    }
+                }
+                let head = Head::load(layout, chunk.as_ptr());
+                let loaded = Scales::load(layout, block[layout.plane_bytes()..].as_ptr(), &head);
+                (spread.scales, spread.mins) = (loaded.scales, loaded.mins);
+            }
+        }
+    }
+
+    unsafe fn multiply_rows<K: Kind, const M: usize>(
+        panel: &[Blocks],
+        x: *const Block,
+        sums: &mut Sums,
+    ) {
+        let mut x = x;
+        for tiles in panel {
+            // SAFETY: `M` blocks of activations are there for each of the panel's.
+            unsafe {
+                if K::HALVES {
+                    let low = products::<K, M, 0, 4>(tiles, x);
+                    scale::<M, 0>(tiles, x, &low, sums);
+                    let high = products::<K, M, 4, 8>(tiles, x);
+                    scale::<M, 1>(tiles, x, &high, sums);
+                } else {
+                    let all = products::<K, M, 0, 8>(tiles, x);
+                    scale::<M, 0>(tiles, x, &all, sums);
+                }
+                if K::MINS {
+                    add_mins::<K, M>(tiles, x, sums);
+                }
+                x = x.add(M);
+            }
+        }
+    }
+
+    /// The products of groups `FROM..TO` of a block's columns, in integers.
+    unsafe fn products<K: Kind, const M: usize, const FROM: usize, const TO: usize>(
+        tiles: &Blocks,
+        x: *const Block,
+    ) -> Products<M> {
+        let mut products = [[_mm512_setzero_si512(); PAIR]; M];
+        // SAFETY: `M` blocks of activations are there.
+        unsafe {
+            if K::ZERO {
+                for (i, products) in products.iter_mut().enumerate() {
+                    let x = &*x.add(i);
+                    let offset = if K::HALVES { x.half_offsets[FROM / 4] } else { x.offset };
+                    *products = [_mm512_set1_epi32(offset); PAIR];
+                }
+            }
+            for g in FROM..TO {
+                for (i, products) in products.iter_mut().enumerate() {
+                    let four = (*x.add(i)).codes.as_ptr().cast::<i32>().add(g).read_unaligned();
+                    let four = _mm512_set1_epi32(four);
+                    for (product, tile) in products.iter_mut().zip(tiles) {
+                        *product = _mm512_dpbusd_epi32(*product, tile.codes[g], four);
+                    }
+                }
+            }
+        }
+        products
+    }
+
+    /// Adds products, times the scales of a half or of the whole block.
+    unsafe fn scale<const M: usize, const HALF: usize>(
+        tiles: &Blocks,
+        x: *const Block,
+        products: &Products<M>,
+        sums: &mut Sums,
+    ) {
+        for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
+            // SAFETY: `M` blocks of activations are there.
+            let unit = _mm512_set1_ps(unsafe { (*x.add(i)).scale });
+            for ((product, sum), tile) in products.iter().zip(sums).zip(tiles) {
+                let scale = _mm512_mul_ps(tile.scales[HALF], unit);
+                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*product), scale, *sum);
+            }
+        }
+    }
+
+    unsafe fn add_mins<K: Kind, const M: usize>(tiles: &Blocks, x: *const Block, sums: &mut Sums) {
+        for (i, sums) in sums.iter_mut().enumerate().take(M) {
+            // SAFETY: `M` blocks of activations are there.
+            let x = unsafe { &*x.add(i) };
+            for (sum, tile) in sums.iter_mut().zip(tiles) {
+                if K::HALVES {
+                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.half_sums[0]), *sum);
+                    *sum = _mm512_fmadd_ps(tile.mins[1], _mm512_set1_ps(x.half_sums[1]), *sum);
+                } else {
+                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.sum), *sum);
+                }
+            }
+        }
+    }
+}
+
+/// A panel with a strip of `rows` rows.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn multiply_strip<K: Kind>(panel: &[Blocks], x: *const Block, rows: usize, sums: &mut Sums) {
+    // SAFETY: as many rows as the strip has.
+    unsafe {
+        match rows {
+            5 => multiply_rows::<K, 5>(panel, x, sums),
+            6 => multiply_rows::<K, 6>(panel, x, sums),
+            7 => multiply_rows::<K, 7>(panel, x, sums),
+            _ => multiply_rows::<K, STRIP>(panel, x, sums),
+        }
+    }
+}
