@@ -4,8 +4,8 @@
     python scripts/bench_preprocessing.py TEST_BINARY [ROUNDS] [THREADS]
 
 TEST_BINARY is what `cargo test --release -p mistralrs-vision --test it --no-run` names. Each round is a
-fresh process of ours and one of transformers; a round's figure is the median of nine runs. From the
-decoded picture to the tensor that the encoder reads. Needs transformers 5 with torchvision and Pillow.
+fresh process of ours and one of transformers, both on the same processor; a round's figure is the median of
+nine runs, in processor time over all threads. From the decoded picture to the tensor that the encoder reads. Needs transformers 5 with torchvision and Pillow.
 """
 
 import os
@@ -29,9 +29,9 @@ for name, processor in recipes.items():
         picture = drawn(*size)
         times = []
         for _ in range(9):
-            start = time.perf_counter()
+            start = time.process_time()
             processor(images=[picture], return_tensors="pt")
-            times.append((time.perf_counter() - start) * 1e3)
+            times.append((time.process_time() - start) * 1e3)
         times.sort()
         print(name, f"{size[0]}x{size[1]}", f"{times[4]:.2f} {times[0]:.2f} {times[8]:.2f}")
 """
@@ -39,7 +39,11 @@ for name, processor in recipes.items():
 
 def rows(command, threads):
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    cpus = sorted(os.sched_getaffinity(0))[:int(threads)]
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+    )
     names = ("qwen2 ", "gemma3 ", "smolvlm ")
     lines = [line.split() for line in run.stdout.splitlines() if line.startswith(names)]
     return {(line[0], line[1]): float(line[2]) for line in lines}

@@ -4,12 +4,14 @@
     python scripts/make_vision_goldens.py ../shared
 
 writes mistralrs-testkit/fixtures/vision/: files.safetensors (small image files of every kind and the
-RGB that Pillow and transformers' convert_to_rgb read from them), pictures.json (samples of the pixels
+RGB that Pillow and transformers' convert_to_rgb read from them), sounds.safetensors (the same of sound
+files, read by libsndfile as transformers has them read), pictures.json (samples of the pixels
 that the image processors give for drawn pictures and for those of ../shared/images, with grids and
 counts) and sound.json (log-mel frames and a resampled sound). The tests in mistralrs-vision/tests/it
 compare. Needs transformers 5, torchvision, Pillow, scipy and soundfile.
 """
 
+import hashlib
 import io
 import json
 import pathlib
@@ -68,6 +70,9 @@ VIDEOS = {
 # Width, height.
 SIZES = [(1, 1), (2, 1), (13, 27), (28, 28), (56, 57), (100, 80), (333, 41), (640, 480), (3, 500), (1100, 900)]
 LARGE = [(3000, 2000), (2000, 3000)]
+# As many small as large ones, of all shapes.
+DRAWS = np.random.default_rng(11).uniform(0, 1, (20, 2))
+RANDOM = [(round(2000 ** a), round(3000 ** b)) for a, b in DRAWS]
 STRIPES = [(201, 1), (1, 300)]
 
 
@@ -83,10 +88,13 @@ def drawn(width, height, frame=0):
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 
 
-def sampled(pixels):
+def sampled(pixels, samples=SAMPLES, exact=False):
+    """`exact`: all numbers, by their hash."""
     flat = pixels.to(torch.float64).flatten()
-    at = [i * (flat.numel() - 1) // (SAMPLES - 1) for i in range(SAMPLES)]
+    at = [i * (flat.numel() - 1) // (samples - 1) for i in range(samples)]
+    numbers = pixels.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()
     return {
+        **({"sha256": hashlib.sha256(numbers).hexdigest()} if exact else {}),
         "shape": list(pixels.shape),
         "mean": float(flat.mean()),
         "mean_square": float((flat * flat).mean()),
@@ -94,7 +102,7 @@ def sampled(pixels):
     }
 
 
-def processed(recipe, picture):
+def processed(recipe, picture, **options_of_samples):
     kind, config = RECIPES[recipe]
     processor = kind(**config)
     options = {"return_row_col_info": True} if kind is Idefics3ImageProcessor else {}
@@ -107,26 +115,24 @@ def processed(recipe, picture):
     if "rows" in got:
         case["rows"], case["columns"] = int(got["rows"][0][0]), int(got["cols"][0][0])
     pixels = got["pixel_values"]
-    case.update(sampled(pixels[0] if kind is Idefics3ImageProcessor else pixels))
+    case.update(sampled(pixels[0] if kind is Idefics3ImageProcessor else pixels, **options_of_samples))
     return case
 
 
 def pictures(shared):
     cases = []
-    for size in SIZES + LARGE:
-        for recipe in RECIPES if size not in LARGE else ["qwen2", "gemma3"]:
-            cases.append({"size": size, **processed(recipe, drawn(*size))})
-    for size in STRIPES:
-        for recipe in ["qwen2", "qwen3"]:
+    for size in SIZES + LARGE + RANDOM + STRIPES:
+        for recipe in RECIPES:
             try:
-                processed(recipe, drawn(*size))
+                cases.append({"size": size, **processed(recipe, drawn(*size), samples=8, exact=True)})
             except ValueError as error:
                 assert "aspect ratio" in str(error), error
                 cases.append({"size": size, "recipe": recipe, "refused": True})
     for path in sorted((shared / "images").iterdir()):
         picture = ImageOps.exif_transpose(Image.open(path))
-        for recipe in ["qwen2", "qwen3", "gemma3", "smolvlm"]:
-            cases.append({"file": path.name, **processed(recipe, picture)})
+        exact = path.suffix != ".webp"
+        for recipe in RECIPES:
+            cases.append({"file": path.name, **processed(recipe, picture, samples=16, exact=exact)})
     videos = []
     for recipe, (kind, config) in VIDEOS.items():
         for size, frames in [((60, 60), 4), ((200, 100), 5), ((31, 90), 2), ((90, 9), 3)]:
@@ -135,7 +141,7 @@ def pictures(shared):
             got = kind(**config)(videos=[clip], return_tensors="pt", do_sample_frames=False)
             grid = got["video_grid_thw"][0].tolist()
             case = {"recipe": recipe, "size": size, "frames": frames, "grid": grid}
-            videos.append({**case, **sampled(got["pixel_values_videos"])})
+            videos.append({**case, **sampled(got["pixel_values_videos"], samples=8, exact=True)})
     configs = {name: config for name, (_, config) in RECIPES.items()}
     video_configs = {name: config for name, (_, config) in VIDEOS.items()}
     return {"configs": configs, "video_configs": video_configs, "cases": cases, "videos": videos}
@@ -184,6 +190,18 @@ def image_files():
     save("progressive.jpg", soft, "JPEG", quality=90, progressive=True)
     save("gray.jpg", soft.convert("L"), "JPEG", quality=90)
     save("cmyk.jpg", soft.convert("CMYK"), "JPEG", quality=95)
+    # Hard edges, and every path of a decoder: sampling, codes, scans, marks, sizes that are no whole blocks.
+    save("hard444.jpg", base, "JPEG", quality=60, subsampling=0)
+    save("hard422.jpg", base, "JPEG", quality=75, subsampling=1)
+    save("hard420.jpg", base, "JPEG", quality=30, subsampling=2)
+    save("hard_progressive.jpg", base, "JPEG", quality=80, progressive=True, subsampling=2)
+    save("restart.jpg", base, "JPEG", quality=50, restart_marker_blocks=2)
+    save("restart_progressive.jpg", base, "JPEG", quality=90, restart_marker_rows=1, progressive=True)
+    save("optimized.jpg", base, "JPEG", quality=90, optimize=True)
+    save("plain_rgb.jpg", base, "JPEG", quality=90, keep_rgb=True)
+    save("hard_cmyk.jpg", base.convert("CMYK"), "JPEG", quality=70)
+    for width, height in [(1, 1), (2, 3), (3, 2), (5, 40), (17, 9)]:
+        save(f"{width}x{height}.jpg", drawn(width, height), "JPEG", quality=85)
     for orientation in range(2, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -193,6 +211,29 @@ def image_files():
         picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
         tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
         tensors[f"{name}/rgb"] = np.ascontiguousarray(convert_to_rgb(picture, return_numpy=True))
+    return tensors
+
+
+def sound_files():
+    """Every kind of sound file, by name, with its samples `[frames, channels]`."""
+    n = np.arange(2000)
+    left = 0.4 * np.sin(n * 0.05) + 0.2 * np.sin(n * n * 1e-4)
+    stereo = np.stack([left, 0.3 * np.cos(n * 0.31) + 0.1 * np.sin(n * 0.01)], -1)
+    kinds = [
+        ("u8.wav", left, 8000, "PCM_U8"), ("16.wav", stereo, 44100, "PCM_16"), ("24.wav", left, 16000, "PCM_24"),
+        ("32.wav", left, 16000, "PCM_32"), ("float.wav", stereo, 16000, "FLOAT"), ("16.flac", stereo, 44100, "PCM_16"),
+        ("24.flac", left, 16000, "PCM_24"), ("mono.mp3", left, 16000, None), ("stereo.mp3", stereo, 44100, None),
+        ("mono.ogg", left, 16000, None), ("stereo.ogg", stereo, 44100, None),
+    ]
+    tensors = {}
+    for name, samples, rate, subtype in kinds:
+        out = io.BytesIO()
+        soundfile.write(out, samples, rate, subtype=subtype, format=name.split(".")[1].upper())
+        file = out.getvalue()
+        heard, rate = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
+        tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
+        tensors[f"{name}/samples"] = heard
+        tensors[f"{name}/rate"] = np.array([rate], np.int64)
     return tensors
 
 
@@ -236,6 +277,7 @@ def main():
     shared = pathlib.Path(sys.argv[1]).resolve()
     TARGET.mkdir(exist_ok=True)
     save_file(image_files(), TARGET / "files.safetensors")
+    save_file(sound_files(), TARGET / "sounds.safetensors")
     for name, content in [("pictures", pictures(shared)), ("sound", sound(shared))]:
         text = json.dumps(content, separators=(",", ":"))
         (TARGET / f"{name}.json").write_text(text.replace('},{"', '},\n{"') + "\n")

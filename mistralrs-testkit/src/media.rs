@@ -3,13 +3,16 @@
 
 use crate::{GoldenCase, fixture, read_json};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `media.golden.json` of a fixture.
 #[derive(Debug, Clone, Deserialize)]
 pub struct MediaGolden {
     /// The pictures of the folder `images`.
     pub images: Vec<GoldenImage>,
+    /// Clips, for models that see them.
+    #[serde(default)]
+    pub videos: Vec<GoldenVideo>,
     /// Sounds, for models that hear.
     #[serde(default)]
     pub sounds: Vec<GoldenSound>,
@@ -18,6 +21,9 @@ pub struct MediaGolden {
     /// The token that stands for pictures.
     #[serde(skip)]
     pub image_token: Option<u32>,
+    /// The token that stands for clips.
+    #[serde(skip)]
+    pub video_token: Option<u32>,
     /// The token that stands for sounds.
     #[serde(skip)]
     pub audio_token: Option<u32>,
@@ -41,9 +47,30 @@ pub struct GoldenImage {
     pub deepstack: Vec<GoldenTensor>,
 }
 
+/// A clip and what becomes of it, as of a picture.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GoldenVideo {
+    /// Its names in the folder `videos`: one animated file, or stills.
+    pub files: Vec<String>,
+    /// Frames per second; an animated file says so itself.
+    pub fps: f64,
+    /// Patches along time, height and width.
+    pub grid: [usize; 3],
+    /// `[patches, width of a patch]`
+    pub pixels: GoldenTensor,
+    /// `[tokens, width of the text model]`
+    pub features: GoldenTensor,
+    /// `[tokens, width of the text model]` each.
+    #[serde(default)]
+    pub deepstack: Vec<GoldenTensor>,
+}
+
 /// A sound and what becomes of it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct GoldenSound {
+    /// Its name in the folder `sounds`; none where the spectrum is all there is.
+    #[serde(default)]
+    pub file: Option<String>,
     /// Its mel spectrum: `[frames, bins]`.
     pub mel: GoldenTensor,
     /// How many of the frames are sound; the others are padding.
@@ -60,7 +87,13 @@ pub struct MediaCase {
     /// Which of [`MediaGolden::sounds`] it has, in order.
     #[serde(default)]
     pub sounds: Vec<usize>,
-    /// The conversation that the prompt was rendered from; a picture's part has its number.
+    /// Which of [`MediaGolden::videos`] it has, in order.
+    #[serde(default)]
+    pub videos: Vec<usize>,
+    /// Keys that stand over those of `preprocessor_config.json` here.
+    #[serde(default)]
+    pub processor: Map<String, Value>,
+    /// The conversation that the prompt was rendered from; a medium's part has its number.
     #[serde(default)]
     pub messages: Vec<Value>,
     /// The prompt's positions along time, height and width, for models that have them.
@@ -89,6 +122,7 @@ pub fn media_golden(name: &str) -> MediaGolden {
     let token = |key: &str| config.get(key)?.as_u64()?.try_into().ok();
     MediaGolden {
         image_token: token("image_token_id").or_else(|| token("image_token_index")),
+        video_token: token("video_token_id"),
         audio_token: token("audio_token_id"),
         ..read_json(&fixture(name).join("media.golden.json"))
     }

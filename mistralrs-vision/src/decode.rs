@@ -1,12 +1,15 @@
 //! Bytes of an image file → RGB pixels, as Pillow and transformers' `convert_to_rgb` see them: EXIF
 //! orientation applied, transparency laid on white, 16 bits cut to 8. Knows file formats (through the
-//! crate `image`), no model. Sizes are checked by the header, before pixels are allocated.
+//! crate `image`, and `jpeg`), no model. Sizes are checked by the header, before pixels are allocated.
 
 use crate::error::{Error, Result};
+use crate::jpeg;
 use crate::picture::Picture;
 use image::codecs::gif::GifDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::{
+    AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage,
+};
 use std::io::Cursor;
 
 /// What a file may cost.
@@ -54,7 +57,14 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
     let mut decoder = reader.into_decoder().map_err(undecodable)?;
     check_size(decoder.dimensions(), limits)?;
     let orientation = decoder.orientation().map_err(undecodable)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(undecodable)?;
+    let exact = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits.max_pixels)?,
+        _ => None,
+    };
+    let mut image = match exact {
+        Some(picture) => image_of(picture)?,
+        None => DynamicImage::from_decoder(decoder).map_err(undecodable)?,
+    };
     image.apply_orientation(orientation);
     to_rgb(&image)
 }
@@ -150,6 +160,12 @@ fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<()> {
         return Err(Error::TooManyPixels { width, height, limit: limits.max_pixels });
     }
     Ok(())
+}
+
+fn image_of(picture: Picture) -> Result<DynamicImage> {
+    let (width, height) = (picture.width(), picture.height());
+    let image = RgbImage::from_raw(width, height, picture.into_rgb());
+    image.map(DynamicImage::ImageRgb8).ok_or(Error::Empty("image"))
 }
 
 /// Whether an end marker follows the last scan. The decoder fills what is missing with gray.

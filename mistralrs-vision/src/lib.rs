@@ -20,6 +20,7 @@
 pub mod audio;
 mod decode;
 mod error;
+mod jpeg;
 mod normalize;
 mod patches;
 mod picture;

@@ -53,6 +53,11 @@ impl Picture {
         &self.rgb
     }
 
+    /// `[height, width, 3]`.
+    pub fn into_rgb(self) -> Vec<u8> {
+        self.rgb
+    }
+
     /// One row, `[width, 3]`; empty outside the picture.
     pub fn row(&self, y: usize) -> &[u8] {
         let len = self.width as usize * Self::CHANNELS;

@@ -73,13 +73,13 @@ pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::forward::SequenceSpan;
     use proptest::prelude::*;
 
     /// Numbers in −1..1 that look random and are the same every time.
-    pub(super) fn noise(shape: &[usize], seed: u64) -> Tensor {
+    pub(crate) fn noise(shape: &[usize], seed: u64) -> Tensor {
         let mut state = seed | 1;
         let next = |_| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

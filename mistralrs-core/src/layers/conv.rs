@@ -115,18 +115,8 @@ impl Conv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::attention::tests::noise;
     use proptest::prelude::*;
-
-    fn noise(shape: &[usize], seed: u64) -> Tensor {
-        let mut state = seed | 1;
-        let next = |_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        let numbers: Vec<f32> = (0..shape.iter().product()).map(next).collect();
-        Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
-    }
 
     fn numbers(x: &Tensor) -> Vec<f32> {
         x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()

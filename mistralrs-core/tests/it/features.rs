@@ -42,7 +42,7 @@ fn check_numbers(name: &str, golden: &GoldenTensor, features: &Tensor) {
 /// Each picture by itself, then two in one batch.
 fn check_all(name: &str, features: impl Fn(&Tensor) -> Tensor) {
     let golden = media_golden(name);
-    assert_eq!(golden.images.len(), 3);
+    assert!(golden.images.len() >= 3);
     for image in &golden.images {
         check(image, &features(&tensor(&image.pixels)));
     }
@@ -125,9 +125,9 @@ fn gemma3n_sees_and_hears_what_transformers_does() {
         let features = vision.forward(&tensor(&image.pixels)).unwrap();
         check(image, &features.unsqueeze(0).unwrap());
     }
-    let config = Gemma3nAudioConfig::parse(&file, &json, (20, 308)).unwrap();
+    let config = Gemma3nAudioConfig::parse(&file, &json, (20, 309)).unwrap();
     let audio = Gemma3nAudio::load(&config, &weights).unwrap();
-    assert_eq!((golden.sounds.len(), config.tokens_per_sound()), (3, 6));
+    assert_eq!((golden.sounds.len(), config.tokens_per_sound()), (5, 6));
     for (number, sound) in golden.sounds.iter().enumerate() {
         let features = audio.forward(&tensor(&sound.mel), sound.valid).unwrap();
         assert_eq!(features.dims(), [6, 20]);

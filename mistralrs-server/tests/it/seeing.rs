@@ -38,11 +38,27 @@ fn picture(number: u64) -> Value {
     json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{bytes}")}})
 }
 
+/// An animated file, or a list of stills.
+fn clip(number: usize) -> Value {
+    let clip = &media_golden(MODEL).videos[number];
+    let url = |file: &String| {
+        let bytes = std::fs::read(fixture(MODEL).join("videos").join(file)).unwrap();
+        format!("data:;base64,{}", STANDARD.encode(bytes))
+    };
+    let urls: Vec<String> = clip.files.iter().map(url).collect();
+    let video = match urls.as_slice() {
+        [animated] => json!({"url": animated}),
+        stills => json!({"frames": stills, "fps": clip.fps}),
+    };
+    json!({"type": "video_url", "video_url": video})
+}
+
 /// A golden conversation in OpenAI's words.
 fn messages(golden: &[Value]) -> Value {
-    let part = |part: &Value| match part["image"].as_u64() {
-        Some(number) => picture(number),
-        None => part.clone(),
+    let part = |part: &Value| match (part["image"].as_u64(), part["video"].as_u64()) {
+        (Some(number), _) => picture(number),
+        (None, Some(number)) => clip(number as usize),
+        (None, None) => part.clone(),
     };
     let message = |message: &Value| {
         let content = match message["content"].as_array() {
