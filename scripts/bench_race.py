@@ -123,7 +123,7 @@ def server(streams):
         if who == "ours":
             return [race.ours, "-m", race.model(model), "--port", str(port), "--threads", str(threads), "--silent"]
         return [str(race.llama / "llama-server"), "-m", race.model(model), "--host", "127.0.0.1", "--port", str(port), "-t", str(threads),
-                "-tb", str(threads), "-np", str(max(streams)), "-c", str(256 * max(streams)), "-kvu", "--offline", "--no-webui"]
+                "-tb", str(threads), "-np", str(max(streams, default=1)), "-c", str(256 * max(streams, default=1)), "-kvu", "--offline", "--no-webui"]
 
     def contestant(who):
         def job(race, model, threads):

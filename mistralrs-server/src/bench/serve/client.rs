@@ -80,6 +80,8 @@ impl Target {
         let http = Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
+            // Some servers hang up on a connection that is used again.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("mistralrs/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls(secure).map_err(anyhow::Error::msg)?)
