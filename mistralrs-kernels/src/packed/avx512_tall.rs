@@ -5,7 +5,7 @@
 
 use super::Job;
 use super::activations::{Block, STRIP};
-use super::avx512_vnni::{Head, Scales, codes};
+use super::avx512_vnni::{Head, Scales, codes, vnni};
 use super::layout::{Packing, TILE_ROWS, VECTOR};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
@@ -68,17 +68,6 @@ kinds! {
     CenteredHalves: true, false, true;
     Shifted: false, true, false;
     ShiftedHalves: false, true, true;
-}
-
-/// Applies the features to a function.
-macro_rules! vnni {
-    ($($item:item)*) => {
-        $(
-            #[inline]
-            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-            $item
-        )*
-    };
 }
 
 vnni! {

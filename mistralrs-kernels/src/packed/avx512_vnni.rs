@@ -41,6 +41,7 @@ macro_rules! vnni {
         )*
     };
 }
+pub(super) use vnni;
 
 vnni! {
     unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
