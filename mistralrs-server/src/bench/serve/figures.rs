@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct ServedRow {
     /// Requests at the same time.
     pub streams: usize,
-    /// Tokens of a prompt, as the server counts them.
+    /// Tokens of a prompt, as the server counts them: the mean, prompts differ a little.
     pub prompt_tokens: usize,
     /// Tokens of an answer: the most that one had.
     pub answer_tokens: usize,
@@ -73,7 +73,8 @@ impl ServedRow {
         let error = all().find_map(|answer| answer.as_ref().err());
         Self {
             streams,
-            prompt_tokens: answered().map(|it| it.prompt_tokens).max().unwrap_or(0),
+            prompt_tokens: answered().map(|it| it.prompt_tokens).sum::<usize>()
+                / answered().count().max(1),
             answer_tokens: answered().map(|it| it.completion_tokens).max().unwrap_or(0),
             requests: all().count(),
             failed: all().filter(|answer| answer.is_err()).count(),
