@@ -67,7 +67,7 @@ impl Weights {
     /// The same without quantization: towers and projectors, small beside their text model and easily hurt.
     #[must_use]
     pub fn as_stored(&self) -> Self {
-        Self { options: WeightOptions { isq: None, ..self.options }, ..self.clone() }
+        Self { options: WeightOptions { isq: None, ..self.options.clone() }, ..self.clone() }
     }
 
     /// Whether the checkpoint has tensors of this module.
@@ -118,7 +118,7 @@ impl Weights {
     /// # Errors
     /// When it is missing or misshapen.
     pub fn table(&self, rows: usize, width: usize) -> Result<Arc<dyn QuantMethod>> {
-        let options = WeightOptions { isq: None, stay_mapped: true };
+        let options = WeightOptions { isq: None, stay_mapped: true, ..self.options.clone() };
         Self { options, ..self.clone() }.matrix(rows, width)
     }
 
@@ -166,7 +166,7 @@ impl Weights {
     fn matrix(&self, rows: usize, cols: usize) -> Result<Arc<dyn QuantMethod>> {
         let name = self.full_name("weight");
         let info = self.find(&name, &[rows, cols])?;
-        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, self.options)
+        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, self.options.clone())
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {

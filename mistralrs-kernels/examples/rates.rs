@@ -4,7 +4,7 @@
 //! `cargo run --release -p mistralrs-kernels --example rates [INSTRUCTION_SET [COLS ROWS]]`
 
 use mistralrs_kernels::{
-    AttentionShape, AttentionSpan, CacheSlice, PackedWeight, QuantType, WeightRows, add,
+    AttentionShape, AttentionSpan, CacheSlice, PackedWeight, QuantType, Slabs, WeightRows, add,
     force_instruction_set, instruction_set, matmul_packed, paged_attention, with_threads,
 };
 use std::error::Error;
@@ -83,8 +83,9 @@ fn products(ty: QuantType, cols: usize, rows: usize) {
         let numbers: Vec<f32> = (0..cols).map(|c| ((i * 31 + c * 17) % 97) as f32 - 48.0).collect();
         ty.quantize_row(&numbers, row);
     }
+    let slabs = Slabs::default();
     let weights: Vec<PackedWeight> = (0..count)
-        .filter_map(|_| PackedWeight::new(&WeightRows { ty, bytes: &stored, rows, cols }))
+        .filter_map(|_| PackedWeight::new(&WeightRows { ty, bytes: &stored, rows, cols }, &slabs))
         .collect();
     let bytes: usize = weights.iter().map(PackedWeight::size).sum();
     let mut line = format!("{:<5}", ty.name());

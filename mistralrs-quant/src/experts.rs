@@ -83,9 +83,9 @@ pub fn experts(
     }
     let shape = gates.first().map(|gate| gate.info.shape.clone()).unwrap_or_default();
     let turned: Vec<usize> = shape.iter().rev().copied().collect();
-    let gate = Stack::new(gates, &shape, options)?;
-    let up = Stack::new(ups, &shape, options)?;
-    let down = Stack::new(downs, &turned, options)?;
+    let gate = Stack::new(gates, &shape, &options)?;
+    let up = Stack::new(ups, &shape, &options)?;
+    let down = Stack::new(downs, &turned, &options)?;
     Ok(Arc::new(GatedExperts { gate, up, down }))
 }
 

@@ -24,7 +24,7 @@ impl HeadLinear {
     /// already are.
     pub fn new(heads: Vec<StoredMatrix>, options: impl Into<WeightOptions>) -> Result<Self> {
         let shape = heads.first().map(|head| head.info.shape.clone()).unwrap_or_default();
-        Stack::new(heads, &shape, options.into()).map(Self)
+        Stack::new(heads, &shape, &options.into()).map(Self)
     }
 
     /// `x [tokens, heads × in]` (f32) → `[tokens, heads × out]`. A row does not depend on the others,

@@ -9,7 +9,8 @@ use crate::method::{QuantMethod, WeightInfo};
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
 use mistralrs_kernels::{
-    Gating, PackedWeight, QuantType, WeightRows, matmul, matmul_packed_gated, matmul_packed_new,
+    Gating, PackedWeight, QuantType, Slabs, WeightRows, matmul, matmul_packed_gated,
+    matmul_packed_new,
 };
 use rayon::prelude::*;
 use std::any::Any;
@@ -21,18 +22,20 @@ const PARALLEL_NUMBERS: usize = 64 * 1024;
 pub(crate) const LEAST_ROWS: usize = 16;
 
 /// How a weight is kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct WeightOptions {
     /// Quantize it to this type.
     pub isq: Option<QuantType>,
     /// Leave it in the memory map, where the system can let go of it and read it again: for models
     /// larger than memory. Slower than tiles, which are memory of our own.
     pub stay_mapped: bool,
+    /// Memory for tiles: weights of one model lie in the same.
+    pub slabs: Slabs,
 }
 
 impl From<Option<QuantType>> for WeightOptions {
     fn from(isq: Option<QuantType>) -> Self {
-        Self { isq, stay_mapped: false }
+        Self { isq, ..Self::default() }
     }
 }
 
@@ -46,7 +49,7 @@ pub fn weight(
     bytes: TensorBytes,
     options: impl Into<WeightOptions>,
 ) -> Result<Arc<dyn QuantMethod>> {
-    let WeightOptions { isq, stay_mapped } = options.into();
+    let WeightOptions { isq, stay_mapped, slabs } = options.into();
     let &[rows, cols] = info.shape.as_slice() else {
         return Err(Error::NotAMatrix {
             tensor: info.name.clone(),
@@ -59,7 +62,7 @@ pub fn weight(
     let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
     let form = match stay_mapped {
         true => Form::Stored(bytes),
-        false => Form::fastest(bytes, ty, (rows, cols)),
+        false => Form::fastest(bytes, ty, (rows, cols), &slabs),
     };
     let size = form.size();
     let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested: isq };
@@ -127,9 +130,14 @@ enum Form {
 
 impl Form {
     /// The form that is multiplied fastest here.
-    fn fastest(bytes: TensorBytes, ty: QuantType, (rows, cols): (usize, usize)) -> Self {
+    fn fastest(
+        bytes: TensorBytes,
+        ty: QuantType,
+        (rows, cols): (usize, usize),
+        slabs: &Slabs,
+    ) -> Self {
         let stored = WeightRows { ty, bytes: &bytes, rows, cols };
-        match (rows >= LEAST_ROWS).then(|| PackedWeight::new(&stored)).flatten() {
+        match (rows >= LEAST_ROWS).then(|| PackedWeight::new(&stored, slabs)).flatten() {
             Some(tiled) => {
                 bytes.release();
                 Self::Tiled(tiled)

@@ -5,7 +5,7 @@ use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use crate::isq;
 use crate::packed::{LEAST_ROWS, WeightOptions, check_length, dequantized};
-use mistralrs_kernels::{PackedWeight, QuantType, WeightRows, matmul, matmul_packed_parts};
+use mistralrs_kernels::{PackedWeight, QuantType, Slabs, WeightRows, matmul, matmul_packed_parts};
 
 /// One stored matrix: what its header says, as if it were a tensor of its own, and its bytes.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ impl Stack {
     pub(crate) fn new(
         matrices: Vec<StoredMatrix>,
         shape: &[usize],
-        options: WeightOptions,
+        options: &WeightOptions,
     ) -> Result<Self> {
         let &[rows, cols] = shape else {
             return Err(Error::EmptyStack);
@@ -116,7 +116,7 @@ impl Stack {
             .collect::<Result<Vec<_>>>()?;
         let form = match options.stay_mapped || rows < LEAST_ROWS {
             true => Form::Stored(parts),
-            false => Form::fastest(parts, (rows, cols)),
+            false => Form::fastest(parts, (rows, cols), &options.slabs),
         };
         Ok(Self { form, count, rows, cols })
     }
@@ -148,7 +148,11 @@ impl Stack {
 
 impl Form {
     /// Tiles, if the types are equal and have them here.
-    fn fastest(parts: Vec<(QuantType, TensorBytes)>, (rows, cols): (usize, usize)) -> Self {
+    fn fastest(
+        parts: Vec<(QuantType, TensorBytes)>,
+        (rows, cols): (usize, usize),
+        slabs: &Slabs,
+    ) -> Self {
         let first = parts.first().map(|(ty, _)| *ty);
         let same = parts.iter().all(|(ty, _)| Some(*ty) == first);
         let stored = || {
@@ -158,7 +162,7 @@ impl Form {
             };
             parts.iter().map(rows_of).collect::<Vec<_>>()
         };
-        match same.then(|| PackedWeight::stack(&stored())).flatten() {
+        match same.then(|| PackedWeight::stack(&stored(), slabs)).flatten() {
             Some(tiled) => {
                 parts.iter().for_each(|(_, bytes)| bytes.release());
                 Self::Tiled(tiled)
@@ -172,7 +176,7 @@ impl Form {
 fn prepare(
     StoredMatrix { info, bytes }: StoredMatrix,
     shape: &[usize],
-    options: WeightOptions,
+    options: &WeightOptions,
 ) -> Result<(QuantType, TensorBytes)> {
     if info.shape != shape {
         return Err(Error::Misshapen {

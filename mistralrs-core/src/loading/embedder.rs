@@ -33,25 +33,24 @@ pub(super) fn load(
     let plan = MemoryPlan::compute(&memory_request(&options, opened, &model))?;
     log_plan(&plan);
 
-    let text = opened.text(files, &options)?;
     let backend = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
-    let treatment = WeightOptions { isq: options.isq, stay_mapped: plan.exceeds_memory() };
+    let treatment = WeightOptions { stay_mapped: plan.exceeds_memory(), ..options.isq.into() };
     let weights = Weights::new(opened.checkpoint(), treatment, backend, report);
-    let encoder = (row.load)(&opened.config_file, &opened.config, &weights)?;
-    let (head, kind, dimensions) = match row.head {
-        Some(head) => {
-            let head = head(&opened.config_file, &opened.config, &weights)?;
-            (Head::Score(head), EmbedderKind::CrossEncoder, 1)
-        }
-        None => {
-            let chain = Chain::load(&sentence, hidden, &weights)?;
-            let width = chain.width();
-            (Head::Vector(chain), EmbedderKind::Embedding, width)
-        }
+    let (text, (encoder, head)) = opened.text_beside(files, &options, || {
+        let encoder = (row.load)(&opened.config_file, &opened.config, &weights)?;
+        let head = match row.head {
+            Some(head) => Head::Score(head(&opened.config_file, &opened.config, &weights)?),
+            None => Head::Vector(Chain::load(&sentence, hidden, &weights)?),
+        };
+        weights.check_surplus(encoders::is_ignorable)?;
+        Ok((encoder, head))
+    })?;
+    let (kind, dimensions) = match &head {
+        Head::Score(_) => (EmbedderKind::CrossEncoder, 1),
+        Head::Vector(chain) => (EmbedderKind::Embedding, chain.width()),
     };
-    weights.check_surplus(encoders::is_ignorable)?;
     options.progress.report("load weights", 1, 1);
 
     let limits =

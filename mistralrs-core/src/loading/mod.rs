@@ -151,14 +151,16 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened))?;
     log_plan(&plan);
 
-    let text = opened.text(files, &options)?;
     let attention = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
-    let treatment = WeightOptions { isq: options.isq, stay_mapped: plan.exceeds_memory() };
+    let treatment = WeightOptions { stay_mapped: plan.exceeds_memory(), ..options.isq.into() };
     let weights = Weights::new(opened.checkpoint(), treatment, attention, report);
-    let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
-    weights.check_surplus(models::is_ignorable)?;
+    let (text, model) = opened.text_beside(files, &options, || {
+        let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
+        weights.check_surplus(models::is_ignorable)?;
+        Ok(model)
+    })?;
     let senses = match row.family.filter(|_| model.media_encoder().is_some()) {
         Some(family) => Some(Senses::open(files, family, &opened.config, text.tokenizer())?),
         None => None,

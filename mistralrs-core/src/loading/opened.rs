@@ -17,8 +17,10 @@ use mistralrs_quant::gguf::{GgufFile, Metadata};
 use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 /// A model whose headers have been read.
 pub(super) struct Opened {
@@ -153,11 +155,23 @@ impl Opened {
         }
     }
 
-    pub(super) fn text(
+    /// Opens tokenizer and template on another thread while `load` takes the weights: neither needs the
+    /// other, and for a small model each takes about as long. If both fail, it is the text that is told.
+    pub(super) fn text_beside<T>(
         &self,
         files: &ModelFiles,
         options: &LoadOptions,
-    ) -> Result<TextPipeline, LoadError> {
+        load: impl FnOnce() -> Result<T, LoadError>,
+    ) -> Result<(TextPipeline, T), LoadError> {
+        let (text, loaded) = thread::scope(|scope| {
+            let text = scope.spawn(|| self.text(files, options));
+            let loaded = load();
+            (text.join(), loaded)
+        });
+        Ok((text.unwrap_or_else(|panic| resume_unwind(panic))?, loaded?))
+    }
+
+    fn text(&self, files: &ModelFiles, options: &LoadOptions) -> Result<TextPipeline, LoadError> {
         match &self.source {
             Source::HuggingFace(_) => TextPipeline::from_huggingface(files, options),
             Source::Gguf(file) => {

@@ -69,7 +69,7 @@ impl Weights {
                     .collect::<Result<_>>()?
             }
         };
-        mistralrs_quant::experts(triples, self.options)
+        mistralrs_quant::experts(triples, self.options.clone())
     }
 
     /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
@@ -85,11 +85,11 @@ impl Weights {
         nope: usize,
         value: usize,
     ) -> Result<(HeadLinear, HeadLinear)> {
-        let options = self.options;
+        let options = || self.options.clone();
         if self.contains("k_b_proj.weight") {
             let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
             let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
-            return Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?));
+            return Ok((HeadLinear::new(keys, options())?, HeadLinear::new(values, options())?));
         }
         let whole = self.pp("kv_b_proj").stored((heads * (nope + value), kv_rank))?;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -97,7 +97,7 @@ impl Weights {
             keys.push(head.rows(0, nope).transposed()?);
             values.push(head.rows(nope, value));
         }
-        Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?))
+        Ok((HeadLinear::new(keys, options())?, HeadLinear::new(values, options())?))
     }
 
     /// The module's `weight` `[out, in]`, kept as it is stored: routers and other small matrices that
@@ -111,7 +111,7 @@ impl Weights {
         let shape = if out == 1 && is_vector { vec![input] } else { vec![out, input] };
         let mut info = self.find(&name, &shape)?.clone();
         info.shape = vec![out, input];
-        let options = WeightOptions { isq: None, ..self.options };
+        let options = WeightOptions { isq: None, ..self.options.clone() };
         let bytes = self.shared.checkpoint.read(&name)?;
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
@@ -144,7 +144,7 @@ impl Weights {
         let mut info = self.find(&name, &[out, input, 1, 1])?.clone();
         info.shape = vec![out, input];
         let bytes = self.shared.checkpoint.read(&name)?;
-        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options)?, None))
+        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options.clone())?, None))
     }
 
     /// The module's `weight` of any shape as a matrix `[first axis, all others]`, kept as it is stored.
@@ -183,7 +183,7 @@ impl Weights {
             return (0..count).map(|number| self.pp(number).linear(out, input, false)).collect();
         }
         let linear = |StoredMatrix { info, bytes }| {
-            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options)?, None))
+            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options.clone())?, None))
         };
         self.stack("weight", count, (out, input))?.into_iter().map(linear).collect()
     }

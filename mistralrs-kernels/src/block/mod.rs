@@ -79,7 +79,7 @@ pub(crate) fn dequantize_row<F: Format<BYTES, LEN>, const BYTES: usize, const LE
     }
 }
 
-/// Between blocks (or groups within one), keeps the compiler from gathering the same weight of
+/// Between blocks, rows or groups of a block, keeps the compiler from gathering the same weight of
 /// several into one vector, which it prefers once the short loops are unrolled: up to 8 times slower.
 #[inline(always)]
 pub(crate) fn keep_apart() {

@@ -73,12 +73,15 @@ impl Integral<84, 256> for Q2K {
         };
         out.d = u16::from_le_bytes([*d0, *d1]);
         out.m = u16::from_le_bytes([*m0, *m1]);
-        out.scales = groups.map(|group| (group & 15) as i8);
-        out.mins = groups.map(|group| group >> 4);
+        for (g, group) in groups.iter().enumerate() {
+            (out.scales[g], out.mins[g]) = ((group & 15).cast_signed(), group >> 4);
+        }
         let quants = quants.as_chunks::<16>().0;
         for (g, codes) in out.codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             let (sixteen, shift) = place(g);
-            *codes = quants[sixteen].map(|byte| byte >> shift & 3);
+            for (code, byte) in codes.iter_mut().zip(&quants[sixteen]) {
+                *code = byte >> shift & 3;
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Q50;
 /// Weights `j` and `j + 16` as 0..32, from their shared byte and the word of fifth bits.
 #[inline(always)]
 pub(super) fn unpack(byte: u8, fifth: u32, j: usize) -> (u8, u8) {
-    let bit = |at: usize| ((fifth >> at) as u8 & 1) << 4;
+    let bit = |at: usize| u8::from(fifth & (1 << at) != 0) << 4;
     ((byte & 15) | bit(j), (byte >> 4) | bit(j + 16))
 }
 

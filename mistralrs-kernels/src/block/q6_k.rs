@@ -90,7 +90,9 @@ impl Integral<210, 256> for Q6K {
             return;
         };
         out.d = u16::from_le_bytes([*d0, *d1]);
-        out.scales = scales.map(|scale| scale as i8);
+        for (to, scale) in out.scales.iter_mut().zip(scales) {
+            *to = scale.cast_signed();
+        }
         let (nibbles, pairs) = (nibbles.as_chunks::<16>().0, pairs.as_chunks::<16>().0);
         for (g, codes) in out.codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
             let place = Place::of(g);

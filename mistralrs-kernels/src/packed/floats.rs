@@ -42,20 +42,9 @@ impl Floats {
     /// Packs up to 16 stored rows; rows that are missing stay as they are.
     pub(super) fn pack(self, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
         match self {
-            Self::F32 => self.pack_numbers::<4>(rows, row_bytes, tile),
-            Self::F16 | Self::Bf16 => self.pack_numbers::<2>(rows, row_bytes, tile),
-        }
-    }
-
-    fn pack_numbers<const BYTES: usize>(self, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
-        for (b, block) in tile.chunks_exact_mut(self.block_bytes()).enumerate() {
-            for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
-                let numbers = stored.as_chunks::<BYTES>().0.iter().skip(b * BLOCK_COLS);
-                for (column, number) in numbers.take(BLOCK_COLS).enumerate() {
-                    let at = self.place(row, column);
-                    block[at..at + BYTES].copy_from_slice(number);
-                }
-            }
+            // A pair of bfloat16 is as wide as one f32.
+            Self::F32 | Self::Bf16 => pack_units::<4>(rows, row_bytes, tile),
+            Self::F16 => pack_units::<2>(rows, row_bytes, tile),
         }
     }
 
@@ -67,6 +56,20 @@ impl Floats {
             Self::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|byte| tile[at + byte])),
             Self::F16 => crate::block::f16_to_f32(half()),
             Self::Bf16 => f32::from_bits(u32::from(half()) << 16),
+        }
+    }
+}
+
+/// Writes unit after unit of so many bytes, each of all rows; some columns of every row at a time, so that
+/// what is written stays near.
+fn pack_units<const BYTES: usize>(rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
+    const NEAR: usize = 32;
+    for (at, part) in tile.as_chunks_mut::<BYTES>().0.chunks_mut(NEAR * TILE_ROWS).enumerate() {
+        for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
+            let units = stored.as_chunks::<BYTES>().0.iter().skip(at * NEAR);
+            for (column, unit) in part.as_chunks_mut::<TILE_ROWS>().0.iter_mut().zip(units) {
+                column[row] = *unit;
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use super::floats::Floats;
 use super::with_format;
-use crate::block::{Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32};
+use crate::block::{
+    Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32, keep_apart,
+};
 use crate::quant_type::QuantType;
 
 /// Rows of a tile.
@@ -153,60 +155,85 @@ impl Layout {
         }
     }
 
-    /// Writes row `row` of a chunk.
+    /// Writes all rows of a chunk; rows that are missing are zeros.
     #[inline(always)]
-    pub(crate) fn write(&self, chunk: &mut [u8], row: usize, from: &Integers) {
+    pub(crate) fn write(&self, chunk: &mut [u8], rows: &[Integers; TILE_ROWS]) {
+        let (head, blocks) = chunk.split_at_mut(self.head_bytes());
         if self.grouped {
-            put(chunk, 2 * row, from.d.to_le_bytes());
-            if self.mins {
-                put(chunk, 2 * (TILE_ROWS + row), from.m.to_le_bytes());
-            }
+            self.write_halves(head, rows);
         }
-        let blocks = chunk[self.head_bytes()..].chunks_exact_mut(self.block_bytes());
-        let codes = from.codes.as_chunks::<BLOCK_COLS>().0;
-        for (b, (block, codes)) in blocks.zip(codes).enumerate() {
+        for (b, block) in blocks.chunks_exact_mut(self.block_bytes()).enumerate() {
             let (planes, scales) = block.split_at_mut(self.plane_bytes());
-            self.write_planes(planes, row, codes);
-            if !self.grouped {
-                put(scales, 2 * row, from.d.to_le_bytes());
-                if self.mins {
-                    put(scales, 2 * (TILE_ROWS + row), from.m.to_le_bytes());
-                }
-                continue;
-            }
-            for half in 0..self.scales() {
-                let group = b * self.scales() + half;
-                scales[half * TILE_ROWS + row] = from.scales[group] as u8;
-                if self.mins {
-                    scales[(self.scales() + half) * TILE_ROWS + row] = from.mins[group];
-                }
+            self.write_planes(planes, &groups(rows, b));
+            match self.grouped {
+                true => self.write_scales(scales, rows, b),
+                false => self.write_halves(scales, rows),
             }
         }
     }
 
+    /// Writes the groups of a block, each a vector of all rows.
     #[inline(always)]
-    fn write_planes(&self, planes: &mut [u8], row: usize, codes: &[u8; BLOCK_COLS]) {
-        let groups: [u32; 8] =
-            std::array::from_fn(|g| u32::from_le_bytes([0, 1, 2, 3].map(|c| codes[4 * g + c])));
-        let bits = |g: usize, from: usize, mask: u32| (groups[g] >> from) & (mask * 0x0101_0101);
-        let mut write = |vector: usize, word: u32| {
-            put(planes, vector * VECTOR + 4 * row, word.to_le_bytes());
+    fn write_planes(&self, planes: &mut [u8], groups: &[[u32; TILE_ROWS]; 8]) {
+        let vectors = planes.as_chunks_mut::<VECTOR>().0;
+        let mut write = |vector: usize, words: [u32; TILE_ROWS]| {
+            for (to, word) in vectors[vector].as_chunks_mut::<4>().0.iter_mut().zip(words) {
+                *to = word.to_le_bytes();
+            }
+        };
+        let bits = |row: usize, g: usize, from: usize, mask: u32| {
+            (groups[g][row] >> from) & (mask * 0x0101_0101)
         };
         if self.plane_bytes() == 8 * VECTOR {
-            groups.into_iter().enumerate().for_each(|(g, word)| write(g, word));
+            groups.iter().enumerate().for_each(|(g, words)| write(g, *words));
         }
         if self.nibbles {
-            (0..4).for_each(|v| write(v, bits(v, 0, 15) | bits(v + 4, 0, 15) << 4));
+            for v in 0..4 {
+                write(v, each_row(|row| bits(row, v, 0, 15) | bits(row, v + 4, 0, 15) << 4));
+            }
         }
         if self.pairs {
             for v in 0..2 {
-                let word = (0..4).map(|k| bits(v + 2 * k, self.pair_bit(), 3) << (2 * k));
-                write(self.pairs_at() / VECTOR + v, word.fold(0, |a, b| a | b));
+                let word = |row| {
+                    let four = (0..4).map(|k| bits(row, v + 2 * k, self.pair_bit(), 3) << (2 * k));
+                    four.fold(0, |a, b| a | b)
+                };
+                write(self.pairs_at() / VECTOR + v, each_row(word));
             }
         }
         if self.singles {
-            let word = (0..8).map(|g| bits(g, self.single_bit(), 1) << g);
-            write(self.singles_at() / VECTOR, word.fold(0, |a, b| a | b));
+            let word = |row| {
+                let eight = (0..8).map(|g| bits(row, g, self.single_bit(), 1) << g);
+                eight.fold(0, |a, b| a | b)
+            };
+            write(self.singles_at() / VECTOR, each_row(word));
+        }
+    }
+
+    /// Writes the scales of all rows that are halves, then what else is one.
+    #[inline(always)]
+    fn write_halves(&self, out: &mut [u8], rows: &[Integers; TILE_ROWS]) {
+        for (row, from) in rows.iter().enumerate() {
+            put(out, 2 * row, from.d.to_le_bytes());
+            if self.mins {
+                put(out, 2 * (TILE_ROWS + row), from.m.to_le_bytes());
+            }
+            keep_apart();
+        }
+    }
+
+    /// Writes the integer scales of block `b` of all rows, then their offsets.
+    #[inline(always)]
+    fn write_scales(&self, out: &mut [u8], rows: &[Integers; TILE_ROWS], b: usize) {
+        for half in 0..self.scales() {
+            let group = b * self.scales() + half;
+            for (row, from) in rows.iter().enumerate() {
+                out[half * TILE_ROWS + row] = from.scales[group] as u8;
+                if self.mins {
+                    out[(self.scales() + half) * TILE_ROWS + row] = from.mins[group];
+                }
+                keep_apart();
+            }
         }
     }
 
@@ -281,6 +308,30 @@ impl Layout {
             }
         }
     }
+}
+
+/// The groups of block `b`, four integers to a word, of all rows.
+#[inline(always)]
+fn groups(rows: &[Integers; TILE_ROWS], b: usize) -> [[u32; TILE_ROWS]; 8] {
+    let mut groups = [[0; TILE_ROWS]; 8];
+    for (row, from) in rows.iter().enumerate() {
+        let words = from.codes[b * BLOCK_COLS..][..BLOCK_COLS].as_chunks::<4>().0;
+        for (group, word) in groups.iter_mut().zip(words) {
+            group[row] = u32::from_le_bytes(*word);
+        }
+        keep_apart();
+    }
+    groups
+}
+
+/// A word of each row. (A loop: what `array::from_fn` calls is compiled without the kernels' instructions.)
+#[inline(always)]
+fn each_row(word: impl Fn(usize) -> u32) -> [u32; TILE_ROWS] {
+    let mut words = [0; TILE_ROWS];
+    for (row, to) in words.iter_mut().enumerate() {
+        *to = word(row);
+    }
+    words
 }
 
 #[inline(always)]

@@ -21,6 +21,7 @@ mod gated;
 mod layout;
 mod pairs;
 mod reference;
+mod slabs;
 
 use crate::block::{Integers, Integral};
 use crate::dispatch;
@@ -33,8 +34,9 @@ use exact::Columns;
 use floats::Floats;
 pub use gated::{Gating, matmul_packed_gated};
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
-use memmap2::MmapMut;
 use pairs::Pairs;
+use slabs::Piece;
+pub use slabs::Slabs;
 use std::ops::Range;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
@@ -91,17 +93,17 @@ pub struct PackedWeight {
     rows: usize,
     cols: usize,
     tile_bytes: usize,
-    memory: MmapMut,
+    memory: Piece,
 }
 
 impl PackedWeight {
-    /// Packs a stored matrix, with all threads; `None` if its type or shape has no packed form, this
-    /// processor no kernel for it, or there is no memory.
+    /// Packs a stored matrix into `slabs`, with all threads; `None` if its type or shape has no packed
+    /// form, this processor no kernel for it, or there is no memory.
     ///
     /// # Panics
     /// If the bytes do not fit the shape.
-    pub fn new(w: &WeightRows<'_>) -> Option<Self> {
-        Self::stack(std::slice::from_ref(w))
+    pub fn new(w: &WeightRows<'_>, slabs: &Slabs) -> Option<Self> {
+        Self::stack(std::slice::from_ref(w), slabs)
     }
 
     /// Packs stored matrices of one type and shape one after the other, as [`Self::new`] packs one:
@@ -109,11 +111,11 @@ impl PackedWeight {
     ///
     /// # Panics
     /// If their types or shapes differ, or bytes do not fit the shape.
-    pub fn stack(parts: &[WeightRows<'_>]) -> Option<Self> {
-        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, parts))
+    pub fn stack(parts: &[WeightRows<'_>], slabs: &Slabs) -> Option<Self> {
+        dispatch::kernels().packed.and_then(|kernels| Self::pack(kernels, parts, slabs))
     }
 
-    fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>]) -> Option<Self> {
+    fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>], slabs: &Slabs) -> Option<Self> {
         let w = parts.first()?;
         let layout = Layout::of(w.ty)?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
@@ -130,12 +132,7 @@ impl PackedWeight {
         let tile_bytes = (w.cols / chunk_cols).checked_mul(layout.chunk_bytes())?;
         let part_bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
         let bytes = part_bytes.checked_mul(parts.len())?;
-        let mut memory = MmapMut::map_anon(bytes).ok()?;
-        #[cfg(target_os = "linux")]
-        {
-            // Fewer pages to look up; a system without huge pages works as well.
-            let _ = memory.advise(memmap2::Advice::HugePage);
-        }
+        let mut memory = slabs.take(bytes)?;
         let tiles = w.rows.div_ceil(TILE_ROWS);
         pool::in_parallel_parts(&mut memory, tile_bytes, |at, tile| {
             let first = at % tiles * TILE_ROWS;
@@ -218,14 +215,14 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
     row_bytes: usize,
     tile: &mut [u8],
 ) {
-    let mut integers = Integers::new();
+    let mut integers: [Integers; TILE_ROWS] = std::array::from_fn(|_| Integers::new());
     for (at, chunk) in tile.chunks_exact_mut(F::LAYOUT.chunk_bytes()).enumerate() {
-        for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
+        for (stored, integers) in rows.chunks_exact(row_bytes).zip(&mut integers) {
             if let Some(block) = stored.as_chunks::<BYTES>().0.get(at) {
-                F::integers(block, &mut integers);
-                F::LAYOUT.write(chunk, row, &integers);
+                F::integers(block, integers);
             }
         }
+        F::LAYOUT.write(chunk, &integers);
     }
 }
 

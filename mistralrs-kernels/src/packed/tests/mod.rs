@@ -43,7 +43,7 @@ impl Case {
         seed: u64,
     ) -> Self {
         let w = WeightRows { ty, bytes: &stored, rows, cols };
-        let packed = PackedWeight::pack(reference::KERNELS, &[w]).unwrap();
+        let packed = PackedWeight::pack(reference::KERNELS, &[w], &Slabs::default()).unwrap();
         Self { stored, packed, x: noise(seed + 1, m * cols), m }
     }
 
@@ -140,7 +140,7 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     }
     for kernels in fast_kernels() {
         let w = WeightRows { ty, bytes: &case.stored, rows, cols };
-        let packed = PackedWeight::pack(kernels, &[w]).unwrap();
+        let packed = PackedWeight::pack(kernels, &[w], &Slabs::default()).unwrap();
         prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
         let y = case.multiply(kernels, &case.x);
         let twin = case.multiply(twin_of(kernels), &case.x);
@@ -297,12 +297,14 @@ fn extreme_activations() {
 fn what_cannot_be_packed_is_left_alone() {
     for (ty, bytes, cols) in [(QuantType::F32, 124, 31), (QuantType::BF16, 66, 33)] {
         let plain = WeightRows { ty, bytes: &vec![0; bytes], rows: 1, cols };
-        assert!(PackedWeight::pack(reference::KERNELS, &[plain]).is_none());
+        assert!(PackedWeight::pack(reference::KERNELS, &[plain], &Slabs::default()).is_none());
     }
     let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
-    assert!(PackedWeight::pack(reference::KERNELS, &[empty]).is_none());
-    let packed =
-        PackedWeight::new(&WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 });
+    assert!(PackedWeight::pack(reference::KERNELS, &[empty], &Slabs::default()).is_none());
+    let packed = PackedWeight::new(
+        &WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 },
+        &Slabs::default(),
+    );
     assert_eq!(packed.is_some(), dispatch::kernels().packed.is_some());
     matmul_packed_many(&[], &[], &mut []);
     let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
@@ -337,7 +339,7 @@ fn a_stack_is_its_matrices() {
             .map(|case| WeightRows { ty, bytes: &case.stored, rows, cols: 256 })
             .collect();
         for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels()) {
-            let stack = PackedWeight::pack(kernels, &stored).unwrap();
+            let stack = PackedWeight::pack(kernels, &stored, &Slabs::default()).unwrap();
             let x = &cases[0].x;
             let mut ys = vec![vec![f32::NAN; 5 * rows]; 4];
             let mut slices: Vec<&mut [f32]> = ys.iter_mut().map(Vec::as_mut_slice).collect();

@@ -6,7 +6,7 @@ use crate::packed::tests::{info, noise, stored};
 use crate::{QuantMethod, weight};
 use candle_core::Device;
 use mistralrs_kernels::with_threads;
-use mistralrs_kernels::{PackedWeight, QuantType, WeightRows};
+use mistralrs_kernels::{PackedWeight, QuantType, Slabs, WeightRows};
 use proptest::prelude::*;
 
 /// Sizes of a layer and a batch for it.
@@ -82,8 +82,9 @@ impl Case {
     /// Token by token and rank by rank, through linear weights of their own.
     fn one_by_one(&self, options: WeightOptions) -> Vec<Vec<f32>> {
         let Size { hidden, intermediate, k, .. } = self.size;
-        let part =
-            |matrix: &StoredMatrix| weight(&matrix.info, matrix.bytes.clone(), options).unwrap();
+        let part = |matrix: &StoredMatrix| {
+            weight(&matrix.info, matrix.bytes.clone(), options.clone()).unwrap()
+        };
         let all: Vec<[Arc<dyn QuantMethod>; 3]> = self
             .stored
             .iter()
@@ -114,7 +115,7 @@ fn bits(rows: &[Vec<f32>]) -> Vec<Vec<u32>> {
 }
 
 fn check(case: &Case, options: WeightOptions) {
-    let experts = case.build(options);
+    let experts = case.build(options.clone());
     let together = bits(&case.forward(experts.as_ref()));
     assert_eq!(together, bits(&case.one_by_one(options)), "{:?}", experts.info());
     let [x, ids, weights] = case.tensors();
@@ -125,7 +126,13 @@ fn check(case: &Case, options: WeightOptions) {
     }
 }
 
-const PLAIN: WeightOptions = WeightOptions { isq: None, stay_mapped: false };
+fn options(isq: Option<QuantType>, stay_mapped: bool) -> WeightOptions {
+    WeightOptions { isq, stay_mapped, ..WeightOptions::default() }
+}
+
+fn plain() -> WeightOptions {
+    WeightOptions::default()
+}
 
 fn any_size() -> impl Strategy<Value = Size> {
     (1usize..9, 1usize..3, 1usize..3, 1usize..20, 1usize..9).prop_map(
@@ -148,7 +155,7 @@ proptest! {
         types in proptest::array::uniform3(0..QuantType::ALL.len()),
         seed in 0u32..1000,
     ) {
-        check(&Case::new(size, types.map(|at| QuantType::ALL[at]), seed), PLAIN);
+        check(&Case::new(size, types.map(|at| QuantType::ALL[at]), seed), plain());
     }
 
     /// Widths that fill no tile and no vector.
@@ -160,7 +167,7 @@ proptest! {
     ) {
         let size = Size { experts, hidden, intermediate, tokens, k: k.min(experts) };
         for ty in [QuantType::F32, QuantType::F16, QuantType::BF16] {
-            check(&Case::new(size, [ty; 3], seed), PLAIN);
+            check(&Case::new(size, [ty; 3], seed), plain());
         }
     }
 }
@@ -171,18 +178,18 @@ const MIDDLE: Size = Size { experts: 5, hidden: 256, intermediate: 96, tokens: 4
 fn quantized_while_loading_and_left_in_the_map() {
     let case = Case::new(MIDDLE, [QuantType::F32; 3], 3);
     for isq in [QuantType::Q4_K, QuantType::Q8_0] {
-        check(&case, WeightOptions { isq: Some(isq), stay_mapped: false });
+        check(&case, options(Some(isq), false));
     }
-    check(&case, WeightOptions { isq: Some(QuantType::Q4_0), stay_mapped: true });
+    check(&case, options(Some(QuantType::Q4_0), true));
     let blocks = Case::new(MIDDLE, [QuantType::Q8_0; 3], 3);
-    check(&blocks, WeightOptions { isq: None, stay_mapped: true });
+    check(&blocks, options(None, true));
     let again = experts(blocks.stored.clone(), Some(QuantType::Q4_0)).unwrap_err();
     assert!(matches!(again, Error::AlreadyQuantized { .. }), "{again}");
     let alike = WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 };
-    let tiles = PackedWeight::new(&alike).is_some();
-    assert_eq!(blocks.build(PLAIN).info().tiled, [tiles; 3]);
+    let tiles = PackedWeight::new(&alike, &Slabs::default()).is_some();
+    assert_eq!(blocks.build(plain()).info().tiled, [tiles; 3]);
     let bytes = 3 * 5 * 256 * 96 * 34 / 32;
-    let info = blocks.build(WeightOptions { isq: None, stay_mapped: true }).info();
+    let info = blocks.build(options(None, true)).info();
     let wanted = ExpertsInfo { count: 5, hidden: 256, intermediate: 96, bytes, tiled: [false; 3] };
     assert_eq!(info, wanted);
 }
@@ -192,10 +199,10 @@ fn quantized_while_loading_and_left_in_the_map() {
 fn a_mixed_stack() {
     let mut case = Case::new(MIDDLE, [QuantType::Q4_0; 3], 4);
     case.stored[2].down = matrix(256, 96, QuantType::Q8_0, 9);
-    let info = case.build(PLAIN).info();
+    let info = case.build(plain()).info();
     assert!(!info.tiled[2]);
-    let y = case.forward(case.build(PLAIN).as_ref());
-    let alone = case.one_by_one(PLAIN);
+    let y = case.forward(case.build(plain()).as_ref());
+    let alone = case.one_by_one(plain());
     // Where weights lie in tiles, activations are rounded to 8 bits.
     let largest = alone.iter().flatten().fold(0_f32, |largest, x| largest.max(x.abs()));
     for (y, wanted) in y.iter().flatten().zip(alone.iter().flatten()) {
@@ -215,7 +222,7 @@ fn the_formula() {
     let times = |w: &[f64], x: &[f64]| -> Vec<f64> {
         w.chunks(x.len()).map(|w| w.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
     };
-    let found = case.forward(case.build(PLAIN).as_ref());
+    let found = case.forward(case.build(plain()).as_ref());
     for (token, found) in found.iter().enumerate() {
         let x: Vec<f64> = case.x[token * 24..][..24].iter().map(|x| f64::from(*x)).collect();
         let mut wanted = [0.; 24];
@@ -241,7 +248,7 @@ fn threads_do_not_matter() {
     let size = Size { experts: 6, hidden: 256, intermediate: 256, tokens: 60, k: 3 };
     for ty in [QuantType::F32, QuantType::Q4_K] {
         let case = Case::new(size, [ty; 3], 2);
-        let experts = case.build(PLAIN);
+        let experts = case.build(plain());
         let run = |threads| {
             let threads = std::num::NonZeroUsize::new(threads).unwrap();
             with_threads(threads, || bits(&case.forward(experts.as_ref())))
@@ -261,7 +268,7 @@ fn what_does_not_fit_is_refused() {
     short[1].down.bytes = short[1].down.bytes.part(0..4);
     assert!(matches!(experts(short, None), Err(Error::WrongLength { .. })));
 
-    let built = case.build(PLAIN);
+    let built = case.build(plain());
     let [x, ids, weights] = case.tensors();
     let error = |x: &Tensor, ids: &Tensor, weights: &Tensor| {
         built.forward(x, ids, weights).unwrap_err().to_string()

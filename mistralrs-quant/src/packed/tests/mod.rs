@@ -222,7 +222,7 @@ fn a_weight_that_stays_mapped_is_the_same_weight() {
     let numbers: Vec<u8> = (0..64 * 32).flat_map(|n| (n as f32).sin().to_le_bytes()).collect();
     let info = info(&[64, 32], QuantType::F32);
     let make = |stay_mapped| {
-        let options = WeightOptions { isq: Some(QuantType::Q4_0), stay_mapped };
+        let options = WeightOptions { stay_mapped, ..Some(QuantType::Q4_0).into() };
         weight(&info, TensorBytes::from(&numbers[..]), options).unwrap().dequantize().unwrap()
     };
     let (mapped, tiled) = (make(true), make(false));
