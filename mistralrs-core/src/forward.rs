@@ -16,8 +16,9 @@ pub struct SequenceSpan {
     pub query: Range<usize>,
     /// Tokens visible to its last row, that row included.
     pub context_len: usize,
-    /// The blocks that hold its keys and values, in order of position.
-    pub block_table: Vec<u32>,
+    /// `[groups of layers]`: the blocks that hold its keys and values, in order of position; where a group
+    /// has a window, those before it mean nothing.
+    pub block_tables: Vec<Vec<u32>>,
     /// Ranges of positions whose tokens also see those behind them in the range; what a window hides
     /// before them stays hidden;
     /// ascending, within `context_len`. Only for models that ask for it.
@@ -36,8 +37,8 @@ pub struct ForwardBatch {
     pub rope_positions: Vec<[u32; 3]>,
     /// One per sequence; their rows follow one another and cover the batch.
     pub spans: Vec<SequenceSpan>,
-    /// `[tokens]`: where each token's key and value go, `block × block_size + offset`.
-    pub slot_mapping: Vec<usize>,
+    /// `[groups of layers, tokens]`: where each token's key and value go, `block × block_size + offset`.
+    pub slot_mapping: Vec<Vec<usize>>,
     /// The rows of sequences longer than the model's short context; empty for models without one.
     pub long_rows: Vec<Range<usize>>,
     /// `[rows]`: the rows whose logits somebody will read, ascending.

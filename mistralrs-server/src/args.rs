@@ -218,7 +218,7 @@ struct CacheArgs {
     /// 0 = do not reuse the KV cache of earlier prompts with the same beginning
     #[arg(long, default_value_t = 16, value_name = "N", global = true)]
     prefix_cache_n: usize,
-    /// Tokens the KV cache can hold in all [default: enough for --max-seqs within free memory]
+    /// Tokens the KV cache can hold in all, layers with a window fewer [default: enough for --max-seqs within free memory]
     #[arg(long, alias = "kv-cache-tokens", value_name = "TOKENS", global = true)]
     pa_ctxt_len: Option<usize>,
     /// Tokens per block of the KV cache: 8, 16 or 32

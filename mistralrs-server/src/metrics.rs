@@ -224,6 +224,21 @@ impl Page {
                 "Free blocks that hold a prefix for reuse.",
                 stats.kv_blocks_cached,
             ),
+            (
+                "mistralrs_kv_window_blocks_total",
+                "Of all blocks, those of layers with a window.",
+                stats.kv_window_blocks_total,
+            ),
+            (
+                "mistralrs_kv_window_blocks_used",
+                "Blocks of layers with a window that running requests hold.",
+                stats.kv_window_blocks_used,
+            ),
+            (
+                "mistralrs_kv_window_blocks_cached",
+                "Free blocks of layers with a window that hold a prefix for reuse.",
+                stats.kv_window_blocks_cached,
+            ),
             ("mistralrs_kv_block_size_tokens", "Tokens per block.", stats.block_size_tokens),
         ];
         for (name, help, value) in gauges {

@@ -1,7 +1,7 @@
 //! The CPU backend: the paged kernel behind a candle operation.
 
 use super::{AttentionBackend, AttentionParams};
-use crate::forward::ForwardBatch;
+use crate::forward::{ForwardBatch, SequenceSpan};
 use crate::kv_cache::LayerKv;
 use crate::slices::{f16_slice, f32_slice};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -40,7 +40,7 @@ pub(super) fn attend_with(
     batch: &ForwardBatch,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let op = PagedAttention { kernel, batch, params, block_size: kv.k.dim(1)? };
+    let op = PagedAttention { kernel, batch, params, group: kv.group, block_size: kv.k.dim(1)? };
     q.contiguous()?.apply_op3_no_bwd(&kv.k, &kv.v, &op)
 }
 
@@ -48,10 +48,16 @@ struct PagedAttention<'a> {
     kernel: Kernel,
     batch: &'a ForwardBatch,
     params: &'a AttentionParams,
+    group: usize,
     block_size: usize,
 }
 
 impl PagedAttention<'_> {
+    /// Where this group of layers has a sequence's keys and values.
+    fn block_table<'a>(&self, span: &'a SequenceSpan) -> &'a [u32] {
+        span.block_tables.get(self.group).map_or(&[], Vec::as_slice)
+    }
+
     /// The kernel trusts its arguments; this does not.
     fn check(&self, q: usize, cache: usize) -> Result<()> {
         let p = self.params;
@@ -62,10 +68,9 @@ impl PagedAttention<'_> {
         let num_blocks = cache / block_numbers.max(1);
         for span in &self.batch.spans {
             let blocks = span.context_len.div_ceil(self.block_size);
-            let known = span.block_table.iter().take(blocks);
-            if span.block_table.len() < blocks
-                || known.into_iter().any(|b| *b as usize >= num_blocks)
-            {
+            let table = self.block_table(span);
+            let known = table.iter().take(blocks);
+            if table.len() < blocks || known.into_iter().any(|b| *b as usize >= num_blocks) {
                 bail!("attention: the block table does not cover {} tokens", span.context_len);
             }
             let ends = span.together.iter().map(|group| group.end);
@@ -119,7 +124,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 query_start: span.query.start,
                 query_len: span.query.len(),
                 context_len: span.context_len,
-                block_table: &span.block_table,
+                block_table: self.block_table(span),
                 together: &span.together,
             })
             .collect();

@@ -104,7 +104,7 @@ pub(crate) mod tests {
             batch.spans.push(SequenceSpan {
                 query: start..start + rows,
                 context_len: rows + before,
-                block_table: table.collect(),
+                block_tables: vec![table.collect()],
                 together: Vec::new(),
             });
         }
@@ -132,7 +132,7 @@ pub(crate) mod tests {
                 span.together.extend((start < end).then_some(start..end));
             }
             let cache = [blocks, block_size, kv_heads, head_dim];
-            let kv = LayerKv { k: noise(&cache, seed), v: noise(&cache, seed ^ 7) };
+            let kv = LayerKv { k: noise(&cache, seed), v: noise(&cache, seed ^ 7), group: 0 };
             let q = noise(&[batch.len(), num_heads * head_dim], seed ^ 9);
             let scale = 1.0 / (head_dim as f32).sqrt();
             let params = AttentionParams {
@@ -151,7 +151,8 @@ pub(crate) mod tests {
     #[test]
     fn a_block_table_that_is_too_short_is_an_error() {
         let (mut batch, blocks) = batch(&[(3, 4)], 2);
-        let kv = LayerKv { k: noise(&[blocks, 2, 1, 4], 1), v: noise(&[blocks, 2, 1, 4], 2) };
+        let kv =
+            LayerKv { k: noise(&[blocks, 2, 1, 4], 1), v: noise(&[blocks, 2, 1, 4], 2), group: 0 };
         let params = AttentionParams {
             num_heads: 1,
             num_kv_heads: 1,
@@ -167,9 +168,9 @@ pub(crate) mod tests {
         batch.spans[0].together = std::iter::once(5..8).collect();
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
         batch.spans[0].together.clear();
-        batch.spans[0].block_table[0] = 99;
+        batch.spans[0].block_tables[0][0] = 99;
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
-        batch.spans[0].block_table.truncate(2);
+        batch.spans[0].block_tables[0].truncate(2);
         assert!(CpuAttention.attend(&q, &kv, &batch, &params).is_err());
     }
 }

@@ -40,8 +40,9 @@ fn one_sequence(
     let (heads, dim) = (params.num_heads, params.head_dim);
     let q = q.narrow(0, span.query.start, rows)?; // [rows, heads × dim]
     let q = q.reshape((rows, heads, dim))?.transpose(0, 1)?.contiguous()?; // [heads, rows, dim]
-    let k = gather(&kv.k, span, params)?; // [heads, context, dim]
-    let v = gather(&kv.v, span, params)?;
+    let table = span.block_tables.get(kv.group).map_or(&[][..], Vec::as_slice);
+    let k = gather(&kv.k, table, span.context_len, params)?; // [heads, context, dim]
+    let v = gather(&kv.v, table, span.context_len, params)?;
     let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(params.scale))?;
     if let Some(cap) = params.softcap {
         scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
@@ -53,16 +54,21 @@ fn one_sequence(
 }
 
 /// The visible keys or values of a sequence, repeated for grouped heads: `[heads, context, dim]`.
-fn gather(cache: &Tensor, span: &SequenceSpan, params: &AttentionParams) -> Result<Tensor> {
+fn gather(
+    cache: &Tensor,
+    table: &[u32],
+    context_len: usize,
+    params: &AttentionParams,
+) -> Result<Tensor> {
     let (_, block_size, kv_heads, dim) = cache.dims4()?;
-    let blocks = span.context_len.div_ceil(block_size);
-    let table: Vec<u32> = span.block_table.iter().take(blocks).copied().collect();
+    let blocks = context_len.div_ceil(block_size);
+    let table: Vec<u32> = table.iter().take(blocks).copied().collect();
     let table = Tensor::new(table, cache.device())?;
     let rows = cache.index_select(&table, 0)?.reshape((blocks * block_size, kv_heads, dim))?;
-    let rows = rows.narrow(0, 0, span.context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
+    let rows = rows.narrow(0, 0, context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
     let groups = params.num_heads / kv_heads;
-    let rows = rows.unsqueeze(1)?.expand((kv_heads, groups, span.context_len, dim))?;
-    rows.reshape((params.num_heads, span.context_len, dim))?.to_dtype(DType::F32)?.contiguous()
+    let rows = rows.unsqueeze(1)?.expand((kv_heads, groups, context_len, dim))?;
+    rows.reshape((params.num_heads, context_len, dim))?.to_dtype(DType::F32)?.contiguous()
 }
 
 /// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.

@@ -26,12 +26,15 @@ pub fn build(
         };
         let first_row = batch.len();
         batch.token_ids.extend_from_slice(tokens);
-        for position in start..end {
-            let Some(&block) = sequence.blocks().get(position / block_size) else {
-                return Err(EngineError::Bug("a planned token has no block"));
-            };
-            batch.positions.push(position as u32);
-            batch.slot_mapping.push(block as usize * block_size + position % block_size);
+        batch.positions.extend((start..end).map(|position| position as u32));
+        batch.slot_mapping.resize_with(sequence.tables().len(), Vec::new);
+        for (slots, table) in batch.slot_mapping.iter_mut().zip(sequence.tables()) {
+            for position in start..end {
+                let Some(&block) = table.blocks().get(position / block_size) else {
+                    return Err(EngineError::Bug("a planned token has no block"));
+                };
+                slots.push(block as usize * block_size + position % block_size);
+            }
         }
         let rows = first_row..batch.len();
         if sequence.scores_prompt() {
@@ -45,7 +48,7 @@ pub fn build(
         batch.spans.push(SequenceSpan {
             query: rows,
             context_len: end,
-            block_table: sequence.blocks().to_vec(),
+            block_tables: sequence.tables().iter().map(|t| t.blocks().to_vec()).collect(),
             together: match scheduler.media_whole {
                 true => sequence.media.ranges_before(end),
                 false => Vec::new(),

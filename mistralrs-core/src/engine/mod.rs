@@ -19,7 +19,7 @@ pub use stats::{EngineStats, StatsCells};
 use crate::error::RequestError;
 use crate::forward::MediaItem;
 use crate::kv_cache::KvCache;
-use crate::kv_cache::block_pool::BlockPool;
+use crate::kv_cache::block_groups::BlockGroups;
 use crate::models::Model;
 use crate::request::FinishReason;
 use crate::sampling::Sampler;
@@ -40,8 +40,6 @@ pub struct EngineLimits {
     /// Sequences that grow beyond this many tokens are computed anew, their keys rotated otherwise:
     /// see [`crate::models::ModelShape::short_context`].
     pub short_context: Option<usize>,
-    /// Nothing looks further back than this: see [`crate::models::ModelShape::window`].
-    pub window: Option<usize>,
     /// Most bytes of what encoders made of media that are kept for later requests.
     pub media_cache_bytes: usize,
 }
@@ -151,11 +149,11 @@ impl EngineHandle {
     pub fn spawn(
         model: Box<dyn Model>,
         kv: KvCache,
-        pool: BlockPool,
+        blocks: BlockGroups,
         limits: EngineLimits,
     ) -> std::io::Result<Self> {
-        let stats = Arc::new(StatsCells::new(&pool));
-        let worker = worker::Worker::new(model, kv, pool, limits, Arc::clone(&stats));
+        let stats = Arc::new(StatsCells::new(&blocks));
+        let worker = worker::Worker::new(model, kv, blocks, limits, Arc::clone(&stats));
         Door::open("engine", limits.max_queue, stats, move |commands| worker.run(commands))
             .map(Self)
     }

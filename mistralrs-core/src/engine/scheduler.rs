@@ -5,7 +5,7 @@
 
 use super::EngineLimits;
 use super::sequence::Sequence;
-use crate::kv_cache::block_pool::BlockPool;
+use crate::kv_cache::block_groups::BlockGroups;
 use std::collections::VecDeque;
 
 /// Rows of logits are wide: a prompt whose every row is scored goes in smaller chunks.
@@ -47,92 +47,123 @@ pub struct Outcome {
 
 impl Scheduler {
     /// Plans the next step.
-    pub fn schedule(&mut self, pool: &mut BlockPool, limits: &EngineLimits) -> Outcome {
-        let preempted = self.cover_running(pool);
+    pub fn schedule(&mut self, blocks: &mut BlockGroups, limits: &EngineLimits) -> Outcome {
+        let mut preempted = self.restart_outgrown(blocks);
         let mut budget = limits.prefill_chunk.max(1);
+        let mut plan = self.plan_running(&mut budget);
+        preempted += self.cover(&mut plan, blocks);
+        let mut admitted = Vec::new();
+        // After a preemption nobody new comes in: it would only take the blocks just freed.
+        if preempted == 0 {
+            admitted = self.admit(&mut plan, budget, blocks, limits);
+        }
+        Outcome { plan, admitted, preempted }
+    }
+
+    /// The next tokens of those that run, in their order.
+    fn plan_running(&self, budget: &mut usize) -> StepPlan {
         let mut plan: StepPlan = Vec::new();
         for (index, sequence) in self.running.iter().enumerate() {
             if sequence.remaining() == 1 {
                 plan.push(PlannedSpan { index, count: 1 });
-                budget = budget.saturating_sub(1);
+                *budget = budget.saturating_sub(1);
             }
         }
         // Even a full house of decodes leaves room for a prompt to move on.
-        budget = budget.max(1);
+        *budget = (*budget).max(1);
         for (index, sequence) in self.running.iter().enumerate() {
-            if sequence.remaining() > 1 {
-                self.plan_prefill(&mut plan, &mut budget, (index, sequence));
+            let count = self.chunk(sequence, *budget);
+            if sequence.remaining() > 1 && count > 0 {
+                plan.push(PlannedSpan { index, count });
+                *budget = budget.saturating_sub(count);
             }
         }
-        let mut admitted = Vec::new();
-        let mut next = 0;
-        // After a preemption nobody new comes in: it would only take the blocks just freed.
-        while preempted == 0 && budget > 0 && self.running.len() < limits.max_seqs.max(1) {
+        plan.sort_unstable_by_key(|span| span.index);
+        plan
+    }
+
+    /// Lets in who waits, in order, while there are tokens to spend and blocks.
+    fn admit(
+        &mut self,
+        plan: &mut StepPlan,
+        mut budget: usize,
+        blocks: &mut BlockGroups,
+        limits: &EngineLimits,
+    ) -> Vec<(usize, usize)> {
+        let (mut admitted, mut next) = (Vec::new(), 0);
+        while budget > 0 && self.running.len() < limits.max_seqs.max(1) {
             let Some(candidate) = self.waiting.get(next) else { break };
-            if pool.is_sharing()
-                && self.running.iter().any(|r| r.is_computing_prefix_of(candidate, pool))
+            let block_size = blocks.block_size();
+            let mut running = self.running.iter();
+            if blocks.is_sharing()
+                && running.any(|it| it.is_computing_prefix_of(candidate, block_size))
             {
                 next += 1;
                 continue;
             }
             let Some(mut sequence) = self.waiting.remove(next) else { break };
-            let first_time = !sequence.admitted;
+            let count = if sequence.admit(blocks) { self.chunk(&sequence, budget) } else { 0 };
             // A block to spare for each running sequence, or the newcomer is thrown out at once.
-            if !sequence.admit(pool) || pool.free() < self.running.len() {
-                sequence.release(pool);
+            if count == 0 || !sequence.cover(count, blocks) || !blocks.have_free(self.running.len())
+            {
+                sequence.release(blocks);
                 self.waiting.insert(next, sequence);
                 break;
             }
-            if first_time {
+            if !sequence.admitted {
                 admitted.push(sequence.start());
             }
-            self.plan_prefill(&mut plan, &mut budget, (self.running.len(), &sequence));
+            budget = budget.saturating_sub(count);
+            plan.push(PlannedSpan { index: self.running.len(), count });
             self.running.push(sequence);
         }
-        plan.sort_unstable_by_key(|span| span.index);
-        Outcome { plan, admitted, preempted }
+        admitted
     }
 
-    /// Gives every running sequence blocks for its next tokens, oldest first, at the expense of the
-    /// newest. Returns how many were put back.
-    fn cover_running(&mut self, pool: &mut BlockPool) -> usize {
+    /// Has those begin anew whose keys must be rotated otherwise from now on; returns how many were put
+    /// back because there was no room for that.
+    fn restart_outgrown(&mut self, blocks: &mut BlockGroups) -> usize {
         let (mut index, mut preempted) = (0, 0);
         while let Some(sequence) = self.running.get_mut(index) {
             if sequence.has_outgrown_its_blocks() {
-                sequence.release(pool);
-                if !sequence.admit(pool) {
+                sequence.release(blocks);
+                if !sequence.admit(blocks) {
                     self.waiting.push_front(self.running.remove(index));
                     preempted += 1;
                     continue;
                 }
             }
-            if sequence.cover(pool) {
-                index += 1;
+            index += 1;
+        }
+        preempted
+    }
+
+    /// Gives every planned sequence blocks for its next tokens, oldest first, at the expense of the
+    /// newest. Returns how many were put back.
+    fn cover(&mut self, plan: &mut StepPlan, blocks: &mut BlockGroups) -> usize {
+        let (mut next, mut preempted) = (0, 0);
+        while let Some(&PlannedSpan { index, count }) = plan.get(next) {
+            let Some(sequence) = self.running.get_mut(index) else { break };
+            if sequence.cover(count, blocks) {
+                next += 1;
             } else if let Some(mut victim) = self.running.pop() {
                 // Possibly the sequence itself: then the loop ends.
-                victim.release(pool);
+                victim.release(blocks);
                 self.waiting.push_front(victim);
+                plan.retain(|span| span.index < self.running.len());
                 preempted += 1;
             }
         }
         preempted
     }
 
-    /// Plans the next tokens of a prompt.
-    fn plan_prefill(
-        &self,
-        plan: &mut StepPlan,
-        budget: &mut usize,
-        (index, sequence): (usize, &Sequence),
-    ) {
+    /// How many tokens of a prompt come next, within a budget.
+    fn chunk(&self, sequence: &Sequence, budget: usize) -> usize {
         let limit = if sequence.scores_prompt() { SCORED_CHUNK } else { usize::MAX };
-        let mut count = sequence.remaining().min(*budget).min(limit);
-        if self.media_whole && count > 0 {
-            count = sequence.media.whole_chunk(sequence.computed(), count);
-        }
-        if count > 0 {
-            *budget = budget.saturating_sub(count);
-            plan.push(PlannedSpan { index, count });
+        let count = sequence.remaining().min(budget).min(limit);
+        match self.media_whole && count > 0 {
+            true => sequence.media.whole_chunk(sequence.computed(), count),
+            false => count,
         }
     }
 

@@ -5,7 +5,8 @@ use super::media::SequenceMedia;
 use super::{
     EngineLimits, FailureKind, GenerationRequest, PositionLogprobs, Submission, Timings, TokenEvent,
 };
-use crate::kv_cache::block_pool::{BlockPool, ChainHash, Content, Reservation};
+use crate::kv_cache::block_groups::{BlockGroups, BlockTable, SequenceBlocks};
+use crate::kv_cache::chain::{ChainHash, Content};
 use crate::request::FinishReason;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -20,14 +21,7 @@ pub struct Sequence {
     /// Tokens whose keys and values are in the cache.
     computed: usize,
     /// They cover `tokens` up to what is planned.
-    blocks: Vec<u32>,
-    /// Leading blocks that are no longer held: nothing looks into them again.
-    given_back: usize,
-    /// Nothing looks further back than this.
-    window: Option<usize>,
-    /// Leading blocks that are findable, and the chain hash at their end.
-    sealed: usize,
-    chain: ChainHash,
+    blocks: SequenceBlocks,
     /// More tokens than this have their keys rotated otherwise.
     short_context: usize,
     /// Whether the keys in `blocks` are those of a long sequence.
@@ -56,11 +50,7 @@ impl Sequence {
             tokens,
             media,
             computed: 0,
-            blocks: Vec::new(),
-            sealed: 0,
-            chain: ChainHash::default(),
-            given_back: 0,
-            window: limits.window,
+            blocks: SequenceBlocks::default(),
             short_context: limits.short_context.unwrap_or(usize::MAX),
             long: false,
             cached_tokens: 0,
@@ -85,14 +75,15 @@ impl Sequence {
         self.computed
     }
 
-    /// The blocks in order of position; of those before the window only the places are left.
-    pub fn blocks(&self) -> &[u32] {
-        &self.blocks
+    /// Its blocks, a table for each group of layers.
+    pub fn tables(&self) -> &[BlockTable] {
+        self.blocks.tables()
     }
 
-    /// The blocks held.
-    pub fn held(&self) -> &[u32] {
-        self.blocks.get(self.given_back..).unwrap_or_default()
+    /// Its blocks.
+    #[cfg(test)]
+    pub fn blocks(&self) -> &SequenceBlocks {
+        &self.blocks
     }
 
     /// Tokens that were not drawn.
@@ -131,30 +122,24 @@ impl Sequence {
     }
 
     /// Whether it is about to compute full blocks that `other` could share when they are done.
-    pub fn is_computing_prefix_of(&self, other: &Self, pool: &BlockPool) -> bool {
+    pub fn is_computing_prefix_of(&self, other: &Self, block_size: usize) -> bool {
         if self.remaining() <= 1 || other.scores_prompt() || self.is_long() != other.is_long() {
             return false;
         }
         let usable = (other.tokens.len() - 1).min(self.media.agrees_until(&other.media));
         let same = self.tokens.iter().zip(&other.tokens).take(usable);
         let common = same.take_while(|(a, b)| a == b).count();
-        common / pool.block_size() * pool.block_size() > self.computed
+        common / block_size * block_size > self.computed
     }
 
-    /// Takes blocks for all its tokens, shared ones where possible; false if there are not enough.
-    pub fn admit(&mut self, pool: &mut BlockPool) -> bool {
+    /// Takes the blocks it needs to begin, shared ones where possible; false if there are not enough.
+    pub fn admit(&mut self, groups: &mut BlockGroups) -> bool {
         let long = self.is_long();
         let root = if long { ChainHash::LONG } else { ChainHash::default() };
-        let share = (!self.scores_prompt()).then_some(root);
-        let Some(Reservation { blocks, cached_tokens, chain }) =
-            pool.reserve(self.content(), share)
-        else {
-            return false;
-        };
+        let reserved = groups.reserve(self.content(), root, !self.scores_prompt());
+        let Some((blocks, cached_tokens)) = reserved else { return false };
         self.long = long;
-        self.sealed = cached_tokens / pool.block_size();
         self.blocks = blocks;
-        self.chain = if cached_tokens == 0 { root } else { chain };
         self.computed = cached_tokens;
         true
     }
@@ -172,48 +157,24 @@ impl Sequence {
         (self.prompt_len, self.cached_tokens)
     }
 
-    /// Makes sure that blocks cover all its tokens.
-    pub fn cover(&mut self, pool: &mut BlockPool) -> bool {
-        pool.grow(&mut self.blocks, self.tokens.len())
+    /// Makes sure that there are blocks for the next `count` tokens.
+    pub fn cover(&mut self, count: usize, groups: &mut BlockGroups) -> bool {
+        groups.cover(&mut self.blocks, self.tokens.len(), self.computed + count)
     }
 
     /// Gives all blocks back; what was computed must be computed again or found in the prefix cache.
-    pub fn release(&mut self, pool: &mut BlockPool) {
-        pool.release(self.held());
-        self.blocks.clear();
-        self.given_back = 0;
+    pub fn release(&mut self, groups: &mut BlockGroups) {
+        groups.release(&mut self.blocks);
         self.computed = 0;
-        self.sealed = 0;
-        self.chain = ChainHash::default();
         self.prompt_logprobs.clear();
     }
 
-    /// `count` further tokens are in the cache: full blocks become findable, and those that have left
-    /// the window are given back. Until they are reused they stay findable.
-    pub fn advance(&mut self, count: usize, pool: &mut BlockPool) {
+    /// `count` further tokens are in the cache.
+    pub fn advance(&mut self, count: usize, groups: &mut BlockGroups) {
         self.computed += count;
-        while (self.sealed + 1) * pool.block_size() <= self.computed {
-            let content = self.content();
-            let filling = content.block(self.sealed, pool.block_size());
-            let (Some(filling), Some(&block)) = (filling, self.blocks.get(self.sealed)) else {
-                break;
-            };
-            self.chain = pool.seal(block, self.chain, &filling);
-            self.sealed += 1;
-        }
+        let content = Content { tokens: &self.tokens, media: self.media.items() };
+        groups.advance(&mut self.blocks, content, self.computed);
         self.media.drop_computed(self.computed);
-        self.give_back(pool);
-    }
-
-    fn give_back(&mut self, pool: &mut BlockPool) {
-        let Some(window) = self.window else { return };
-        // The next token sees itself and the `window - 1` before it.
-        let first_seen = (self.computed + 1).saturating_sub(window);
-        let unseen = first_seen / pool.block_size();
-        if let Some(blocks) = self.blocks.get(self.given_back..unseen) {
-            pool.release(blocks);
-            self.given_back = unseen;
-        }
     }
 
     /// Keeps the log-probabilities of prompt positions until the prompt is announced.

@@ -1,5 +1,6 @@
 //! Counters and gauges: written by the engine thread, read by whoever asks. Every name is here.
 
+use crate::kv_cache::block_groups::BlockGroups;
 use crate::kv_cache::block_pool::BlockPool;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -12,6 +13,10 @@ pub struct EngineStats {
     pub kv_blocks_total: usize,
     pub kv_blocks_used: usize,
     pub kv_blocks_cached: usize,
+    /// Of these, blocks of layers with a window.
+    pub kv_window_blocks_total: usize,
+    pub kv_window_blocks_used: usize,
+    pub kv_window_blocks_cached: usize,
     pub block_size_tokens: usize,
     pub prompt_tokens_total: u64,
     pub cached_tokens_total: u64,
@@ -29,10 +34,11 @@ pub struct EngineStats {
 pub struct StatsCells {
     waiting: AtomicUsize,
     running: AtomicUsize,
-    blocks_total: usize,
+    /// Of all layers, and of those with a window; so in the next two.
+    blocks_total: (usize, usize),
     block_size: usize,
-    blocks_used: AtomicUsize,
-    blocks_cached: AtomicUsize,
+    blocks_used: (AtomicUsize, AtomicUsize),
+    blocks_cached: (AtomicUsize, AtomicUsize),
     pub(super) prompt_tokens: AtomicU64,
     pub(super) cached_tokens: AtomicU64,
     pub(super) generated_tokens: AtomicU64,
@@ -44,9 +50,10 @@ pub struct StatsCells {
 }
 
 impl StatsCells {
-    /// Cells for an engine over `pool`.
-    pub fn new(pool: &BlockPool) -> Self {
-        Self { blocks_total: pool.total(), block_size: pool.block_size(), ..Self::default() }
+    /// Cells for an engine over these blocks.
+    pub fn new(blocks: &BlockGroups) -> Self {
+        let blocks_total = blocks.count(BlockPool::total);
+        Self { blocks_total, block_size: blocks.block_size(), ..Self::default() }
     }
 
     /// Counts a request in, unless `limit` are waiting; then says how many.
@@ -66,10 +73,14 @@ impl StatsCells {
     }
 
     /// Publishes the gauges.
-    pub(super) fn publish(&self, running: usize, pool: &BlockPool) {
+    pub(super) fn publish(&self, running: usize, blocks: &BlockGroups) {
         self.running.store(running, Relaxed);
-        self.blocks_used.store(pool.used(), Relaxed);
-        self.blocks_cached.store(pool.cached(), Relaxed);
+        let store = |cells: &(AtomicUsize, AtomicUsize), (all, windowed)| {
+            cells.0.store(all, Relaxed);
+            cells.1.store(windowed, Relaxed);
+        };
+        store(&self.blocks_used, blocks.count(BlockPool::used));
+        store(&self.blocks_cached, blocks.count(BlockPool::cached));
     }
 
     /// Publishes how many requests are being computed, where there is no cache.
@@ -82,9 +93,12 @@ impl StatsCells {
         EngineStats {
             waiting_requests: self.waiting.load(Relaxed),
             running_requests: self.running.load(Relaxed),
-            kv_blocks_total: self.blocks_total,
-            kv_blocks_used: self.blocks_used.load(Relaxed),
-            kv_blocks_cached: self.blocks_cached.load(Relaxed),
+            kv_blocks_total: self.blocks_total.0,
+            kv_blocks_used: self.blocks_used.0.load(Relaxed),
+            kv_blocks_cached: self.blocks_cached.0.load(Relaxed),
+            kv_window_blocks_total: self.blocks_total.1,
+            kv_window_blocks_used: self.blocks_used.1.load(Relaxed),
+            kv_window_blocks_cached: self.blocks_cached.1.load(Relaxed),
             block_size_tokens: self.block_size,
             prompt_tokens_total: self.prompt_tokens.load(Relaxed),
             cached_tokens_total: self.cached_tokens.load(Relaxed),

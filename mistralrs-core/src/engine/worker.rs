@@ -9,7 +9,7 @@ use super::{Command, EngineLimits, FailureKind, StatsCells, batch};
 use crate::error::EngineError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
-use crate::kv_cache::block_pool::BlockPool;
+use crate::kv_cache::block_groups::BlockGroups;
 use crate::models::Model;
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 pub(super) struct Worker {
     model: Box<dyn Model>,
     kv: KvCache,
-    pool: BlockPool,
+    blocks: BlockGroups,
     limits: EngineLimits,
     scheduler: Scheduler,
     encoded: EncodedCache,
@@ -32,28 +32,28 @@ impl Worker {
     pub(super) fn new(
         model: Box<dyn Model>,
         kv: KvCache,
-        pool: BlockPool,
+        blocks: BlockGroups,
         limits: EngineLimits,
         stats: Arc<StatsCells>,
     ) -> Self {
         let media_whole = model.media_encoder().is_some_and(|encoder| encoder.sees_both_ways());
         let scheduler = Scheduler { media_whole, ..Scheduler::default() };
         let encoded = EncodedCache::new(limits.media_cache_bytes);
-        Self { model, kv, pool, limits, scheduler, encoded, stats }
+        Self { model, kv, blocks, limits, scheduler, encoded, stats }
     }
 
     /// Runs until it is told to end or every handle is gone.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         while self.receive(commands) {
             self.drop_finished();
-            let outcome = self.scheduler.schedule(&mut self.pool, &self.limits);
+            let outcome = self.scheduler.schedule(&mut self.blocks, &self.limits);
             self.count(&outcome);
             if !outcome.plan.is_empty() {
                 self.guarded_step(&outcome.plan);
             } else if !self.scheduler.is_empty() {
                 self.fail_stuck();
             }
-            self.stats.publish(self.scheduler.running.len(), &self.pool);
+            self.stats.publish(self.scheduler.running.len(), &self.blocks);
         }
         self.fail_all();
     }
@@ -124,7 +124,7 @@ impl Worker {
         for (span, sampled) in plan.iter().zip(sampled) {
             let Some(sequence) = self.scheduler.running.get_mut(span.index) else { continue };
             let drawn = sequence.generated();
-            sequence.advance(span.count, &mut self.pool);
+            sequence.advance(span.count, &mut self.blocks);
             if let Some(ending) = commit::apply(sequence, sampled) {
                 finished.push((span.index, ending));
             }
@@ -134,8 +134,8 @@ impl Worker {
         for (index, ending) in finished.into_iter().rev() {
             let mut sequence = self.scheduler.running.remove(index);
             // Blocks first: whoever sees the answer's end must find them free.
-            sequence.release(&mut self.pool);
-            self.stats.publish(self.scheduler.running.len(), &self.pool);
+            sequence.release(&mut self.blocks);
+            self.stats.publish(self.scheduler.running.len(), &self.blocks);
             match ending {
                 Ending::Finished(reason) => sequence.finish(reason),
                 Ending::Failed(kind) => sequence.fail(kind),
@@ -154,7 +154,7 @@ impl Worker {
         for span in plan.iter().rev() {
             if span.index < self.scheduler.running.len() {
                 let mut sequence = self.scheduler.running.remove(span.index);
-                sequence.release(&mut self.pool);
+                sequence.release(&mut self.blocks);
                 sequence.fail(FailureKind::Internal(id));
             }
         }
@@ -162,13 +162,13 @@ impl Worker {
 
     /// Lets go of sequences whose caller has left or whose time is up.
     fn drop_finished(&mut self) {
-        let Self { scheduler, pool, stats, .. } = self;
+        let Self { scheduler, blocks, stats, .. } = self;
         let mut keep = |sequence: &mut Sequence| {
             let late = sequence.is_late();
             if !late && !sequence.is_cancelled() {
                 return true;
             }
-            sequence.release(pool);
+            sequence.release(blocks);
             if !sequence.admitted {
                 stats.leave_queue();
             }
@@ -197,7 +197,7 @@ impl Worker {
 
     fn fail_all(&mut self) {
         for mut sequence in self.scheduler.running.drain(..) {
-            sequence.release(&mut self.pool);
+            sequence.release(&mut self.blocks);
             sequence.fail(FailureKind::Shutdown);
         }
         for sequence in self.scheduler.waiting.drain(..) {

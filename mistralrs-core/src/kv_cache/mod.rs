@@ -1,11 +1,16 @@
 //! Keys and values of all sequences in fixed-size blocks: one K and one V tensor per layer.
-//! Knows tensors and slots; which sequence owns which block is [`block_pool`]'s business.
+//! Knows tensors and slots; which sequence owns which block is [`block_groups`]'
+//! business.
 
+pub mod block_groups;
 pub mod block_pool;
+pub mod chain;
 
+use crate::forward::ForwardBatch;
 use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::round_to_halves;
+use std::collections::BTreeSet;
 
 /// What one layer keeps per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,16 @@ pub struct LayerKvSpec {
     pub head_dim: usize,
     /// Keys are kept, and attention reads its values from them too: latent attention.
     pub values_are_keys: bool,
+    /// A token sees itself and the `window - 1` before it; all without.
+    pub window: Option<usize>,
+}
+
+impl LayerKvSpec {
+    /// Numbers kept per token.
+    fn width(&self) -> usize {
+        let tensors = if self.values_are_keys { 1 } else { 2 };
+        tensors * self.num_kv_heads * self.head_dim
+    }
 }
 
 /// What a model keeps per token, layer by layer.
@@ -26,17 +41,32 @@ pub struct KvSpec {
 }
 
 impl KvSpec {
-    /// The same for each of `num_layers` layers.
+    /// The same for each of `num_layers` layers, which see everything.
     pub fn uniform(num_layers: usize, num_kv_heads: usize, head_dim: usize) -> Self {
-        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false };
+        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false, window: None };
         Self { layers: vec![layer; num_layers] }
     }
 
-    /// Bytes of keys and values for one token, all layers together.
-    pub fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
-        let tensors = |l: &LayerKvSpec| if l.values_are_keys { 1 } else { 2 };
-        let kept = |l: &LayerKvSpec| tensors(l) * l.num_kv_heads * l.head_dim;
-        self.layers.iter().map(kept).sum::<usize>() * numbers.dtype().size_in_bytes()
+    /// The same layers with such windows.
+    #[must_use]
+    pub fn with_windows(mut self, window: impl Fn(usize) -> Option<usize>) -> Self {
+        self.layers
+            .iter_mut()
+            .enumerate()
+            .for_each(|(number, layer)| layer.window = window(number));
+        self
+    }
+
+    /// The windows that layers have: one group of layers each, first those that see everything.
+    pub fn windows(&self) -> Vec<Option<usize>> {
+        let windows: BTreeSet<_> = self.layers.iter().map(|layer| layer.window).collect();
+        windows.into_iter().collect()
+    }
+
+    /// Bytes of keys and values for one token, all layers of a window together.
+    pub fn bytes_per_token(&self, window: Option<usize>, numbers: KvNumbers) -> usize {
+        let layers = self.layers.iter().filter(|layer| layer.window == window);
+        layers.map(LayerKvSpec::width).sum::<usize>() * numbers.dtype().size_in_bytes()
     }
 }
 
@@ -61,12 +91,14 @@ impl KvNumbers {
 
 /// One layer's cache. K and V are tensors of their own, since an in-place write to one must not lock
 /// the other; or V is K.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LayerKv {
     /// `[blocks, block_size, kv_heads, head_dim]`
     pub k: Tensor,
     /// `[blocks, block_size, kv_heads, head_dim]`
     pub v: Tensor,
+    /// Number of its group of layers in a batch's slots and block tables.
+    pub group: usize,
 }
 
 /// The cache of all layers.
@@ -77,26 +109,32 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Reserves room for `num_blocks` blocks of `block_size` tokens on `device`. On the CPU the pages
-    /// are zeroed by the system when first touched, so an unused cache costs nothing.
+    /// Reserves room for blocks of `block_size` tokens on `device`; how many, `num_blocks` says for each of
+    /// [`KvSpec::windows`]. On the CPU the pages are zeroed by the system when first touched, so an unused
+    /// cache costs nothing.
     ///
     /// # Errors
     /// When the device has not enough memory.
     pub fn allocate(
         spec: &KvSpec,
-        num_blocks: usize,
+        num_blocks: &[usize],
         block_size: usize,
         numbers: KvNumbers,
         device: &Device,
     ) -> Result<Self> {
+        let windows = spec.windows();
         let layer = |l: &LayerKvSpec| {
+            let group = windows.iter().position(|window| *window == l.window).unwrap_or_default();
+            let Some(&num_blocks) = num_blocks.get(group) else {
+                bail!("{} groups of layers, blocks for {}", windows.len(), num_blocks.len());
+            };
             let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
             let k = untouched(shape, numbers, device)?;
             let v = match l.values_are_keys {
                 true => k.clone(),
                 false => untouched(shape, numbers, device)?,
             };
-            Ok(LayerKv { k, v })
+            Ok(LayerKv { k, v, group })
         };
         let layers = spec.layers.iter().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, block_size })
@@ -116,7 +154,8 @@ impl KvCache {
         let shape = (tokens, 1, layer.num_kv_heads, layer.head_dim);
         let k = Tensor::zeros(shape, DType::F32, device)?;
         let v = Tensor::zeros(shape, DType::F32, device)?;
-        let layers = (0..num_layers).map(|_| LayerKv { k: k.clone(), v: v.clone() }).collect();
+        let layer = LayerKv { k, v, group: 0 };
+        let layers = vec![layer; num_layers];
         Ok(Self { layers, block_size: 1 })
     }
 
@@ -136,23 +175,37 @@ impl KvCache {
         }
     }
 
-    /// Writes `k` and `v` `[tokens, kv_heads × head_dim]` of one layer into `slots` `[tokens]`.
+    /// Writes `k` and `v` `[tokens, kv_heads × head_dim]` of one layer into the batch's slots.
     ///
     /// # Errors
     /// When shapes disagree or a slot lies outside the cache.
-    pub fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, slots: &[usize]) -> Result<()> {
+    pub fn store(
+        &mut self,
+        layer: usize,
+        k: &Tensor,
+        v: &Tensor,
+        batch: &ForwardBatch,
+    ) -> Result<()> {
+        self.store_keys(layer, k, batch)?;
         let layer = self.layer(layer)?;
-        let op = StoreRows { slots };
-        layer.k.inplace_op2(&k.contiguous()?, &op)?;
-        layer.v.inplace_op2(&v.contiguous()?, &op)
+        layer.v.inplace_op2(&v.contiguous()?, &StoreRows { slots: slots(layer, batch)? })
     }
 
     /// Writes `k` `[tokens, kv_heads × head_dim]` of a layer whose values are its keys.
     ///
     /// # Errors
     /// As for [`Self::store`].
-    pub fn store_keys(&mut self, layer: usize, k: &Tensor, slots: &[usize]) -> Result<()> {
-        self.layer(layer)?.k.inplace_op2(&k.contiguous()?, &StoreRows { slots })
+    pub fn store_keys(&mut self, layer: usize, k: &Tensor, batch: &ForwardBatch) -> Result<()> {
+        let layer = self.layer(layer)?;
+        layer.k.inplace_op2(&k.contiguous()?, &StoreRows { slots: slots(layer, batch)? })
+    }
+}
+
+/// Where a layer's keys and values of this step go.
+fn slots<'a>(layer: &LayerKv, batch: &'a ForwardBatch) -> Result<&'a [usize]> {
+    match batch.slot_mapping.get(layer.group) {
+        Some(slots) => Ok(slots),
+        None => bail!("the batch has no slots for group {} of layers", layer.group),
     }
 }
 
@@ -239,7 +292,7 @@ mod tests {
         for numbers in [KvNumbers::F32, KvNumbers::F16] {
             let before = resident_bytes();
             // A GiB in halves, two in f32.
-            let cache = KvCache::allocate(&spec, 1 << 18, 16, numbers, &Device::Cpu).unwrap();
+            let cache = KvCache::allocate(&spec, &[1 << 18], 16, numbers, &Device::Cpu).unwrap();
             let taken = resident_bytes().saturating_sub(before);
             assert!(
                 taken < 1 << 29,
@@ -249,13 +302,31 @@ mod tests {
         }
     }
 
+    /// A batch whose tokens go into these slots.
+    fn into(slots: &[usize]) -> ForwardBatch {
+        ForwardBatch { slot_mapping: vec![slots.to_vec()], ..ForwardBatch::default() }
+    }
+
+    #[test]
+    fn layers_of_one_window_are_a_group() {
+        let windows = [Some(9), None, Some(4), Some(9)];
+        let spec = KvSpec::uniform(4, 1, 2).with_windows(|layer| windows[layer]);
+        assert_eq!(spec.windows(), [None, Some(4), Some(9)]);
+        let bytes = |window| spec.bytes_per_token(window, KvNumbers::F32);
+        assert_eq!([bytes(None), bytes(Some(4)), bytes(Some(9))], [16, 16, 32]);
+        let cache = KvCache::allocate(&spec, &[5, 1, 2], 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        let blocks: Vec<_> = cache.layers.iter().map(|l| (l.group, l.k.dim(0).unwrap())).collect();
+        assert_eq!(blocks, [(2, 2), (0, 5), (1, 1), (2, 2)]);
+        assert!(KvCache::allocate(&spec, &[5, 1], 4, KvNumbers::F32, &Device::Cpu).is_err());
+    }
+
     #[test]
     fn rows_land_in_their_slots_and_nowhere_else() {
         let spec = KvSpec::uniform(2, 1, 2);
-        let mut cache = KvCache::allocate(&spec, 3, 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        let mut cache = KvCache::allocate(&spec, &[3], 4, KvNumbers::F32, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
         let v = Tensor::new(&[[5f32, 6.], [7., 8.]], &Device::Cpu).unwrap();
-        cache.store(1, &k, &v, &[11, 2]).unwrap();
+        cache.store(1, &k, &v, &into(&[11, 2])).unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let stored = flat(&cache.layer(1).unwrap().k);
         assert_eq!(stored[22..24], [1., 2.]);
@@ -268,10 +339,10 @@ mod tests {
     #[test]
     fn halves_are_the_nearest_and_never_infinite() {
         let spec = KvSpec::uniform(1, 1, 4);
-        assert_eq!(spec.bytes_per_token(KvNumbers::F16), 2 * 4 * 2);
-        let mut cache = KvCache::allocate(&spec, 1, 2, KvNumbers::F16, &Device::Cpu).unwrap();
+        assert_eq!(spec.bytes_per_token(None, KvNumbers::F16), 2 * 4 * 2);
+        let mut cache = KvCache::allocate(&spec, &[1], 2, KvNumbers::F16, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1e9f32, -1e9, 0.1, f32::NAN]], &Device::Cpu).unwrap();
-        cache.store(0, &k, &k, &[1]).unwrap();
+        cache.store(0, &k, &k, &into(&[1])).unwrap();
         let stored = cache.layer(0).unwrap().k.to_dtype(DType::F32).unwrap();
         let stored = stored.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(stored[..7], [0., 0., 0., 0., 65504., -65504., 0.099_975_586]);
@@ -280,12 +351,13 @@ mod tests {
 
     #[test]
     fn values_may_be_the_keys() {
-        let layer = LayerKvSpec { num_kv_heads: 1, head_dim: 2, values_are_keys: true };
+        let layer =
+            LayerKvSpec { num_kv_heads: 1, head_dim: 2, values_are_keys: true, window: None };
         let spec = KvSpec { layers: vec![layer] };
-        assert_eq!(spec.bytes_per_token(KvNumbers::F32), 2 * 4);
-        let mut cache = KvCache::allocate(&spec, 1, 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        assert_eq!(spec.bytes_per_token(None, KvNumbers::F32), 2 * 4);
+        let mut cache = KvCache::allocate(&spec, &[1], 4, KvNumbers::F32, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1f32, 2.]], &Device::Cpu).unwrap();
-        cache.store_keys(0, &k, &[3]).unwrap();
+        cache.store_keys(0, &k, &into(&[3])).unwrap();
         let v = cache.layer(0).unwrap().v.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(v, [0., 0., 0., 0., 0., 0., 1., 2.]);
     }
@@ -293,10 +365,10 @@ mod tests {
     #[test]
     fn a_slot_outside_the_cache_is_an_error() {
         let mut cache =
-            KvCache::allocate(&KvSpec::uniform(1, 1, 2), 1, 4, KvNumbers::F32, &Device::Cpu)
+            KvCache::allocate(&KvSpec::uniform(1, 1, 2), &[1], 4, KvNumbers::F32, &Device::Cpu)
                 .unwrap();
         let rows = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
-        assert!(cache.store(0, &rows, &rows, &[4]).is_err());
-        assert!(cache.store(1, &rows, &rows, &[0]).is_err());
+        assert!(cache.store(0, &rows, &rows, &into(&[4])).is_err());
+        assert!(cache.store(1, &rows, &rows, &into(&[0])).is_err());
     }
 }

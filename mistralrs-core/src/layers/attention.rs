@@ -114,7 +114,7 @@ impl Attention {
         let norms = self.norms.as_ref();
         let q = self.rotate(q, norms.map(|norms| &norms.0), step)?; // [tokens, heads × head_dim]
         let k = self.rotate(k, norms.map(|norms| &norms.1), step)?; // [tokens, kv_heads × head_dim]
-        step.kv.store(self.layer, &k, v, &step.batch.slot_mapping)?;
+        step.kv.store(self.layer, &k, v, step.batch)?;
         let kv = step.kv.layer(self.layer)?;
         let attended = self.backend.attend(&q, kv, step.batch, &self.params)?;
         self.o_proj.forward(&attended)

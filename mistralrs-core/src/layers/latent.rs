@@ -43,7 +43,12 @@ impl LatentShape {
 
     /// What such layers keep.
     pub fn kv(&self, num_layers: usize) -> KvSpec {
-        let layer = LayerKvSpec { num_kv_heads: 1, head_dim: self.cached(), values_are_keys: true };
+        let layer = LayerKvSpec {
+            num_kv_heads: 1,
+            head_dim: self.cached(),
+            values_are_keys: true,
+            window: None,
+        };
         KvSpec { layers: vec![layer; num_layers] }
     }
 
@@ -152,7 +157,7 @@ impl Sublayer for LatentAttention {
         let parts = self.down.forward(x)?;
         let [q, kv] = parts.as_slice() else { bail!("queries and latents are two") };
         let q = self.queries(q, step)?;
-        step.kv.store_keys(self.layer, &self.keys(kv, step)?, &step.batch.slot_mapping)?;
+        step.kv.store_keys(self.layer, &self.keys(kv, step)?, step.batch)?;
         let cache = step.kv.layer(self.layer)?;
         let attended = self.backend.attend(&q, cache, step.batch, &self.params)?;
         let tokens = attended.dim(0)?;

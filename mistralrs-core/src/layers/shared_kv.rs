@@ -88,7 +88,7 @@ impl SharedKvAttention {
             ([q], None) => q,
             ([q, k, v], Some((k_norm, v_norm))) => {
                 let k = rotate(&k_norm.forward(k)?, step)?;
-                step.kv.store(self.cache, &k, &v_norm.forward(v)?, &step.batch.slot_mapping)?;
+                step.kv.store(self.cache, &k, &v_norm.forward(v)?, step.batch)?;
                 q
             }
             _ => bail!("queries are one, with keys and values three"),

@@ -51,7 +51,11 @@ pub(super) fn token_cost(
     let has_head = tensors.iter().any(|info| info.name.ends_with("lm_head.weight"));
     let mut cost = TokenCost {
         matrices: Vec::new(),
-        kv_bytes: kv.bytes_per_token(numbers) as u64,
+        kv_bytes: kv
+            .windows()
+            .into_iter()
+            .map(|window| kv.bytes_per_token(window, numbers) as u64)
+            .sum(),
         attention_operations: 4
             * size(&["num_attention_heads"])
             * kv.layers.iter().map(|layer| layer.head_dim as u64).sum::<u64>(),

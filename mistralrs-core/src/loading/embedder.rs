@@ -85,7 +85,8 @@ fn memory_request(
     MemoryRequest {
         weight_bytes: opened.weight_bytes(options.isq),
         activation_bytes: (numbers.saturating_mul(size_of::<f32>())) as u64,
-        kv_bytes_per_token: 0,
+        kv: Vec::new(),
+        step_tokens: tokens,
         free_bytes: memory::free_bytes(),
         model_context: shape.context,
         max_seq_len: options.max_seq_len,

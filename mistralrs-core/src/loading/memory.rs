@@ -16,15 +16,26 @@ const EVICTABLE_SHARE: u64 = 8;
 /// Where the system cannot be asked.
 const ASSUMED_FREE_BYTES: u64 = 4 << 30;
 
-/// What the plan is made from. Bytes and tokens.
+/// Keys and values of layers that look equally far back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvRequest {
+    /// K and V of one token in all of these layers.
+    pub bytes_per_token: u64,
+    /// Tokens that a token sees; `None` = all before it.
+    pub window: Option<u64>,
+}
+
+/// What the plan is made from. Bytes and tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryRequest {
     /// Weights, memory-mapped ones included.
     pub weight_bytes: u64,
     /// Peak of a step's intermediate tensors.
     pub activation_bytes: u64,
-    /// K and V of one token in all layers.
-    pub kv_bytes_per_token: u64,
+    /// One per group of layers.
+    pub kv: Vec<KvRequest>,
+    /// Most tokens computed in one step.
+    pub step_tokens: usize,
     /// Memory that can be had now.
     pub free_bytes: u64,
     /// Context the model was made for, in tokens.
@@ -44,8 +55,10 @@ pub struct MemoryRequest {
 pub struct MemoryPlan {
     /// Most tokens of one sequence.
     pub context: usize,
-    /// Tokens the KV cache holds in all, a multiple of the block size.
-    pub kv_tokens: usize,
+    /// Tokens the KV cache holds in all: one number per group of layers, a multiple of the block size.
+    pub kv_tokens: Vec<usize>,
+    /// Whether the group has a window, beyond which it keeps nothing.
+    windowed: Vec<bool>,
     /// Weights in bytes.
     pub weight_bytes: u64,
     /// KV cache in bytes.
@@ -66,7 +79,8 @@ impl MemoryPlan {
     /// What the operator fixed is kept or refused. Otherwise the cache gets at most half of what
     /// weights and activations leave, and no more than `max_seqs` full contexts need; if that half
     /// does not hold one full context, the context shrinks, down to 512 tokens (or the model's
-    /// context if smaller), which may then take all that is left.
+    /// context if smaller), which may then take all that is left. Layers with a window get no more
+    /// than `max_seqs` windows and a step need.
     ///
     /// # Errors
     /// [`LoadError::OutOfMemory`] with the need, what is free and the largest number that fits;
@@ -86,13 +100,14 @@ impl MemoryPlan {
                 all.min(room.automatic_tokens).max(room.round_up(context))
             }
         };
-        let kv_bytes = kv_tokens.saturating_mul(request.kv_bytes_per_token);
+        let kv_bytes = room.bytes_of(kv_tokens);
         if kv_bytes > room.bytes {
             return Err(room.refusal(request, kv_tokens, kv_bytes));
         }
         Ok(Self {
             context: to_usize(context),
-            kv_tokens: to_usize(kv_tokens),
+            kv_tokens: room.groups.iter().map(|it| to_usize(it.tokens(kv_tokens))).collect(),
+            windowed: request.kv.iter().map(|group| group.window.is_some()).collect(),
             weight_bytes: request.weight_bytes,
             kv_bytes,
             activation_bytes: request.activation_bytes,
@@ -150,6 +165,32 @@ struct Room {
     /// Tokens in the half that is taken unasked, whole blocks.
     automatic_tokens: u64,
     block: u64,
+    groups: Vec<GroupRoom>,
+}
+
+/// What one group of layers can use.
+struct GroupRoom {
+    bytes_per_token: u64,
+    /// Whole blocks.
+    most_tokens: u64,
+}
+
+impl GroupRoom {
+    fn new(group: &KvRequest, request: &MemoryRequest, block: u64) -> Self {
+        let seqs = to_u64(request.max_seqs.max(1));
+        let most_tokens = group.window.map_or(u64::MAX, |window| {
+            // Where a window begins and ends within blocks, one more of each.
+            let each = window.saturating_add(2 * block).saturating_mul(seqs);
+            let all = each.saturating_add(to_u64(request.step_tokens));
+            all.div_ceil(block).saturating_mul(block)
+        });
+        Self { bytes_per_token: group.bytes_per_token, most_tokens }
+    }
+
+    /// Tokens it keeps where a cache is to hold so many.
+    fn tokens(&self, kv_tokens: u64) -> u64 {
+        kv_tokens.min(self.most_tokens)
+    }
 }
 
 impl Room {
@@ -159,11 +200,31 @@ impl Room {
         let bytes = beside_activations
             .saturating_sub(request.weight_bytes)
             .max(beside_activations / EVICTABLE_SHARE);
-        let tokens_in = |bytes: u64| {
-            let tokens = bytes.checked_div(request.kv_bytes_per_token).unwrap_or(u64::MAX);
-            tokens - tokens % block
-        };
-        Self { bytes, tokens: tokens_in(bytes), automatic_tokens: tokens_in(bytes / 2), block }
+        let group = |group| GroupRoom::new(group, request, block);
+        let groups = request.kv.iter().map(group).collect();
+        let mut room = Self { bytes, tokens: 0, automatic_tokens: 0, block, groups };
+        room.tokens = room.tokens_in(bytes);
+        room.automatic_tokens = room.tokens_in(bytes / 2);
+        room
+    }
+
+    /// Bytes of a cache that is to hold so many tokens.
+    fn bytes_of(&self, kv_tokens: u64) -> u64 {
+        let bytes = |it: &GroupRoom| it.tokens(kv_tokens).saturating_mul(it.bytes_per_token);
+        self.groups.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Most tokens, in whole blocks, of a cache in so many bytes.
+    fn tokens_in(&self, bytes: u64) -> u64 {
+        let (mut fits, mut fails) = (0, u64::MAX / self.block);
+        while fails - fits > 1 {
+            let middle = fits + (fails - fits) / 2;
+            match self.bytes_of(middle * self.block) <= bytes {
+                true => fits = middle,
+                false => fails = middle,
+            }
+        }
+        fits * self.block
     }
 
     fn round_up(&self, tokens: u64) -> u64 {
@@ -214,13 +275,12 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |bytes| Bytes(bytes).to_string();
         writeln!(f, "weights     {:>11}  memory-mapped", size(self.weight_bytes))?;
-        write!(
-            f,
-            "KV cache    {:>11}  {} tokens, context {}",
-            size(self.kv_bytes),
-            self.kv_tokens,
-            self.context
-        )?;
+        write!(f, "KV cache    {:>11}  ", size(self.kv_bytes))?;
+        for (tokens, windowed) in self.kv_tokens.iter().zip(&self.windowed) {
+            let place = if *windowed { " in layers with a window" } else { "" };
+            write!(f, "{tokens} tokens{place}, ")?;
+        }
+        write!(f, "context {}", self.context)?;
         match self.shrunk_from {
             Some(full) => writeln!(f, " (the model's {full} would not fit)")?,
             None => writeln!(f)?,
@@ -298,7 +358,8 @@ mod tests {
         MemoryRequest {
             weight_bytes: 500 * MIB,
             activation_bytes: 100 * MIB,
-            kv_bytes_per_token: 64 << 10,
+            kv: vec![KvRequest { bytes_per_token: 64 << 10, window: None }],
+            step_tokens: 64,
             free_bytes: 1600 * MIB,
             model_context: 4096,
             max_seq_len: None,
@@ -318,7 +379,7 @@ mod tests {
     fn contexts_and_caches_of_the_table() {
         let plan = |change: fn(&mut MemoryRequest)| {
             let plan = plan(change).unwrap();
-            (plan.context, plan.kv_tokens, plan.shrunk_from, plan.warning.is_some())
+            (plan.context, plan.kv_tokens[0], plan.shrunk_from, plan.warning.is_some())
         };
         // One full context, and no more than asked for.
         assert_eq!(plan(|_| {}), (4096, 4096, None, false));
@@ -335,7 +396,7 @@ mod tests {
             {
                 let mut r = request();
                 tight(&mut r);
-                MemoryPlan::compute(&r).map(|p| (p.context, p.kv_tokens, p.shrunk_from)).unwrap()
+                MemoryPlan::compute(&r).map(|p| (p.context, p.kv_tokens[0], p.shrunk_from)).unwrap()
             },
             (512, 512, Some(4096))
         );
@@ -364,6 +425,28 @@ mod tests {
         // Weights larger than memory: 1500 MiB are left beside activations, an eighth may be taken,
         // half of that unasked: 93.75 MiB, 1500 tokens, 46 blocks.
         assert_eq!(plan(|r| r.weight_bytes = 9000 * MIB), (1472, 1472, Some(4096), true));
+    }
+
+    #[test]
+    fn layers_with_a_window_get_windows_and_the_others_what_is_left() {
+        let group = |bytes_per_token, window| KvRequest { bytes_per_token, window };
+        let plan = |kv: &[KvRequest], max_seqs, kv_cache_tokens| {
+            let kv = kv.to_vec();
+            let request = MemoryRequest { kv, max_seqs, kv_cache_tokens, ..request() };
+            let plan = MemoryPlan::compute(&MemoryRequest { model_context: 1 << 17, ..request });
+            plan.map(|plan| (plan.context, plan.kv_tokens, plan.kv_bytes)).unwrap()
+        };
+        // Of half of 1000 MiB two windows of 1024 tokens, two blocks more each and a step of 64 take
+        // 2240 tokens of 56 KiB: 122.5 MiB. What is left holds 48320 tokens of 8 KiB.
+        let mixed = [group(8 << 10, None), group(56 << 10, Some(1024))];
+        let bytes = (48320 << 13) + (2240 * (56 << 10));
+        assert_eq!(plan(&mixed, 2, None), (48320, vec![48320, 2240], bytes));
+        // All layers with a window: the whole context, in the windows' memory.
+        let windows = [group(64 << 10, Some(1024))];
+        assert_eq!(plan(&windows, 2, None), (1 << 17, vec![2240], 2240 << 16));
+        // No more than asked for.
+        assert_eq!(plan(&mixed, 2, Some(512)).1, [512, 512]);
+        assert_eq!(plan(&mixed, 2, Some(5000)).1, [5024, 2240]);
     }
 
     #[test]
@@ -402,6 +485,16 @@ mod tests {
             activations   100.0 MiB
             free            1.6 GiB"#]]
         .assert_eq(&plan(|r| r.model_context = 8192).unwrap().to_string());
+        expect![[r#"
+            weights       500.0 MiB  memory-mapped
+            KV cache      258.4 MiB  4096 tokens, 608 tokens in layers with a window, context 4096
+            activations   100.0 MiB
+            free            1.6 GiB"#]]
+        .assert_eq(
+            &plan(|r| r.kv.push(KvRequest { bytes_per_token: 4 << 10, window: Some(480) }))
+                .unwrap()
+                .to_string(),
+        );
     }
 
     #[test]
@@ -438,10 +531,16 @@ mod tests {
             proptest::option::of(tokens),
             0..64usize,
         );
-        (sizes, limits).prop_map(|(sizes, limits)| MemoryRequest {
+        let windows =
+            (any::<u32>(), proptest::option::of(prop_oneof![0..1u64 << 17, any::<u64>()]));
+        (sizes, limits, windows).prop_map(|(sizes, limits, windows)| MemoryRequest {
             weight_bytes: sizes.0,
             activation_bytes: sizes.1,
-            kv_bytes_per_token: sizes.2,
+            kv: vec![
+                KvRequest { bytes_per_token: sizes.2, window: None },
+                KvRequest { bytes_per_token: windows.0.into(), window: windows.1 },
+            ],
+            step_tokens: limits.2,
             free_bytes: sizes.3,
             model_context: limits.0,
             max_seq_len: limits.1,
@@ -455,13 +554,14 @@ mod tests {
         #[test]
         fn any_numbers_give_a_plan_that_holds_or_an_error(request in any_request()) {
             let Ok(plan) = MemoryPlan::compute(&request) else { return Ok(()) };
-            prop_assert!(plan.kv_tokens >= plan.context && plan.context > 0);
+            prop_assert!(plan.kv_tokens[0] >= plan.context && plan.context > 0);
+            prop_assert!(plan.kv_tokens[1] <= plan.kv_tokens[0]);
             prop_assert!(plan.kv_bytes <= request.free_bytes.saturating_sub(request.activation_bytes));
             if let Some(asked) = request.max_seq_len {
                 prop_assert_eq!(plan.context, asked);
             }
             if let Some(asked) = request.kv_cache_tokens {
-                prop_assert!(plan.kv_tokens >= asked);
+                prop_assert!(plan.kv_tokens[0] >= asked);
             }
         }
 

@@ -11,13 +11,13 @@ use crate::attention;
 use crate::embedder::Embedder;
 use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
-use crate::kv_cache::block_pool::BlockPool;
+use crate::kv_cache::block_groups::BlockGroups;
 use crate::kv_cache::{KvCache, KvNumbers};
 use crate::llm::{ChatDialect, Llm, LlmParts, Senses};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
-use memory::{MemoryPlan, MemoryRequest};
+use memory::{KvRequest, MemoryPlan, MemoryRequest};
 use mistralrs_quant::WeightOptions;
 use opened::Opened;
 pub(crate) use opened::read_json;
@@ -53,7 +53,7 @@ pub struct LoadOptions {
     pub max_queue: usize,
     /// Context in tokens; `None` = what the model was made for, less if memory does not allow it.
     pub max_seq_len: Option<usize>,
-    /// Tokens the KV cache can hold in all; `None` = enough for `max_seqs` within free memory.
+    /// Tokens the KV cache can hold in all (layers with a window: no more than windows have); `None` = enough for `max_seqs` within free memory.
     pub kv_cache_tokens: Option<usize>,
     /// How keys and values are kept; `None` = in halves for quantized weights.
     pub kv_numbers: Option<KvNumbers>,
@@ -167,24 +167,24 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     };
     options.progress.report("load weights", 1, 1);
 
-    let num_blocks = plan.kv_tokens / options.block_size;
+    let num_blocks: Vec<_> = plan.kv_tokens.iter().map(|it| it / options.block_size).collect();
     let kv = KvCache::allocate(
         &shape.kv,
-        num_blocks,
+        &num_blocks,
         options.block_size,
         opened.kv_numbers(&options),
         &Device::Cpu,
     )?;
-    let pool = BlockPool::new(num_blocks, options.block_size, options.prefix_cache);
+    let groups = num_blocks.into_iter().zip(shape.kv.windows());
+    let blocks = BlockGroups::new(groups, options.block_size, options.prefix_cache);
     let limits = EngineLimits {
         max_seqs: options.max_seqs,
         max_queue: options.max_queue,
         prefill_chunk: options.prefill_chunk,
         short_context: shape.short_context,
-        window: shape.window,
         media_cache_bytes: options.media_cache_bytes,
     };
-    let engine = EngineHandle::spawn(model, kv, pool, limits)
+    let engine = EngineHandle::spawn(model, kv, blocks, limits)
         .map_err(|source| LoadError::Io { file: "the engine's thread".into(), source })?;
     Ok(LlmParts {
         engine,
@@ -204,10 +204,15 @@ fn memory_request(options: &LoadOptions, shape: &ModelShape, opened: &Opened) ->
     // Logits exist twice: as the model's tensor and as the sampler's scratch.
     let logits = 2 * options.max_seqs * shape.vocab_size;
     let numbers = step_tokens * shape.activations_per_token + logits;
+    let group = |window| KvRequest {
+        bytes_per_token: shape.kv.bytes_per_token(window, opened.kv_numbers(options)) as u64,
+        window: window.map(|window| window as u64),
+    };
     MemoryRequest {
         weight_bytes: opened.weight_bytes(options.isq),
         activation_bytes: (numbers * size_of::<f32>()) as u64,
-        kv_bytes_per_token: shape.kv.bytes_per_token(opened.kv_numbers(options)) as u64,
+        kv: shape.kv.windows().into_iter().map(group).collect(),
+        step_tokens: step_tokens + shape.indivisible_tokens,
         free_bytes: memory::free_bytes(),
         model_context: shape.context,
         max_seq_len: options.max_seq_len,

@@ -37,7 +37,7 @@ pub fn text_part(weights: &Weights) -> Weights {
     }
 }
 
-/// Every layer keeps the same.
+/// Every layer keeps the same and sees everything.
 pub fn shape(config: &TextConfig) -> ModelShape {
     let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
     // The residual, its norm and a layer's output; then either q, k, v and the attended, or the MLP's three.
@@ -48,23 +48,9 @@ pub fn shape(config: &TextConfig) -> ModelShape {
         vocab_size: config.vocab_size,
         context: config.max_position_embeddings,
         short_context: config.rope.short_context(),
-        window: None,
+        indivisible_tokens: 1,
         activations_per_token: 4 * config.hidden_size + widest,
     }
-}
-
-/// The same where layers may have windows: `window` tells each one's.
-pub fn windowed_shape(config: &TextConfig, window: impl Fn(usize) -> Option<usize>) -> ModelShape {
-    ModelShape { window: widest_window(config, window), ..shape(config) }
-}
-
-/// The widest window, if every layer has one.
-pub fn widest_window(
-    config: &TextConfig,
-    window: impl Fn(usize) -> Option<usize>,
-) -> Option<usize> {
-    let windows: Option<Vec<usize>> = (0..config.num_hidden_layers).map(window).collect();
-    windows?.into_iter().max()
 }
 
 /// Plain causal attention: all heads, `1/√head_dim`, no window.

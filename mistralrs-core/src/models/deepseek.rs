@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn the_cache_holds_one_latent_and_one_key() {
         let shape = DeepSeek::<V3>::shape(&config::<V3>(json!({})).unwrap());
-        assert_eq!(shape.kv.bytes_per_token(crate::kv_cache::KvNumbers::F32), 6 * (512 + 64) * 4);
+        let numbers = crate::kv_cache::KvNumbers::F32;
+        assert_eq!(shape.kv.bytes_per_token(None, numbers), 6 * (512 + 64) * 4);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: `modeling_gemma2.py` of Hugging Face transformers; arXiv 2408.00118, 2503.19786.
 
 use super::config::{self, TextConfig};
-use super::decoder;
+use super::{ModelShape, decoder};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::layers::{Attention, CausalLm, Logits, RmsNorm, SandwichLayer};
@@ -50,6 +50,11 @@ impl GemmaConfig {
             return Err(bad(format!("{READS:?}: all must be positive")));
         }
         Ok(Self { text: TextConfig::parse(file, &json)?, own })
+    }
+
+    /// The sizes.
+    pub fn shape(&self) -> ModelShape {
+        decoder::shape(&self.text).with_windows(|layer| self.window(layer))
     }
 
     /// The window of a layer, if it has one.

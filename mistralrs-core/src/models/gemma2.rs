@@ -2,7 +2,7 @@
 //! Source: `modeling_gemma2.py` of Hugging Face transformers; arXiv 2408.00118.
 
 use super::gemma::{self, GemmaConfig};
-use super::{Architecture, Model, ModelShape, decoder};
+use super::{Architecture, Model, ModelShape};
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
@@ -32,7 +32,7 @@ impl Architecture for Gemma2 {
     }
 
     fn shape(config: &GemmaConfig) -> ModelShape {
-        decoder::shape(&config.text)
+        config.shape()
     }
 
     fn load(config: &GemmaConfig, weights: &Weights) -> Result<Self, LoadError> {

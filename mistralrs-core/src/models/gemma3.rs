@@ -3,7 +3,7 @@
 //! Source: `modeling_gemma3.py` of Hugging Face transformers; arXiv 2503.19786.
 
 use super::gemma::{self, GemmaConfig};
-use super::{Architecture, Model, ModelShape, decoder};
+use super::{Architecture, Model, ModelShape};
 use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
@@ -35,7 +35,7 @@ impl Architecture for Gemma3 {
     }
 
     fn shape(config: &GemmaConfig) -> ModelShape {
-        decoder::shape(&config.text)
+        config.shape()
     }
 
     fn load(config: &GemmaConfig, weights: &Weights) -> Result<Self, LoadError> {

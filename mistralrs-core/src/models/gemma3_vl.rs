@@ -31,8 +31,8 @@ impl Architecture for Gemma3Vl {
         Ok((text, vision))
     }
 
-    fn shape((text, _): &Self::Config) -> ModelShape {
-        Gemma3::shape(text)
+    fn shape((text, vision): &Self::Config) -> ModelShape {
+        ModelShape { indivisible_tokens: vision.tokens_per_image(), ..Gemma3::shape(text) }
     }
 
     fn load((text, vision): &Self::Config, weights: &Weights) -> Result<Self, LoadError> {

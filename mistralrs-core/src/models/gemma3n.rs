@@ -58,7 +58,8 @@ impl Architecture for Gemma3n {
         let per_layer = 3 * text.num_hidden_layers * config.per_layer;
         let shape = decoder::shape(text);
         ModelShape {
-            kv: KvSpec::uniform(own, text.num_key_value_heads, text.head_dim),
+            kv: KvSpec::uniform(own, text.num_key_value_heads, text.head_dim)
+                .with_windows(|layer| config.window(layer)),
             activations_per_token: shape.activations_per_token
                 + 3 * config.streams * text.hidden_size
                 + per_layer,

@@ -26,7 +26,7 @@ impl Architecture for Mistral {
     }
 
     fn shape(config: &TextConfig) -> ModelShape {
-        decoder::windowed_shape(config, |_| config.sliding_window)
+        decoder::shape(config).with_windows(|_| config.sliding_window)
     }
 
     fn load(config: &TextConfig, weights: &Weights) -> Result<Self, LoadError> {

@@ -43,9 +43,7 @@ impl Architecture for Mixtral {
     }
 
     fn shape(config: &MoeConfig) -> ModelShape {
-        let text = &config.text;
-        let window = decoder::widest_window(text, |_| text.sliding_window);
-        ModelShape { window, ..config.shape() }
+        config.shape().with_windows(|_| config.text.sliding_window)
     }
 
     fn load(config: &MoeConfig, weights: &Weights) -> Result<Self, LoadError> {

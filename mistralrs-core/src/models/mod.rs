@@ -81,10 +81,19 @@ pub struct ModelShape {
     pub context: usize,
     /// Sequences of more tokens than this have their keys rotated otherwise, all of them (LongRoPE).
     pub short_context: Option<usize>,
-    /// If every layer has a window, the widest: nothing looks further back than that.
-    pub window: Option<usize>,
+    /// Most tokens that are computed in one step however little it may compute: those of a picture that see
+    /// each other both ways; else 1.
+    pub indivisible_tokens: usize,
     /// Most numbers alive per token at one moment of a step, the logits not counted.
     pub activations_per_token: usize,
+}
+
+impl ModelShape {
+    /// The same, where layers have such windows.
+    #[must_use]
+    pub fn with_windows(self, window: impl Fn(usize) -> Option<usize>) -> Self {
+        Self { kv: self.kv.with_windows(window), ..self }
+    }
 }
 
 /// What can be known of a model before it is loaded, and how to load it.

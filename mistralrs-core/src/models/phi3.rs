@@ -32,7 +32,7 @@ impl Architecture for Phi3 {
     }
 
     fn shape(config: &TextConfig) -> ModelShape {
-        decoder::windowed_shape(config, |_| config.sliding_window)
+        decoder::shape(config).with_windows(|_| config.sliding_window)
     }
 
     fn load(config: &TextConfig, weights: &Weights) -> Result<Self, LoadError> {

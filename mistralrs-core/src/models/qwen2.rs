@@ -25,7 +25,7 @@ impl Architecture for Qwen2 {
     }
 
     fn shape(config: &TextConfig) -> ModelShape {
-        decoder::windowed_shape(config, |layer| decoder::qwen_window(config, layer))
+        decoder::shape(config).with_windows(|layer| decoder::qwen_window(config, layer))
     }
 
     fn load(config: &TextConfig, weights: &Weights) -> Result<Self, LoadError> {

@@ -75,7 +75,7 @@ impl Architecture for Qwen2Moe {
     }
 
     fn shape(config: &Qwen2MoeConfig) -> ModelShape {
-        config.moe.shape()
+        config.moe.shape().with_windows(|layer| config.window(layer))
     }
 
     fn load(config: &Qwen2MoeConfig, weights: &Weights) -> Result<Self, LoadError> {

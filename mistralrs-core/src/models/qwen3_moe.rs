@@ -27,6 +27,14 @@ pub struct Qwen3MoeConfig {
     sparse: SparseLayers,
 }
 
+impl Qwen3MoeConfig {
+    /// Unlike Qwen3, either all layers slide or none.
+    fn window(&self) -> Option<usize> {
+        let text = &self.moe.text;
+        text.sliding_window.filter(|_| text.use_sliding_window == Some(true))
+    }
+}
+
 impl Architecture for Qwen3Moe {
     type Config = Qwen3MoeConfig;
 
@@ -48,15 +56,13 @@ impl Architecture for Qwen3Moe {
     }
 
     fn shape(config: &Qwen3MoeConfig) -> ModelShape {
-        config.moe.shape()
+        config.moe.shape().with_windows(|_| config.window())
     }
 
     fn load(config: &Qwen3MoeConfig, weights: &Weights) -> Result<Self, LoadError> {
         let MoeConfig { text, routing, intermediate, .. } = &config.moe;
         let hidden = text.hidden_size;
-        // Unlike Qwen3, either all layers slide or none.
-        let window = text.sliding_window.filter(|_| text.use_sliding_window == Some(true));
-        let params = AttentionParams { window, ..decoder::attention_params(text) };
+        let params = AttentionParams { window: config.window(), ..decoder::attention_params(text) };
         let biases = AttentionBiases { qkv: text.attention_bias, output: text.attention_bias };
         let lm = decoder::load(text, weights, |number, weights| {
             let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));

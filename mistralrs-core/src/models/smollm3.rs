@@ -66,7 +66,7 @@ impl Architecture for SmolLm3 {
     }
 
     fn shape(config: &SmolLm3Config) -> ModelShape {
-        decoder::shape(&config.text)
+        decoder::shape(&config.text).with_windows(|layer| config.window(layer))
     }
 
     fn load(config: &SmolLm3Config, weights: &Weights) -> Result<Self, LoadError> {

@@ -79,7 +79,7 @@ impl Architecture for StarCoder2 {
     }
 
     fn shape(config: &StarCoder2Config) -> ModelShape {
-        decoder::windowed_shape(&config.text, |_| config.text.sliding_window)
+        decoder::shape(&config.text).with_windows(|_| config.text.sliding_window)
     }
 
     fn load(config: &StarCoder2Config, weights: &Weights) -> std::result::Result<Self, LoadError> {

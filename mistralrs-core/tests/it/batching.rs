@@ -75,6 +75,10 @@ fn company_and_chunks_do_not_matter() {
         // Windows and two rotations; sequences that outgrow a context.
         (6, "gemma3"),
         (7, "phi3"),
+        // Windows in some layers: every second, of shared keys and values, of all that do not rotate.
+        (8, "gemma2"),
+        (9, "gemma3n"),
+        (10, "smollm3"),
     ] {
         for prefill_chunk in [1, 5, 64, 512] {
             check(model, seed, |o| {
@@ -109,7 +113,9 @@ fn preemption_does_not_matter() {
     let wide = text.replace("\"sliding_window\": 13", "\"sliding_window\": null");
     assert_ne!(text, wide);
     std::fs::write(&config, wide).unwrap();
-    for files in [&fixture("qwen2-untied"), without_window.path()] {
+    let mixed = ["gemma2", "gemma3", "gemma3n", "smollm3", "qwen3", "qwen2-moe"].map(fixture);
+    let plain = [fixture("qwen2-untied"), without_window.path().to_owned()];
+    for files in plain.iter().chain(&mixed) {
         let llm = check_files(files, 9, one_context);
         assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
     }
@@ -128,6 +134,40 @@ fn one_context(options: &mut LoadOptions) {
 fn blocks_given_back_do_not_matter() {
     for model in ["mistral", "phi3", "starcoder2", "mixtral-window"] {
         check(model, 10, one_context);
+    }
+}
+
+/// Where some layers have a window, these have memory for windows and one step alone, however long
+/// the answers are.
+#[test]
+fn layers_with_a_window_need_no_more_than_it() {
+    for model in ["gemma2", "gemma3", "gemma3n", "smollm3", "qwen3", "qwen2-moe"] {
+        let files = fixture(model);
+        let llm = load(&files, |o| (o.block_size, o.max_seqs, o.prefill_chunk) = (8, 3, 16));
+        // A window of 9 tokens and two blocks for each, a step of 16 tokens and one for each, one more.
+        let stats = llm.stats();
+        assert_eq!(stats.kv_window_blocks_total, (3 * (9 + 16) + 16 + 3 + 1usize).div_ceil(8));
+        let solo = load(&files, |o| (o.prefix_cache, o.max_seqs) = (false, 1));
+        let mut dice = Dice(5);
+        let requests: Vec<_> = [30, 3, 50]
+            .map(|length| {
+                let prompt: Vec<u32> = (0..length).map(|_| dice.roll(VOCAB) as u32).collect();
+                let options = GenerateOptions { logprobs: Some(1), ..crate::answers::greedy(190) };
+                (prompt, GenerateOptions { ignore_eos: true, ..options })
+            })
+            .into();
+        for ((prompt, options), answer) in requests.iter().zip(together(&llm, &requests)) {
+            assert_eq!(answer.usage.completion_tokens, 190, "{model}");
+            assert_eq!(answer.bits(), ask(&solo, prompt, options.clone()).bits(), "{model}");
+        }
+        let (stats, held) = (llm.stats(), [220, 193, 240].map(|tokens: usize| tokens.div_ceil(8)));
+        assert!(stats.kv_window_blocks_total < held.iter().sum(), "{model}: no need to give back");
+        assert_eq!((stats.preemptions_total, stats.kv_window_blocks_used), (0, 0), "{model}");
+        // What a conversation left is found by its next turn.
+        let (prompt, options) = &requests[0];
+        let longer = [&prompt[..], &ask(&llm, prompt, options.clone()).token_ids[..]].concat();
+        let found = ask(&llm, &longer, crate::answers::greedy(1)).usage.cached_tokens;
+        assert_eq!(found, 216, "{model}: of 220 tokens, the last of them never computed");
     }
 }
 

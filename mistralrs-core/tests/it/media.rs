@@ -9,7 +9,7 @@ use mistralrs_core::engine::{
     EngineHandle, EngineLimits, GenerationRequest, PositionLogprobs, TokenEvent,
 };
 use mistralrs_core::forward::{Media, MediaItem, Modality};
-use mistralrs_core::kv_cache::block_pool::BlockPool;
+use mistralrs_core::kv_cache::block_groups::BlockGroups;
 use mistralrs_core::kv_cache::{KvCache, KvNumbers};
 use mistralrs_core::models::{self, MediaEncoder, Model, ModelShape};
 use mistralrs_core::request::{Audio, Image, Video};
@@ -60,16 +60,18 @@ fn load_from(folder: &Path) -> (Box<dyn Model>, ModelShape) {
 
 fn engine(name: &str, prefill_chunk: usize, sharing: bool) -> EngineHandle {
     let (model, shape) = load_from(&fixture(name));
-    let kv = KvCache::allocate(&shape.kv, 512, 8, KvNumbers::F32, &Device::Cpu).unwrap();
+    let windows = shape.kv.windows();
+    let blocks = vec![512; windows.len()];
+    let kv = KvCache::allocate(&shape.kv, &blocks, 8, KvNumbers::F32, &Device::Cpu).unwrap();
+    let groups = BlockGroups::new(blocks.into_iter().zip(windows), 8, sharing);
     let limits = EngineLimits {
         max_seqs: 16,
         max_queue: 64,
         prefill_chunk,
         short_context: None,
-        window: None,
         media_cache_bytes: 1 << 20,
     };
-    EngineHandle::spawn(model, kv, BlockPool::new(512, 8, sharing), limits).unwrap()
+    EngineHandle::spawn(model, kv, groups, limits).unwrap()
 }
 
 fn media(image: &GoldenImage) -> Arc<Media> {

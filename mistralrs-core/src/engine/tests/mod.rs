@@ -7,6 +7,7 @@ use super::scheduler::Scheduler;
 use super::sequence::Sequence;
 use super::*;
 use crate::forward::ForwardBatch;
+use crate::kv_cache::block_pool::BlockPool;
 use crate::kv_cache::{KvNumbers, KvSpec};
 use crate::sampling::SamplingParams;
 use candle_core::{Device, Tensor};
@@ -42,18 +43,23 @@ fn limits() -> EngineLimits {
         max_queue: 64,
         prefill_chunk: 8,
         short_context: None,
-        window: None,
         media_cache_bytes: 1 << 20,
     }
+}
+
+/// Blocks for layers that see everything.
+fn plain(num_blocks: usize) -> BlockGroups {
+    BlockGroups::new([(num_blocks, None)], 4, true)
 }
 
 fn engine(blocks: usize) -> (EngineHandle, Arc<AtomicUsize>) {
     let steps = Arc::new(AtomicUsize::new(0));
     let model = Box::new(Counter { steps: Arc::clone(&steps) });
-    let kv = KvCache::allocate(&KvSpec::uniform(1, 1, 1), blocks, 4, KvNumbers::F32, &Device::Cpu)
-        .unwrap();
-    let pool = BlockPool::new(blocks, 4, true);
-    (EngineHandle::spawn(model, kv, pool, limits()).unwrap(), steps)
+    let kv =
+        KvCache::allocate(&KvSpec::uniform(1, 1, 1), &[blocks], 4, KvNumbers::F32, &Device::Cpu)
+            .unwrap();
+    let groups = plain(blocks);
+    (EngineHandle::spawn(model, kv, groups, limits()).unwrap(), steps)
 }
 
 fn request(prompt: &[u32], max_tokens: usize) -> GenerationRequest {
@@ -148,20 +154,13 @@ fn dropping_the_handle_ends_the_thread() {
 }
 
 fn sequence(prompt_len: usize) -> (Sequence, UnboundedReceiver<TokenEvent>) {
-    sequence_within(prompt_len, &limits())
-}
-
-fn sequence_within(
-    prompt_len: usize,
-    limits: &EngineLimits,
-) -> (Sequence, UnboundedReceiver<TokenEvent>) {
     let (events, receiver) = unbounded_channel();
     let request = request(&vec![1; prompt_len], 100);
-    (Sequence::new(Submission { request, events, submitted: Instant::now() }, limits), receiver)
+    (Sequence::new(Submission { request, events, submitted: Instant::now() }, &limits()), receiver)
 }
 
 /// Advances a plan as if it had been computed, drawing token 2 where a sequence is complete.
-fn compute(scheduler: &mut Scheduler, pool: &mut BlockPool, plan: &scheduler::StepPlan) {
+fn compute(scheduler: &mut Scheduler, pool: &mut BlockGroups, plan: &scheduler::StepPlan) {
     for span in plan {
         let sequence = &mut scheduler.running[span.index];
         sequence.advance(span.count, pool);
@@ -169,51 +168,62 @@ fn compute(scheduler: &mut Scheduler, pool: &mut BlockPool, plan: &scheduler::St
             sequence.push(2, None);
         }
     }
-    pool.check_invariants(scheduler.running.iter().map(Sequence::held)).unwrap();
+    let all: Vec<_> = scheduler.running.iter().map(Sequence::blocks).collect();
+    pool.check_invariants(&all).unwrap();
 }
 
 #[test]
-fn blocks_that_have_left_the_window_are_given_back_and_stay_findable() {
-    let limits = EngineLimits { window: Some(9), ..limits() };
-    let mut pool = BlockPool::new(20, 4, true);
+fn layers_with_a_window_hold_no_more_than_it_and_a_step() {
+    // Windows of 9 tokens: in blocks of 4 at most 4 of them, and a step of 8 in 2 more. Three sequences of
+    // 48 tokens would be 36 blocks.
+    let mut pool = BlockGroups::new([(60, None), (16, Some(9))], 4, true);
     let mut scheduler = Scheduler::default();
-    let (first, _events) = sequence_within(40, &limits);
-    scheduler.waiting.push_back(first);
-    for step in 1..=5 {
-        let plan = scheduler.schedule(&mut pool, &limits).plan;
-        compute(&mut scheduler, &mut pool, &plan);
-        // Of 8 · step tokens the last 8 are seen by the next: all blocks before theirs are free.
-        assert_eq!(pool.used(), 10 - 2 * (step - 1), "step {step}");
+    let mut receivers = Vec::new();
+    for token in 3..6 {
+        let (mut sequence, receiver) = sequence(40);
+        sequence.tokens.fill(token);
+        scheduler.waiting.push_back(sequence);
+        receivers.push(receiver);
     }
-    // The same prompt finds all of its blocks, and holds what it does not look into no longer.
-    let (second, _events) = sequence_within(40, &limits);
-    scheduler.waiting.push_back(second);
-    let outcome = scheduler.schedule(&mut pool, &limits);
-    assert_eq!(outcome.admitted, [(40, 36)]);
-    compute(&mut scheduler, &mut pool, &outcome.plan);
-    assert_eq!(scheduler.running[0].held()[0], scheduler.running[1].held()[0]);
-    // Another prompt takes the last of them, and the chain ends before.
-    let (mut third, _events) = sequence_within(44, &limits);
-    third.tokens.fill(3);
-    scheduler.waiting.push_back(third);
-    let outcome = scheduler.schedule(&mut pool, &limits);
-    assert_eq!(outcome.admitted, [(44, 0)]);
-    compute(&mut scheduler, &mut pool, &outcome.plan);
-    scheduler.running.remove(2).release(&mut pool);
-    let (mut fourth, _events) = sequence_within(40, &limits);
-    assert!(fourth.admit(&mut pool));
-    assert_eq!(fourth.computed(), 16, "given back and reused: no longer found");
-    fourth.release(&mut pool);
+    for _ in 0..24 {
+        let outcome = scheduler.schedule(&mut pool, &limits());
+        assert_eq!(outcome.preempted, 0);
+        compute(&mut scheduler, &mut pool, &outcome.plan);
+        let held = scheduler.running.iter().map(|it| it.tables()[1].held().len());
+        assert!(held.clone().all(|held| held <= 6), "{:?}", held.collect::<Vec<_>>());
+    }
+    assert!(scheduler.running.iter().all(|it| it.generated() > 2) && scheduler.running.len() == 3);
     while let Some(mut sequence) = scheduler.running.pop() {
         sequence.release(&mut pool);
     }
-    assert_eq!(pool.used(), 0);
-    pool.check_invariants(std::iter::empty()).unwrap();
+    assert_eq!(pool.count(BlockPool::used), (0, 0));
+    pool.check_invariants(&[]).unwrap();
+}
+
+#[test]
+fn when_the_windows_run_out_the_newest_is_put_back() {
+    // For one window and its step, hardly more.
+    let mut pool = BlockGroups::new([(60, None), (6, Some(9))], 4, true);
+    let mut scheduler = Scheduler::default();
+    let mut receivers = Vec::new();
+    for token in 3..5 {
+        let (mut sequence, receiver) = sequence(30);
+        sequence.tokens.fill(token);
+        scheduler.waiting.push_back(sequence);
+        receivers.push(receiver);
+    }
+    for step in 0..24 {
+        let outcome = scheduler.schedule(&mut pool, &limits());
+        assert!(outcome.plan.iter().any(|span| span.index == 0), "step {step}: nobody moves");
+        compute(&mut scheduler, &mut pool, &outcome.plan);
+    }
+    assert!(scheduler.running[0].generated() >= 20, "the oldest never lost a step");
+    assert_eq!(scheduler.waiting.len() + scheduler.running.len(), 2);
 }
 
 #[test]
 fn a_long_prompt_does_not_stop_running_answers() {
-    let mut pool = BlockPool::new(64, 4, true);
+    let mut pool = plain(64);
     let mut scheduler = Scheduler::default();
     let mut receivers = Vec::new();
     for prompt_len in [3, 50] {
@@ -235,7 +245,7 @@ fn a_long_prompt_does_not_stop_running_answers() {
 
 #[test]
 fn when_blocks_run_out_the_newest_is_put_back() {
-    let mut pool = BlockPool::new(6, 4, true);
+    let mut pool = plain(6);
     let mut scheduler = Scheduler::default();
     let mut receivers = Vec::new();
     for prompt_len in [7, 8] {
@@ -259,7 +269,7 @@ fn when_blocks_run_out_the_newest_is_put_back() {
 
 #[test]
 fn the_same_prompt_at_once_is_computed_once() {
-    let mut pool = BlockPool::new(64, 4, true);
+    let mut pool = plain(64);
     let mut scheduler = Scheduler::default();
     let mut receivers = Vec::new();
     for _ in 0..4 {

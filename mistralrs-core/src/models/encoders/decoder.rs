@@ -3,9 +3,8 @@
 
 use super::EncoderShape;
 use crate::forward::{EncoderBatch, ForwardBatch, SequenceSpan};
-use crate::kv_cache::{KvCache, KvSpec, LayerKvSpec};
+use crate::kv_cache::{KvCache, LayerKvSpec};
 use crate::layers::{CausalLm, DecoderLayer};
-use crate::models::ModelShape;
 use crate::models::config::TextConfig;
 use crate::models::decoder;
 use crate::weights::Weights;
@@ -29,7 +28,7 @@ impl<L: DecoderLayer> DecoderEncoder<L> {
     /// When there is no memory.
     pub fn new(config: &TextConfig, lm: CausalLm<L>) -> Result<Self> {
         let (num_kv_heads, head_dim) = (config.num_key_value_heads, config.head_dim);
-        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false };
+        let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false, window: None };
         let kv = KvCache::for_one_pass(layer, lm.layers.len(), 0, &Device::Cpu)?;
         Ok(Self { lm, layer, kv, room: 0 })
     }
@@ -56,14 +55,14 @@ fn whole_texts(batch: &EncoderBatch) -> ForwardBatch {
     let span = |span: &std::ops::Range<usize>| SequenceSpan {
         query: span.clone(),
         context_len: span.len(),
-        block_table: rows.get(span.clone()).unwrap_or_default().to_vec(),
+        block_tables: vec![rows.get(span.clone()).unwrap_or_default().to_vec()],
         together: Vec::new(),
     };
     ForwardBatch {
         token_ids: batch.token_ids.clone(),
         positions: batch.positions(),
         spans: batch.spans.iter().map(span).collect(),
-        slot_mapping: (0..tokens).collect(),
+        slot_mapping: vec![(0..tokens).collect()],
         ..ForwardBatch::default()
     }
 }
@@ -83,12 +82,6 @@ pub fn under_text_names(weights: &Weights) -> Weights {
 pub fn shape(config: &TextConfig) -> EncoderShape {
     let model = decoder::shape(config);
     let kv = 2 * config.num_key_value_heads * config.head_dim;
-    EncoderShape {
-        hidden: config.hidden_size,
-        model: ModelShape {
-            kv: KvSpec { layers: Vec::new() },
-            activations_per_token: model.activations_per_token + kv,
-            ..model
-        },
-    }
+    let activations = model.activations_per_token + kv;
+    EncoderShape::new(config.hidden_size, model.vocab_size, model.context, activations)
 }

@@ -11,6 +11,7 @@ use super::ModelShape;
 use super::config::{self, LARGEST_DIMENSION, MOST_LAYERS, within};
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
+use crate::kv_cache::KvSpec;
 use crate::layers::encoder::ClassificationHead;
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -59,6 +60,22 @@ pub struct EncoderShape {
     pub model: ModelShape,
     /// Width of a hidden state.
     pub hidden: usize,
+}
+
+impl EncoderShape {
+    /// An encoder of such a vocabulary and context; `activations` per token as in
+    /// [`ModelShape::activations_per_token`].
+    pub fn new(hidden: usize, vocab_size: usize, context: usize, activations: usize) -> Self {
+        let model = ModelShape {
+            kv: KvSpec { layers: Vec::new() },
+            vocab_size,
+            context,
+            short_context: None,
+            indivisible_tokens: 1,
+            activations_per_token: activations,
+        };
+        Self { model, hidden }
+    }
 }
 
 type LoadEncoder = fn(&Path, &Value, &Weights) -> Result<Box<dyn Encoder>, LoadError>;

@@ -8,12 +8,10 @@ use super::{Encoder, EncoderArchitecture, EncoderShape, check_labels, parse, roo
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::forward::EncoderBatch;
-use crate::kv_cache::KvSpec;
 use crate::layers::encoder::{
     Activation, ClassificationHead, EncoderAttention, LayerNorm, Pooling,
 };
 use crate::layers::{RopeTables, RotaryEmbedding};
-use crate::models::ModelShape;
 use crate::weights::Weights;
 use candle_core::{Device, Result, Tensor, bail};
 use config::ModernBertConfig;
@@ -44,19 +42,10 @@ impl EncoderArchitecture for ModernBert {
 
     fn shape(config: &ModernBertConfig) -> EncoderShape {
         let hidden = config.hidden_size;
-        EncoderShape {
-            hidden,
-            model: ModelShape {
-                kv: KvSpec { layers: Vec::new() },
-                vocab_size: config.vocab_size,
-                context: config.max_position_embeddings,
-                short_context: None,
-                window: None,
-                // The residual, its norm and a layer's output; then q|k|v, its parts and the
-                // attended, or the MLP's two and theirs.
-                activations_per_token: 3 * hidden + (7 * hidden).max(5 * config.intermediate_size),
-            },
-        }
+        // The residual, its norm and a layer's output; then q|k|v, its parts and the attended, or the
+        // MLP's two and theirs.
+        let activations = 3 * hidden + (7 * hidden).max(5 * config.intermediate_size);
+        EncoderShape::new(hidden, config.vocab_size, config.max_position_embeddings, activations)
     }
 
     fn load(config: &ModernBertConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {

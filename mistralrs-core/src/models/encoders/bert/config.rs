@@ -1,9 +1,7 @@
 //! `config.json` of BERT, RoBERTa and XLM-RoBERTa. Knows no weights.
 
 use crate::error::LoadError;
-use crate::kv_cache::KvSpec;
 use crate::layers::encoder::Activation;
-use crate::models::ModelShape;
 use crate::models::encoders::{EncoderShape, check_sizes, dimension, parse};
 use serde::Deserialize;
 use serde_json::Value;
@@ -88,18 +86,10 @@ impl BertConfig {
     /// The sizes, where positions before `first_position` stand for no token.
     pub(super) fn shape(&self, first_position: usize) -> EncoderShape {
         let hidden = self.hidden_size;
-        EncoderShape {
-            hidden,
-            model: ModelShape {
-                kv: KvSpec { layers: Vec::new() },
-                vocab_size: self.vocab_size,
-                context: self.max_position_embeddings.saturating_sub(first_position).max(1),
-                short_context: None,
-                window: None,
-                // The residual and a layer's output; then q, k, v and the attended, or the MLP's one.
-                activations_per_token: 3 * hidden + (4 * hidden).max(self.intermediate_size),
-            },
-        }
+        let context = self.max_position_embeddings.saturating_sub(first_position).max(1);
+        // The residual and a layer's output; then q, k, v and the attended, or the MLP's one.
+        let activations = 3 * hidden + (4 * hidden).max(self.intermediate_size);
+        EncoderShape::new(hidden, self.vocab_size, context, activations)
     }
 }
 
