@@ -17,7 +17,6 @@ use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Exponential;
 use half::f16;
 use running::{Running, add_tile};
-use score::score;
 use std::ops::Range;
 use tile::{CacheNumber, Tile};
 
@@ -131,8 +130,9 @@ const SERIAL: usize = 64 << 10;
 /// Attends from every query to the positions of its sequence that it may see: its own and those
 /// before it, within the window, and those of its group.
 ///
-/// `q` and `out` are `[tokens, heads, head_dim]`, both caches are of one kind. A row of `out` depends on its own query and the keys and values it sees, to the bit;
-/// a query that sees nothing gets zeros; rows of no span stay as they are.
+/// `q` and the result are `[tokens, heads, head_dim]`, both caches are of one kind. A row of the result
+/// depends on its own query and the keys and values it sees, to the bit; a query that sees nothing gets
+/// zeros, and so do rows of no span.
 ///
 /// # Panics
 /// If sizes or kinds do not fit, a span's rows, positions or blocks lie outside the slices, or
@@ -143,10 +143,8 @@ pub fn paged_attention(
     k_cache: CacheSlice<'_>,
     v_cache: CacheSlice<'_>,
     spans: &[AttentionSpan<'_>],
-    out: &mut [f32],
-) {
-    let cache = (k_cache, v_cache);
-    attend_on(dispatch::kernels(), (shape, Sight::Back), q, cache, spans, out);
+) -> Vec<f32> {
+    attend_on(dispatch::kernels(), (shape, Sight::Back), q, (k_cache, v_cache), spans)
 }
 
 /// As [`paged_attention`], but a query also sees the positions after its own, as many as before
@@ -163,14 +161,12 @@ pub fn bidirectional_attention(
     k_cache: CacheSlice<'_>,
     v_cache: CacheSlice<'_>,
     spans: &[AttentionSpan<'_>],
-    out: &mut [f32],
-) {
+) -> Vec<f32> {
     assert!(
         spans.iter().all(|span| span.query_len == span.context_len),
         "a span's rows are not all of its positions"
     );
-    let cache = (k_cache, v_cache);
-    attend_on(dispatch::kernels(), (shape, Sight::BothWays), q, cache, spans, out);
+    attend_on(dispatch::kernels(), (shape, Sight::BothWays), q, (k_cache, v_cache), spans)
 }
 
 /// One call of [`paged_attention`] or [`bidirectional_attention`], checked.
@@ -199,9 +195,7 @@ pub(crate) fn attend_on(
     q: &[f32],
     (k_cache, v_cache): (CacheSlice<'_>, CacheSlice<'_>),
     spans: &[AttentionSpan<'_>],
-    out: &mut [f32],
-) {
-    assert_eq!(q.len(), out.len(), "out is not of q's size");
+) -> Vec<f32> {
     assert_eq!(k_cache.len(), v_cache.len(), "the caches' sizes differ");
     assert_eq!(
         std::mem::discriminant(&k_cache),
@@ -209,8 +203,14 @@ pub(crate) fn attend_on(
         "the caches' kinds differ"
     );
     check::fits(shape, q.len(), k_cache.len(), spans);
-    if out.is_empty() {
-        return;
+    let mut out = Vec::with_capacity(q.len());
+    let rows: usize = spans.iter().map(|span| span.query_len).sum();
+    if rows * shape.heads * shape.head_dim < q.len() {
+        out.resize(q.len(), 0.0);
+        out.clear();
+    }
+    if q.is_empty() {
+        return out;
     }
     let job = Job {
         shape: *shape,
@@ -220,7 +220,7 @@ pub(crate) fn attend_on(
         k_cache,
         v_cache,
         spans,
-        out: SharedSlice::new(out),
+        out: SharedSlice::unwritten(&mut out.spare_capacity_mut()[..q.len()]),
     };
     let mut tasks = tasks(&job);
     let run = |(_, task): &(usize, Task)| {
@@ -230,11 +230,15 @@ pub(crate) fn attend_on(
     };
     let work: usize = tasks.iter().map(|(cost, _)| cost).sum();
     if work < SERIAL || tasks.len() == 1 {
-        return tasks.iter().for_each(run);
+        tasks.iter().for_each(run);
+    } else {
+        // The dearest first, so that no thread begins a long one when the others are done.
+        tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        pool::in_parallel(tasks.len(), |at| run(&tasks[at]));
     }
-    // The dearest first, so that no thread begins a long one when the others are done.
-    tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-    pool::in_parallel(tasks.len(), |at| run(&tasks[at]));
+    // SAFETY: the tasks have written the rows of all spans; if there are others, all are zeros.
+    unsafe { out.set_len(q.len()) };
+    out
 }
 
 impl Job<'_> {
@@ -291,58 +295,72 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
 ) {
     let span = &job.spans[task.span];
     let dim = job.shape.head_dim;
-    let rows = task.rows.len() * job.group;
-    let mut scratch = Scratch::take(rows * (TILE + dim + 3) + 2 * TILE * dim);
+    let views = task.rows.clone().map(|row| job.visible(span, row));
+    let seen: Vec<_> = views.flat_map(|view| std::iter::repeat_n(view, job.group)).collect();
+    let (Some(first), Some(last)) = (seen.first(), seen.last()) else {
+        return;
+    };
+    let all = first.start..last.end;
+    let rows = seen.len();
+    let mut scratch = Scratch::take(2 * rows * (dim + 1) + 2 * TILE * dim);
     // Vectors first: they begin at cache lines where a head's numbers are whole ones.
     let (tile, scratch) = scratch.numbers().split_at_mut(2 * TILE * dim);
-    let (scores, scratch) = scratch.split_at_mut(rows * TILE);
+    let (q, scratch) = scratch.split_at_mut(rows * dim);
     let (values, scratch) = scratch.split_at_mut(rows * dim);
-    let (largest, scratch) = scratch.split_at_mut(rows);
-    let (next_largest, total) = scratch.split_at_mut(rows);
+    let (largest, total) = scratch.split_at_mut(rows);
+    read_queries(job, task, q);
     values.fill(0.0);
     largest.fill(f32::NEG_INFINITY);
     total.fill(0.0);
-    let mut running = Running { scores, values, largest, next_largest, total };
+    let mut running = Running { seen: &seen, q, values, largest, total };
     let mut tile = Tile::new(tile, dim);
-    let all = job.visible(span, task.rows.start).start..job.visible(span, task.rows.end - 1).end;
     for start in (all.start / TILE * TILE..all.end).step_by(TILE) {
         let keys = start.max(all.start)..all.end.min(start + TILE);
         // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
         unsafe {
             tile.read::<S, C>(job, cache, (span, task.kv_head), (start, keys));
-            score::<S, ROWS>(job, task, &tile, running.scores);
-            add_tile::<S, ROWS>(job, task, (start, &tile), &mut running);
+            add_tile::<S, ROWS>(&job.shape, (start, &tile), &mut running);
         }
     }
     write_out(job, task, &running);
 }
 
-/// The positions that a task's row sees of the tile that begins at position `start`, relative to it.
+/// Where in `q` and `out` the heads of a task's query row lie: `group` of them.
 #[inline(always)]
-fn seen(job: &Job<'_>, task: &Task, row: usize, start: usize) -> Range<usize> {
-    let all = job.visible(&job.spans[task.span], task.rows.start + row / job.group);
-    let first = all.start.clamp(start, start + TILE) - start;
-    first..(all.end.clamp(start, start + TILE) - start).max(first)
+fn heads_of(job: &Job<'_>, task: &Task, row: usize) -> Range<usize> {
+    let token = job.spans[task.span].query_start + row;
+    let first = (token * job.shape.heads + task.kv_head * job.group) * job.shape.head_dim;
+    first..first + job.group * job.shape.head_dim
 }
 
-/// Index in `q` and `out` of the first number of a task's row.
+/// A task's queries one after the other, times the scale.
 #[inline(always)]
-fn first_number(job: &Job<'_>, task: &Task, row: usize) -> usize {
-    let token = job.spans[task.span].query_start + task.rows.start + row / job.group;
-    let head = task.kv_head * job.group + row % job.group;
-    (token * job.shape.heads + head) * job.shape.head_dim
+fn read_queries(job: &Job<'_>, task: &Task, out: &mut [f32]) {
+    let rows = out.chunks_exact_mut(job.group * job.shape.head_dim);
+    for (row, out) in task.rows.clone().zip(rows) {
+        for (out, q) in out.iter_mut().zip(&job.q[heads_of(job, task, row)]) {
+            *out = q * job.shape.scale;
+        }
+    }
 }
 
 /// Divides by the sums of weights.
 #[inline(always)]
 fn write_out(job: &Job<'_>, task: &Task, running: &Running<'_>) {
     let dim = job.shape.head_dim;
-    for (row, total) in running.total.iter().enumerate() {
-        // SAFETY: the task's own row and head, within the checked size.
-        let out = unsafe { job.out.part(first_number(job, task, row), dim) };
-        let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
-        for (out, value) in out.iter_mut().zip(&running.values[row * dim..]) {
-            *out = value * inverse;
+    let rows = running.values.chunks_exact(job.group * dim);
+    for ((row, values), total) in
+        task.rows.clone().zip(rows).zip(running.total.chunks_exact(job.group))
+    {
+        let heads = heads_of(job, task, row);
+        // SAFETY: the task's own row and heads, within the checked size.
+        let out = unsafe { job.out.place(heads.start, heads.len()) };
+        for (head, (values, total)) in values.chunks_exact(dim).zip(total).enumerate() {
+            let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
+            for (d, value) in values.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { out.add(head * dim + d).write(value * inverse) };
+            }
         }
     }
 }

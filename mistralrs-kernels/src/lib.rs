@@ -35,8 +35,8 @@ pub use elementwise::{
 pub use matmul::{WeightRows, matmul};
 pub use memory::keep_freed_memory;
 pub use packed::{
-    Gating, PackedPart, PackedWeight, Slabs, matmul_packed, matmul_packed_gated,
-    matmul_packed_many, matmul_packed_new, matmul_packed_parts,
+    GatedWeights, Gating, PackedPart, PackedWeight, Slabs, matmul_packed, matmul_packed_many,
+    matmul_packed_mlp, matmul_packed_new, matmul_packed_parts,
 };
 pub use peaks::{Peaks, measure_peaks};
 pub use pool::{in_parallel, in_parallel_parts, pin_caller, set_threads, threads, with_threads};

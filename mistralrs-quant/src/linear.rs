@@ -2,7 +2,7 @@
 //! [`QuantMethod`]; not models. How many products a merged layer computes is its secret.
 
 use crate::method::{QuantMethod, WeightInfo};
-use crate::packed::{forward_gated, forward_many};
+use crate::packed::{forward_many, forward_mlp};
 use candle_core::{CpuStorage, D, InplaceOp2, Layout, Result, Tensor, bail};
 use mistralrs_kernels::Gating;
 use std::sync::Arc;
@@ -79,23 +79,26 @@ impl MergedLinear {
         }
     }
 
-    /// `act(gate(x)) · up(x)` of a layer of two parts, gate and up, in one pass: `x [tokens, in]` →
-    /// `[tokens, out]`. `None` where the two cannot be computed together; the numbers are those of
-    /// [`Self::forward`] and what joins its parts.
+    /// `down(act(gate(x)) · up(x))` of a layer of two parts, gate and up, in one pass: `x [tokens, in]` →
+    /// `[tokens, out of down]`. `None` where the three cannot be computed together; the numbers are those
+    /// of [`Self::forward`], what joins its parts, and `down`.
     ///
     /// # Errors
     /// As for [`Self::forward`].
-    pub fn gated(&self, x: &Tensor, gating: Gating) -> Result<Option<Tensor>> {
-        match &self.parts {
-            Parts::Apart(parts) => match parts.as_slice() {
-                [gate, up] if gate.bias.is_none() && up.bias.is_none() => {
-                    let weights = [gate.weight.as_ref(), up.weight.as_ref()];
-                    forward_gated(weights, &x.contiguous()?, gating)
-                }
-                _ => Ok(None),
-            },
-            Parts::Stacked(..) => Ok(None),
+    pub fn gated(&self, x: &Tensor, gating: Gating, down: &Linear) -> Result<Option<Tensor>> {
+        let Parts::Apart(parts) = &self.parts else {
+            return Ok(None);
+        };
+        let [gate, up] = parts.as_slice() else {
+            return Ok(None);
+        };
+        if gate.bias.is_some() || up.bias.is_some() {
+            return Ok(None);
         }
+        let weights = [gate, up, down].map(|linear| linear.weight.as_ref());
+        let y = forward_mlp(weights, &x.contiguous()?, gating)?;
+        y.iter().try_for_each(|y| down.add_bias(y))?;
+        Ok(y)
     }
 }
 

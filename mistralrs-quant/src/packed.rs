@@ -9,7 +9,7 @@ use crate::method::{QuantMethod, WeightInfo};
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
 use mistralrs_kernels::{
-    Gating, PackedWeight, QuantType, Slabs, WeightRows, matmul, matmul_packed_gated,
+    GatedWeights, Gating, PackedWeight, QuantType, Slabs, WeightRows, matmul, matmul_packed_mlp,
     matmul_packed_new,
 };
 use rayon::prelude::*;
@@ -190,41 +190,53 @@ pub(crate) fn forward_many(
     weights: &[&dyn QuantMethod],
     x: &Tensor,
 ) -> candle_core::Result<Option<Vec<Tensor>>> {
-    on_tiles(weights, x, |tiled, x| Some(matmul_packed_new(tiled, x)))
+    let Some(tiled) = tiles_of(weights) else {
+        return Ok(None);
+    };
+    on_numbers(x, &tiled, &tiled, |x| Some(matmul_packed_new(&tiled, x)))
 }
 
-/// `act(gate(x)) · up(x)` for `x` `[tokens, in]`, contiguous, if both weights are tiled and alike: the
-/// numbers of the two products and of what joins them.
-pub(crate) fn forward_gated(
-    weights: [&dyn QuantMethod; 2],
+/// `down(act(gate(x)) · up(x))` for `x` `[tokens, in]`, contiguous, of the weights gate, up and down, if all
+/// are tiled and fit each other: the numbers of the products and of what joins them.
+pub(crate) fn forward_mlp(
+    weights: [&dyn QuantMethod; 3],
     x: &Tensor,
     gating: Gating,
 ) -> candle_core::Result<Option<Tensor>> {
-    let joined = on_tiles(&weights, x, |tiled, x| match tiled {
-        [gate, up] => matmul_packed_gated(gate, up, x, gating).map(|joined| vec![joined]),
-        _ => None,
-    })?;
-    Ok(joined.and_then(|mut joined| joined.pop()))
+    let tiled = tiles_of(&weights);
+    let Some([gate, up, down]) = tiled.as_deref() else {
+        return Ok(None);
+    };
+    let w = GatedWeights { gate, up, down };
+    let y =
+        on_numbers(x, &[gate, up], &[down], |x| matmul_packed_mlp(w, x, gating).map(|y| vec![y]))?;
+    Ok(y.and_then(|mut y| y.pop()))
 }
 
-/// Hands the weights' tiles and the numbers of `x` to `multiply`, if all weights are tiled and `x` fits
-/// them; the results are as many as the weights' rows wide, in order.
-fn on_tiles(
-    weights: &[&dyn QuantMethod],
-    x: &Tensor,
-    multiply: impl FnOnce(&[&PackedWeight], &[f32]) -> Option<Vec<Vec<f32>>>,
-) -> candle_core::Result<Option<Vec<Tensor>>> {
-    let cols = x.dims().last().copied().unwrap_or(0);
+/// The weights' tiles, if all of them are tiled.
+fn tiles_of<'a>(weights: &[&'a dyn QuantMethod]) -> Option<Vec<&'a PackedWeight>> {
     let tiled = weights.iter().map(|weight| {
         let weight: &dyn Any = *weight;
         match &weight.downcast_ref::<Packed>()?.form {
-            Form::Tiled(tiled) if tiled.cols() == cols => Some(tiled),
-            _ => None,
+            Form::Tiled(tiled) => Some(tiled),
+            Form::Stored(_) => None,
         }
     });
-    let Some(tiled) = tiled.collect::<Option<Vec<_>>>() else {
+    tiled.collect()
+}
+
+/// Hands the numbers of `x` to `multiply`, if they are there and fit the weights `first`; the results are as
+/// many as the rows of the weights `last` wide, in order.
+fn on_numbers(
+    x: &Tensor,
+    first: &[&PackedWeight],
+    last: &[&PackedWeight],
+    multiply: impl FnOnce(&[f32]) -> Option<Vec<Vec<f32>>>,
+) -> candle_core::Result<Option<Vec<Tensor>>> {
+    let cols = x.dims().last().copied().unwrap_or(0);
+    if first.iter().any(|w| w.cols() != cols) {
         return Ok(None);
-    };
+    }
     let (storage, layout) = x.storage_and_layout();
     let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else {
         return Ok(None);
@@ -233,11 +245,11 @@ fn on_tiles(
     else {
         return Ok(None);
     };
-    let Some(ys) = multiply(&tiled, x) else {
+    let Some(ys) = multiply(x) else {
         return Ok(None);
     };
     let mut shape = layout.dims().to_vec();
-    let tensors = ys.into_iter().zip(&tiled).map(|(y, w)| {
+    let tensors = ys.into_iter().zip(last).map(|(y, w)| {
         if let Some(last) = shape.last_mut() {
             *last = w.rows();
         }

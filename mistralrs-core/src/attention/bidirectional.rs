@@ -96,9 +96,8 @@ impl CustomOp3 for PackedAttention<'_> {
                 together: &[],
             })
             .collect();
-        let mut out = vec![0f32; q.len()];
         let (k, v) = (CacheSlice::F32(k), CacheSlice::F32(v));
-        bidirectional_attention(&shape, q, k, v, &spans, &mut out);
+        let out = bidirectional_attention(&shape, q, k, v, &spans);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

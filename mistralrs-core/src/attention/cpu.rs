@@ -30,7 +30,7 @@ impl AttentionBackend for CpuAttention {
 
 /// A kernel over the paged cache.
 pub(super) type Kernel =
-    fn(&AttentionShape, &[f32], CacheSlice<'_>, CacheSlice<'_>, &[AttentionSpan<'_>], &mut [f32]);
+    fn(&AttentionShape, &[f32], CacheSlice<'_>, CacheSlice<'_>, &[AttentionSpan<'_>]) -> Vec<f32>;
 
 /// Runs `kernel`, once its arguments have been checked.
 pub(super) fn attend_with(
@@ -128,8 +128,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 together: &span.together,
             })
             .collect();
-        let mut out = vec![0f32; q.len()];
-        (self.kernel)(&shape, q, k, v, &spans, &mut out);
+        let out = (self.kernel)(&shape, q, k, v, &spans);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

@@ -96,9 +96,9 @@ impl GatedMlp {
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if self.sparsity.is_none()
-            && let Some(joined) = self.gate_up.gated(x, self.activation.gating())?
+            && let Some(y) = self.gate_up.gated(x, self.activation.gating(), &self.down)?
         {
-            return self.down.forward(&joined);
+            return Ok(y);
         }
         let parts = self.gate_up.forward(x)?;
         let [gate, up] = parts.as_slice() else { bail!("gate and up are two") };

@@ -14,9 +14,6 @@ pub(crate) trait CacheNumber: Copy {
     /// # Safety
     /// As for [`crate::simd::Simd::load`].
     unsafe fn load<S: LoadHalves>(from: *const Self, count: usize) -> S::V;
-
-    /// Where the numbers can be read as they are; `None` if they must be widened first.
-    fn in_place(cache: &[Self]) -> Option<*const f32>;
 }
 
 impl CacheNumber for f32 {
@@ -24,11 +21,6 @@ impl CacheNumber for f32 {
     unsafe fn load<S: LoadHalves>(from: *const f32, count: usize) -> S::V {
         // SAFETY: as the caller vouches.
         unsafe { S::load(from, count) }
-    }
-
-    #[inline(always)]
-    fn in_place(cache: &[f32]) -> Option<*const f32> {
-        Some(cache.as_ptr())
     }
 }
 
@@ -38,29 +30,21 @@ impl CacheNumber for f16 {
         // SAFETY: as the caller vouches; halves lie in memory as little-endian bytes here.
         unsafe { S::load_halves::<false>(from.cast(), count) }
     }
-
-    #[inline(always)]
-    fn in_place(_: &[f16]) -> Option<*const f32> {
-        None
-    }
 }
 
 /// A thread's tile of one key head.
 pub(super) struct Tile<'a> {
-    /// The keys, `[dim, TILE]`; behind them values that had to be widened, `[TILE, dim]`.
+    /// The keys, `[dim, TILE]`; behind them the values, `[TILE, dim]`.
     numbers: &'a mut [f32],
-    dim: usize,
+    pub(super) dim: usize,
     /// Which of the tile's positions are there.
     pub(super) keys: Range<usize>,
-    values: *const f32,
-    /// Where each value begins after `values`.
-    offsets: [usize; TILE],
 }
 
 impl<'a> Tile<'a> {
     /// Tiles of heads of `dim` numbers, in `2 * TILE * dim` numbers of memory.
     pub(super) fn new(numbers: &'a mut [f32], dim: usize) -> Self {
-        Self { numbers, dim, keys: 0..0, values: std::ptr::null(), offsets: [0; TILE] }
+        Self { numbers, dim, keys: 0..0 }
     }
 
     /// Number `d` of all keys: [`TILE`] numbers, those of absent keys arbitrary.
@@ -72,7 +56,7 @@ impl<'a> Tile<'a> {
     /// The numbers of one value.
     #[inline(always)]
     pub(super) fn value(&self, key: usize) -> *const f32 {
-        self.values.wrapping_add(self.offsets[key])
+        self.numbers.as_ptr().wrapping_add((TILE + key) * self.dim)
     }
 
     /// Reads the positions `keys` of the tile that begins at position `start`.
@@ -90,18 +74,20 @@ impl<'a> Tile<'a> {
         self.keys = keys.start - start..keys.end - start;
         let mut places = [0; TILE];
         let shape = &job.shape;
-        for position in keys {
-            let block = span.block_table[position / shape.block_size] as usize;
-            let slot = block * shape.block_size + position % shape.block_size;
-            places[position - start] = (slot * shape.kv_heads + kv_head) * shape.head_dim;
+        let (mut block, mut offset) =
+            (keys.start / shape.block_size, keys.start % shape.block_size);
+        for place in &mut places[self.keys.clone()] {
+            let slot = span.block_table[block] as usize * shape.block_size + offset;
+            *place = (slot * shape.kv_heads + kv_head) * shape.head_dim;
+            offset += 1;
+            if offset == shape.block_size {
+                (block, offset) = (block + 1, 0);
+            }
         }
         // SAFETY: every place of `keys` is followed by a head's numbers, in both caches.
         unsafe {
             self.transpose_keys::<S, C>(k.as_ptr(), &places);
-            match C::in_place(v) {
-                Some(values) => (self.values, self.offsets) = (values, places),
-                None => self.widen_values::<S, C>(v.as_ptr(), &places),
-            }
+            self.widen_values::<S, C>(v.as_ptr(), &places);
         }
     }
 
@@ -141,17 +127,15 @@ impl<'a> Tile<'a> {
         places: &[usize; TILE],
     ) {
         let out = self.numbers.as_mut_ptr().wrapping_add(TILE * self.dim);
-        for key in self.keys.clone() {
-            self.offsets[key] = key * self.dim;
+        for (key, place) in places.iter().enumerate().take(self.keys.end).skip(self.keys.start) {
             for d in (0..self.dim).step_by(S::LANES) {
                 let count = S::LANES.min(self.dim - d);
                 // SAFETY: numbers `d..d + count` of a key that is there, and their place in `out`.
                 unsafe {
-                    let v = C::load::<S>(from.add(places[key] + d), count);
+                    let v = C::load::<S>(from.add(place + d), count);
                     S::store(v, out.add(key * self.dim + d), count);
                 }
             }
         }
-        self.values = out;
     }
 }

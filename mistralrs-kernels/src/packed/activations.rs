@@ -40,8 +40,7 @@ impl Block {
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
         let largest = x.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
         let largest = f32::from_bits(largest);
-        // So small that its inverse is none: as good as zero.
-        let inverse = if largest >= 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 };
+        let inverse = Self::inverse(largest);
         for (code, x) in self.codes.iter_mut().zip(x) {
             // The integer appears in the last bits of the sum.
             let rounded = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i8;
@@ -52,8 +51,21 @@ impl Block {
             let half = &self.codes[from..from + BLOCK_COLS / 2];
             half.iter().map(|code| i32::from(*code)).sum::<i32>()
         });
+        self.describe(largest, halves);
+    }
+
+    /// What numbers are multiplied with whose largest magnitude is `largest`.
+    #[inline(always)]
+    pub(super) fn inverse(largest: f32) -> f32 {
+        // So small that its inverse is none: as good as zero.
+        if largest >= 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 }
+    }
+
+    /// Notes what is known beside the codes: the largest magnitude, the sums of both halves' codes.
+    #[inline(always)]
+    pub(super) fn describe(&mut self, largest: f32, halves: [i32; 2]) {
         self.scale = match largest {
-            _ if inverse > 0.0 => largest / 127.0,
+            _ if Self::inverse(largest) > 0.0 => largest / 127.0,
             _ if largest.is_finite() => 0.0,
             _ => f32::NAN,
         };
@@ -106,7 +118,7 @@ impl Strips {
 }
 
 /// Activations rounded for some kind of weight, 32 numbers of a row each.
-pub(crate) trait Rounded: Copy + Default + Send + Sync {
+pub(crate) trait Rounded: Copy + Default + Send + Sync + 'static {
     /// The calling thread's memory for them.
     fn memory() -> &'static LocalKey<Cell<Vec<Self>>>;
 }

@@ -151,10 +151,10 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
             chunk = chunk.add(layout.chunk_bytes());
         }
         for (i, sum) in sums.iter().enumerate().filter(|_| count > 0) {
-            let start = (rows.start + row + i) * w.rows + tile * TILE_ROWS + lanes;
             let mut eight = [0.0; LANES];
             _mm256_storeu_ps(eight.as_mut_ptr(), *sum);
-            job.y.place(start, count).copy_from_nonoverlapping(eight.as_ptr(), count);
+            let y = job.place(rows.start + row + i, tile * TILE_ROWS + lanes, count);
+            y.copy_from_nonoverlapping(eight.as_ptr(), count);
         }
     }
 }

@@ -3,13 +3,13 @@
 //! Source: the instruction `vdpbf16ps` multiplies two pairs of 16-bit floats and adds both products
 //! to a 32-bit lane.
 
-use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
+use super::avx512_vnni::store;
+use super::layout::{BLOCK_COLS, VECTOR};
 use super::pairs::{Pairs, round_strip};
 use super::{Job, PackedKernels, TileKernels, avx512_vnni};
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps,
-    _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_set1_epi32,
-    _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
+    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
 };
 use std::ops::Range;
 
@@ -86,15 +86,9 @@ bf16! {
                 x = x.add(M);
             }
         }
-        let count = (w.rows - tile * TILE_ROWS).min(TILE_ROWS);
-        let mask = ((1u32 << count) - 1) as __mmask16;
         for (i, (even, odd)) in sums[0].iter().zip(&sums[1]).enumerate() {
-            let sum = _mm512_add_ps(*even, *odd);
-            // SAFETY: the masked columns of row `first + i` are within `y` and this task's own.
-            unsafe {
-                let y = job.y.place((first + i) * w.rows + tile * TILE_ROWS, count);
-                _mm512_mask_storeu_ps(y, mask, sum);
-            }
+            // SAFETY: the row and the tile are this task's own.
+            unsafe { store(job, first + i, tile, _mm512_add_ps(*even, *odd)) };
         }
     }
 

@@ -5,13 +5,13 @@
 
 use super::Job;
 use super::activations::{Block, STRIP};
-use super::avx512_vnni::{Head, Scales, codes, vnni};
+use super::avx512_vnni::{Head, Scales, codes, store, vnni};
 use super::layout::{Packing, TILE_ROWS, VECTOR};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _mm512_add_epi8, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m512, __m512i, _mm512_add_epi8, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512,
 };
 use std::ops::Range;
 
@@ -41,8 +41,45 @@ struct Spread {
 type Blocks = [Spread; PAIR];
 /// The sums of a strip.
 type Sums = [[__m512; PAIR]; STRIP];
+/// What a pair of tiles is worked on in.
+struct Room {
+    panel: [Blocks; BLOCKS],
+    sums: [Sums; STRIPS],
+}
+
 /// Products in integers, of `M` rows.
 type Products<const M: usize> = [[__m512i; PAIR]; M];
+
+/// Weights that will be spread out next, and how many of their cache lines to fetch meanwhile beside each
+/// strip.
+struct Ahead {
+    line: *const u8,
+    per_strip: usize,
+}
+
+impl Ahead {
+    /// Of a tile whose blocks from `from` on are at work: those that follow or, after the last ones, the first
+    /// of the tile after the next, which is the next pair's.
+    fn of<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, strips: usize) -> Self {
+        let layout = const { &P::LAYOUT };
+        let bytes = |blocks: usize| blocks / layout.chunk_blocks() * layout.chunk_bytes();
+        let (tile, blocks) = (job.tile(tile), job.w.blocks());
+        let next = from + BLOCKS;
+        let (start, left) =
+            if next < blocks { (bytes(next), blocks - next) } else { (PAIR * tile.len(), blocks) };
+        let lines = bytes(left.min(BLOCKS)).div_ceil(VECTOR);
+        Self { line: tile.as_ptr().wrapping_add(start), per_strip: lines.div_ceil(strips) }
+    }
+
+    /// Has a strip's share fetched; it need not be there.
+    #[inline(always)]
+    fn fetch(&mut self) {
+        for _ in 0..self.per_strip {
+            prefetch(self.line);
+            self.line = self.line.wrapping_add(VECTOR);
+        }
+    }
+}
 
 /// What the arithmetic needs to know of a format once its weights are spread out.
 trait Kind {
@@ -78,12 +115,22 @@ vnni! {
         let count = job.strips.count();
         let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).clamp(1, STRIPS);
+        // Once for all pairs: to fill it each time costs a tenth of the time where there are few strips.
+        let empty = Spread {
+            codes: [_mm512_setzero_si512(); 8],
+            scales: [_mm512_setzero_ps(); 2],
+            mins: [_mm512_setzero_ps(); 2],
+        };
+        let mut room = Room {
+            panel: [[empty; PAIR]; BLOCKS],
+            sums: [[[_mm512_setzero_ps(); PAIR]; STRIP]; STRIPS],
+        };
         for first in (0..count).step_by(group) {
             for tile in tiles.clone().step_by(PAIR) {
                 // At the end of an odd number of tiles, the last one stands for both.
                 let pair = [tile, (tile + 1).min(tiles.end - 1)];
                 // SAFETY: the strips and the tiles exist.
-                unsafe { multiply_pair::<P>(job, pair, first..count.min(first + group)) };
+                unsafe { multiply_pair::<P>(job, pair, first..count.min(first + group), &mut room) };
             }
         }
     }
@@ -93,27 +140,33 @@ vnni! {
         job: &Job<'_, Block>,
         pair: [usize; PAIR],
         strips: Range<usize>,
+        room: &mut Room,
     ) {
         let blocks = job.w.blocks();
-        let empty = Spread {
-            codes: [_mm512_setzero_si512(); 8],
-            scales: [_mm512_setzero_ps(); 2],
-            mins: [_mm512_setzero_ps(); 2],
-        };
-        let mut panel = [[empty; PAIR]; BLOCKS];
-        let mut sums: [Sums; STRIPS] = [[[_mm512_setzero_ps(); PAIR]; STRIP]; STRIPS];
+        let layout = const { &P::LAYOUT };
+        let Room { panel, sums } = room;
+        let sums = &mut sums[..strips.len()];
+        sums.fill([[_mm512_setzero_ps(); PAIR]; STRIP]);
         for from in (0..blocks).step_by(BLOCKS) {
             let count = BLOCKS.min(blocks - from);
+            let is_last = from + count == blocks;
             for (n, tile) in pair.into_iter().enumerate() {
                 // SAFETY: the tile has these blocks.
                 unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
             }
-            for (strip, sums) in strips.clone().zip(&mut sums) {
+            let mut ahead = pair.map(|tile| Ahead::of::<P>(job, tile, from, strips.len()));
+            for (strip, sums) in strips.clone().zip(&mut *sums) {
                 let rows = job.strips.rows(strip);
+                for (tile, ahead) in pair.into_iter().zip(&mut ahead) {
+                    ahead.fetch();
+                    if is_last {
+                        fetch_results(job, tile, rows.clone());
+                    }
+                }
                 let first = rows.start * blocks + from * rows.len();
                 let x = job.x[first..first + count * rows.len()].as_ptr();
-                let layout = const { &P::LAYOUT };
-                // SAFETY: `x` has as many rows as the strip for each block.
+                // SAFETY: `x` has as many rows as the strip for each block; the rows and tiles are this
+                // task's own.
                 unsafe {
                     match (layout.mins, layout.halves) {
                         (false, false) => multiply_strip::<Centered>(&panel[..count], x, rows.len(), sums),
@@ -121,27 +174,26 @@ vnni! {
                         (true, false) => multiply_strip::<Shifted>(&panel[..count], x, rows.len(), sums),
                         (true, true) => multiply_strip::<ShiftedHalves>(&panel[..count], x, rows.len(), sums),
                     }
-                }
-            }
-        }
-        for (strip, sums) in strips.zip(&sums) {
-            for (row, sums) in job.strips.rows(strip).zip(sums) {
-                for (tile, sum) in pair.into_iter().zip(sums) {
-                    let first = tile * TILE_ROWS;
-                    let count = (job.w.rows - first).min(TILE_ROWS);
-                    let mask = ((1u32 << count) - 1) as __mmask16;
-                    // SAFETY: the masked columns are within `y` and this task's own.
-                    unsafe {
-                        let y = job.y.place(row * job.w.rows + first, count);
-                        _mm512_mask_storeu_ps(y, mask, *sum);
+                    if is_last {
+                        for (row, sums) in rows.zip(sums) {
+                            store(job, row, pair[0], sums[0]);
+                            store(job, row, pair[1], sums[1]);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Spreads out the blocks of a tile from block `from` on, as tile `n` of the panel, and has what
-    /// follows them fetched.
+    /// Has the places of results fetched: without, storing them waits for memory.
+    fn fetch_results(job: &Job<'_, Block>, tile: usize, rows: Range<usize>) {
+        for row in rows {
+            // SAFETY: the tile's first column is there.
+            prefetch(unsafe { job.place(row, tile * TILE_ROWS, 1) }.cast());
+        }
+    }
+
+    /// Spreads out the blocks of a tile from block `from` on, as tile `n` of the panel.
     unsafe fn spread<P: Packing>(tile: &[u8], from: usize, n: usize, panel: &mut [Blocks]) {
         let layout = const { &P::LAYOUT };
         let shift = _mm512_set1_epi8((ZERO - layout.zero) as i8);
@@ -149,9 +201,6 @@ vnni! {
             let chunk = &tile[at / layout.chunk_blocks() * layout.chunk_bytes()..];
             let block = layout.head_bytes() + at % layout.chunk_blocks() * layout.block_bytes();
             let block = &chunk[block..block + layout.block_bytes()];
-            for line in 0..layout.block_bytes().div_ceil(VECTOR) {
-                prefetch(block.as_ptr().wrapping_add(BLOCKS * layout.block_bytes() + line * VECTOR));
-            }
             let spread = &mut spread[n];
             // SAFETY: the chunk and the block are there.
             unsafe {

@@ -3,16 +3,18 @@
 //! Source: the instruction `vpdpbusd` multiplies unsigned with signed bytes and adds four products
 //! to a 32-bit lane.
 
-use super::activations::{Block, quantize_strip};
-use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
+use super::activations::Block;
+use super::layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
     Job, PackedKernels, QuantType, TileKernels, avx512_tall, exact, pack_tile, with_format,
 };
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm_storeu_si128, _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi32, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_cvtps_epi32, _mm512_max_epu32,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
     _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
 };
@@ -44,8 +46,37 @@ macro_rules! vnni {
 pub(super) use vnni;
 
 vnni! {
+    /// As `quantize_strip`.
     unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
-        quantize_strip(x, rows, out);
+        let cols = x.len() / rows.max(1);
+        for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
+            let out = out[i..].iter_mut().step_by(rows);
+            for (x, out) in x.as_chunks::<BLOCK_COLS>().0.iter().zip(out) {
+                // SAFETY: as the caller vouches.
+                unsafe { quantize(x, out) };
+            }
+        }
+    }
+
+    /// Rounds 32 numbers: the bits of the block's own `quantize`.
+    unsafe fn quantize(x: &[f32; BLOCK_COLS], out: &mut Block) {
+        // SAFETY: both halves of the numbers and of the codes are there.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16)));
+            // The order of magnitudes is that of their bits, and nothing is larger than what is no number.
+            let low_bits = _mm512_castps_si512(_mm512_abs_ps(low));
+            let largest = _mm512_max_epu32(low_bits, _mm512_castps_si512(_mm512_abs_ps(high)));
+            let largest = f32::from_bits(_mm512_reduce_max_epu32(largest));
+            let inverse = Block::inverse(largest);
+            let mask = if inverse > 0.0 { 0xffff } else { 0 };
+            let inverse = _mm512_set1_ps(inverse);
+            let low = _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(low, inverse));
+            let high = _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(high, inverse));
+            let to = out.codes.as_mut_ptr();
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(low));
+            _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(high));
+            out.describe(largest, [_mm512_reduce_add_epi32(low), _mm512_reduce_add_epi32(high)]);
+        }
     }
 
     unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
@@ -117,15 +148,18 @@ vnni! {
                 chunk = chunk.add(layout.chunk_bytes());
             }
         }
-        let count = (w.rows - tile * TILE_ROWS).min(TILE_ROWS);
-        let mask = ((1u32 << count) - 1) as __mmask16;
         for (i, sum) in sums.iter().enumerate() {
-            // SAFETY: the masked columns of row `first + i` are within `y` and this task's own.
-            unsafe {
-                let y = job.y.place((first + i) * w.rows + tile * TILE_ROWS, count);
-                _mm512_mask_storeu_ps(y, mask, *sum);
-            }
+            // SAFETY: the row and the tile are this task's own.
+            unsafe { store(job, first + i, tile, *sum) };
         }
+    }
+
+    /// Writes the results of an activation row with the weight rows of a tile.
+    pub(super) unsafe fn store<X>(job: &Job<'_, X>, row: usize, tile: usize, sums: __m512) {
+        let count = (job.w.rows - tile * TILE_ROWS).min(TILE_ROWS);
+        let mask = ((1u32 << count) - 1) as __mmask16;
+        // SAFETY: the masked columns are within the results and, as the caller vouches, its own.
+        unsafe { _mm512_mask_storeu_ps(job.place(row, tile * TILE_ROWS, count), mask, sums) };
     }
 
     /// 32 columns: the integers of both halves, then the scales.

@@ -55,7 +55,7 @@ unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
                     floats.number(tile, row % TILE_ROWS, column).mul_add(x, sum)
                 });
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.y.write(at * w.rows + row, sum) };
+                unsafe { job.place(at, row, 1).write(sum) };
             }
         }
     }
@@ -223,9 +223,8 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
         for (i, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {
                 let lanes = lanes + n * S::LANES;
-                let start = (rows.start + row + i) * w.rows + lanes;
                 let count = S::LANES.min(w.rows - lanes);
-                S::store(sum, job.y.place(start, count), count);
+                S::store(sum, job.place(rows.start + row + i, lanes, count), count);
             }
         }
     }

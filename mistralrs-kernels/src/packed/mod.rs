@@ -32,7 +32,7 @@ use crate::shared::SharedSlice;
 use activations::{Block, Rounded, Strips};
 use exact::Columns;
 use floats::Floats;
-pub use gated::{Gating, matmul_packed_gated};
+pub use gated::{GatedWeights, Gating, matmul_packed_mlp};
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use pairs::Pairs;
 use slabs::Piece;
@@ -73,6 +73,24 @@ pub(crate) struct PackedKernels {
     pub(crate) pairs: Option<TileKernels<Pairs>>,
     /// Packs up to 16 stored rows of blocks of a type, given the bytes of a row, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
+}
+
+/// How activations are taken for a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Integers,
+    Floats,
+    Pairs,
+}
+
+impl PackedKernels {
+    fn family(&self, w: &PackedWeight) -> Family {
+        match w.layout.floats {
+            None => Family::Integers,
+            Some(Floats::Bf16) if self.pairs.is_some() => Family::Pairs,
+            Some(_) => Family::Floats,
+        }
+    }
 }
 
 /// The kernels for tiles of integers or of floats.
@@ -232,10 +250,39 @@ pub(crate) struct Job<'a, X> {
     first_tile: usize,
     x: &'a [X],
     strips: Strips,
-    y: SharedSlice<'a>,
+    y: Results<'a>,
 }
 
-impl<X> Job<'_, X> {
+/// Where results go: `[m, width]`, some columns of a product from column `first` on.
+#[derive(Clone, Copy)]
+struct Results<'a> {
+    numbers: SharedSlice<'a>,
+    width: usize,
+    first: usize,
+}
+
+impl<'a> Results<'a> {
+    /// All columns of a product with `w`.
+    fn all(w: &PackedWeight, numbers: SharedSlice<'a>) -> Self {
+        Self { numbers, width: w.rows, first: 0 }
+    }
+}
+
+impl<'a, X> Job<'a, X> {
+    fn new(part: PackedPart<'a>, x: &'a [X], strips: Strips, y: Results<'a>) -> Self {
+        Self { w: part.w, first_tile: part.first_tile, x, strips, y }
+    }
+
+    /// Where the `count` results of activation row `row` with the weights from row `column` go.
+    ///
+    /// # Safety
+    /// They are among the results.
+    #[inline(always)]
+    unsafe fn place(&self, row: usize, column: usize, count: usize) -> *mut f32 {
+        // SAFETY: as the caller vouches.
+        unsafe { self.y.numbers.place(row * self.y.width + column - self.y.first, count) }
+    }
+
     /// Tile `at` of the job's matrix.
     #[inline(always)]
     fn tile(&self, at: usize) -> &[u8] {
@@ -339,10 +386,10 @@ fn multiply_into(
     }
     let (mut integers, mut floats, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
     for target in targets {
-        let kind = match target.0.w.layout.floats {
-            None => &mut integers,
-            Some(Floats::Bf16) if kernels.pairs.is_some() => &mut pairs,
-            Some(_) => &mut floats,
+        let kind = match kernels.family(target.0.w) {
+            Family::Integers => &mut integers,
+            Family::Pairs => &mut pairs,
+            Family::Floats => &mut floats,
         };
         kind.push(*target);
     }
@@ -363,31 +410,24 @@ fn multiply_with<X: Rounded>(
     if parts.is_empty() {
         return;
     }
-    with_rounded(kernels, x, m, |x, strips| {
-        let jobs: Vec<Job<'_, X>> = parts
-            .iter()
-            .map(|&(PackedPart { w, first_tile }, y)| Job { w, first_tile, x, strips, y })
-            .collect();
+    let strips = Strips::new(m);
+    with_memory(x.len() / BLOCK_COLS, |memory| {
+        round(kernels, x, x.len() / m, strips, memory);
+        let x = &*memory;
+        let parts = parts.iter();
+        let jobs = parts.map(|&(part, y)| Job::new(part, x, strips, Results::all(part.w, y)));
+        let jobs: Vec<Job<'_, X>> = jobs.collect();
         run(kernels, &jobs, m);
     });
 }
 
-/// Rounds the `m` rows of `x` into memory that the thread keeps.
-fn with_rounded<X: Rounded>(
-    kernels: TileKernels<X>,
-    x: &[f32],
-    m: usize,
-    work: impl FnOnce(&[X], Strips),
-) {
-    let strips = Strips::new(m);
+/// Works with memory for rounded activations that the thread keeps; what it holds at first is arbitrary.
+fn with_memory<X: Rounded>(len: usize, work: impl FnOnce(&mut [X])) {
     let mut memory = X::memory().take();
-    let len = x.len() / BLOCK_COLS;
     if memory.len() < len {
         memory.resize(len, X::default());
     }
-    let rounded = &mut memory[..len];
-    round(kernels, x, x.len() / m, strips, rounded);
-    work(rounded, strips);
+    work(&mut memory[..len]);
     X::memory().set(memory);
 }
 

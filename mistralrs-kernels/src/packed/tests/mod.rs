@@ -215,39 +215,60 @@ fn neither_threads_nor_company_matter() {
     }
 }
 
-/// Two products joined in one pass, and products in memory of their own, against the same one by one.
+/// Products in memory of their own against the same one by one; and three products with what joins the
+/// first two, in one pass.
 #[test]
 fn joined_and_new_products_are_the_same_numbers() {
     for (at, ty) in types().enumerate() {
-        for (rows, m) in [(40, 1), (300, 3), (150, 37)] {
+        // The third weight may be of another type that takes activations alike.
+        let is_float = |ty| Floats::of(ty).is_some();
+        let last =
+            types().find(|last| is_float(*last) == is_float(ty) && *last != ty).unwrap_or(ty);
+        for (rows, m) in [(256, 1), (512, 3), (256, 37), (256, 530)] {
             let [gate, up] = [1, 2].map(|seed| Case::new(ty, (rows, 256, m), seed));
+            let down = Case::new(if m == 3 { ty } else { last }, (40, rows, 1), 3);
             let packed = [&gate.packed, &up.packed];
             for kernels in all_kernels().filter(|kernels| kernels.packed.is_some()) {
-                let ys = packed.map(|packed| {
-                    let mut y = vec![f32::NAN; m * rows];
-                    multiply_on(kernels.packed, &[packed], &gate.x, &mut [&mut y]);
+                let product = |w: &PackedWeight, x: &[f32]| {
+                    let mut y = vec![f32::NAN; m * w.rows];
+                    multiply_on(kernels.packed, &[w], x, &mut [&mut y]);
                     y
-                });
+                };
+                let ys = packed.map(|packed| product(packed, &gate.x));
                 let new = new_on(kernels.packed, &packed, &gate.x);
                 assert!(new.iter().zip(&ys).all(|(new, y)| bits(new) == bits(y)), "{ty:?}");
                 let (gating, join) = match at % 2 {
                     0 => (Gating::Silu, kernels.silu_mul),
                     _ => (Gating::GeluTanh, kernels.gelu_tanh_mul),
                 };
-                let mut wanted = vec![0.0; m * rows];
+                let mut joined = vec![0.0; m * rows];
                 // SAFETY: this processor has the kernels' instruction set.
-                unsafe { join(&ys[0], &ys[1], &mut wanted) };
+                unsafe { join(&ys[0], &ys[1], &mut joined) };
+                let wanted = product(&down.packed, &joined);
+                let w = GatedWeights { gate: packed[0], up: packed[1], down: &down.packed };
                 for threads in [1, 3] {
-                    pool::with_threads(NonZeroUsize::new(threads).unwrap(), || {
-                        let y = gated::gated_on(kernels, packed, &gate.x, gating).unwrap();
-                        assert_eq!(bits(&y), bits(&wanted), "{ty:?}");
-                    });
+                    pool::with_threads(
+                        NonZeroUsize::new(threads).unwrap(),
+                        || match gated::mlp_on(kernels, w, &gate.x, gating) {
+                            Some(y) => assert_eq!(bits(&y), bits(&wanted), "{ty:?}"),
+                            None => {
+                                let kernels = kernels.packed.unwrap();
+                                assert_ne!(kernels.family(w.gate), kernels.family(w.down));
+                            }
+                        },
+                    );
                 }
             }
         }
     }
-    let [wide, narrow] = [64, 32].map(|cols| Case::new(QuantType::Q8_0, (16, cols, 1), 1));
-    assert!(matmul_packed_gated(&wide.packed, &narrow.packed, &wide.x, Gating::Silu).is_none());
+    let [wide, narrow] = [64, 32].map(|cols| Case::new(QuantType::Q8_0, (64, cols, 1), 1).packed);
+    let float = Case::new(QuantType::F32, (64, 64, 1), 1).packed;
+    for [gate, up, down] in
+        [[&wide, &narrow, &wide], [&wide, &wide, &narrow], [&wide, &wide, &float]]
+    {
+        let w = GatedWeights { gate, up, down };
+        assert!(matmul_packed_mlp(w, &vec![0.0; gate.cols], Gating::Silu).is_none());
+    }
 }
 
 /// The price of rounding activations to bytes: root mean square error of the products, relative

@@ -53,28 +53,37 @@ fn merged_layers_of_many_rows_give_what_their_parts_give() {
     assert!(merged.forward(&input(1, 224)).is_err());
 }
 
-/// Gate and up in one pass, where they are alike and without biases.
+/// Gate, up and down in one pass, where they take their inputs alike and gate and up have no biases.
 #[test]
 fn a_gated_pass_is_its_parts_joined() {
     let pair = |ty, rows, bias| {
-        let second = stored(&noise(48 * 256, 12), 256, ty);
-        let up = weight(&info(&[48, 256], ty), second, None).unwrap();
+        let second = stored(&noise(64 * 256, 12), 256, ty);
+        let up = weight(&info(&[64, 256], ty), second, None).unwrap();
         MergedLinear::new(vec![layer(rows, 256, ty, bias), Linear::new(up, None)])
     };
-    for ty in [QuantType::Q4_K, QuantType::Q8_0, QuantType::BF16, QuantType::F16] {
+    let bias = || Some(vector(&noise(24, 3)));
+    for (ty, last) in [
+        (QuantType::Q4_K, QuantType::Q8_0),
+        (QuantType::Q8_0, QuantType::Q4_0),
+        (QuantType::BF16, QuantType::BF16),
+        (QuantType::F16, QuantType::F32),
+    ] {
         for (gating, join) in [
             (Gating::Silu, mistralrs_kernels::silu_mul as fn(&[f32], &[f32], &mut [f32])),
             (Gating::GeluTanh, mistralrs_kernels::gelu_tanh_mul),
         ] {
             for x in [input(1, 256), input(21, 256)] {
-                let parts = pair(ty, 48, None).forward(&x).unwrap();
+                let parts = pair(ty, 64, None).forward(&x).unwrap();
                 let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                let mut wanted = vec![0.; x.dims()[0] * 48];
-                join(&numbers(&parts[0]), &numbers(&parts[1]), &mut wanted);
-                match pair(ty, 48, None).gated(&x, gating).unwrap() {
-                    Some(joined) => {
-                        assert_eq!(joined.dims(), [x.dims()[0], 48]);
-                        assert_eq!(numbers(&joined), wanted, "{ty:?}");
+                let mut joined = vec![0.; x.dims()[0] * 64];
+                join(&numbers(&parts[0]), &numbers(&parts[1]), &mut joined);
+                let joined = Tensor::from_vec(joined, (x.dims()[0], 64), &Device::Cpu).unwrap();
+                let down = layer(24, 64, last, bias());
+                match pair(ty, 64, None).gated(&x, gating, &down).unwrap() {
+                    Some(y) => {
+                        assert_eq!(y.dims(), [x.dims()[0], 24]);
+                        let wanted = down.forward(&joined).unwrap();
+                        assert_eq!(numbers(&y), numbers(&wanted), "{ty:?}");
                     }
                     // Without tiles there is nothing to compute together.
                     None => assert_eq!(mistralrs_kernels::instruction_set(), "scalar"),
@@ -83,9 +92,13 @@ fn a_gated_pass_is_its_parts_joined() {
         }
     }
     let x = input(2, 256);
-    let gated = |merged: MergedLinear| merged.gated(&x, Gating::Silu).unwrap();
-    assert!(gated(pair(QuantType::Q8_0, 48, Some(vector(&noise(48, 1))))).is_none());
-    assert!(gated(pair(QuantType::Q8_0, 32, None)).is_none());
+    let down = |cols, ty| layer(24, cols, ty, None);
+    let gated = |merged: MergedLinear, down| merged.gated(&x, Gating::Silu, &down).unwrap();
+    let q8 = QuantType::Q8_0;
+    assert!(gated(pair(q8, 64, Some(vector(&noise(64, 1)))), down(64, q8)).is_none());
+    assert!(gated(pair(q8, 32, None), down(64, q8)).is_none());
+    assert!(gated(pair(q8, 64, None), down(32, q8)).is_none());
+    assert!(gated(pair(q8, 64, None), down(64, QuantType::F32)).is_none());
 }
 
 fn input(tokens: usize, cols: usize) -> Tensor {
