@@ -50,34 +50,37 @@ struct Room {
 /// Products in integers, of `M` rows.
 type Products<const M: usize> = [[__m512i; PAIR]; M];
 
-/// Weights that will be spread out next, and how many of their cache lines to fetch meanwhile beside each
-/// strip.
+/// Weights that will be spread out next, fetched a few cache lines at a time beside the arithmetic.
 struct Ahead {
     line: *const u8,
-    per_strip: usize,
+    left: usize,
+    per_block: usize,
 }
 
 impl Ahead {
     /// Of a tile whose blocks from `from` on are at work: those that follow or, after the last ones, the first
-    /// of the tile after the next, which is the next pair's.
-    fn of<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, strips: usize) -> Self {
+    /// of the tile after the next, which is the next pair's. Fetched within `steps` calls.
+    fn of<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, steps: usize) -> Self {
         let layout = const { &P::LAYOUT };
         let bytes = |blocks: usize| blocks / layout.chunk_blocks() * layout.chunk_bytes();
         let (tile, blocks) = (job.tile(tile), job.w.blocks());
         let next = from + BLOCKS;
-        let (start, left) =
+        let (start, count) =
             if next < blocks { (bytes(next), blocks - next) } else { (PAIR * tile.len(), blocks) };
-        let lines = bytes(left.min(BLOCKS)).div_ceil(VECTOR);
-        Self { line: tile.as_ptr().wrapping_add(start), per_strip: lines.div_ceil(strips) }
+        let left = bytes(count.min(BLOCKS)).div_ceil(VECTOR);
+        let line = tile.as_ptr().wrapping_add(start);
+        Self { line, left, per_block: left.div_ceil(steps) }
     }
 
-    /// Has a strip's share fetched; it need not be there.
+    /// Has the next few lines fetched; they need not be there.
     #[inline(always)]
     fn fetch(&mut self) {
-        for _ in 0..self.per_strip {
+        let count = self.per_block.min(self.left);
+        for _ in 0..count {
             prefetch(self.line);
             self.line = self.line.wrapping_add(VECTOR);
         }
+        self.left -= count;
     }
 }
 
@@ -154,14 +157,12 @@ vnni! {
                 // SAFETY: the tile has these blocks.
                 unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
             }
-            let mut ahead = pair.map(|tile| Ahead::of::<P>(job, tile, from, strips.len()));
+            let steps = strips.len() * count;
+            let mut ahead = pair.map(|tile| Ahead::of::<P>(job, tile, from, steps));
             for (strip, sums) in strips.clone().zip(&mut *sums) {
                 let rows = job.strips.rows(strip);
-                for (tile, ahead) in pair.into_iter().zip(&mut ahead) {
-                    ahead.fetch();
-                    if is_last {
-                        fetch_results(job, tile, rows.clone());
-                    }
+                if is_last {
+                    fetch_results(job, pair, rows.clone());
                 }
                 let first = rows.start * blocks + from * rows.len();
                 let x = job.x[first..first + count * rows.len()].as_ptr();
@@ -169,10 +170,10 @@ vnni! {
                 // task's own.
                 unsafe {
                     match (layout.mins, layout.halves) {
-                        (false, false) => multiply_strip::<Centered>(&panel[..count], x, rows.len(), sums),
-                        (false, true) => multiply_strip::<CenteredHalves>(&panel[..count], x, rows.len(), sums),
-                        (true, false) => multiply_strip::<Shifted>(&panel[..count], x, rows.len(), sums),
-                        (true, true) => multiply_strip::<ShiftedHalves>(&panel[..count], x, rows.len(), sums),
+                        (false, false) => multiply_strip::<Centered>((&panel[..count], &mut ahead), x, rows.len(), sums),
+                        (false, true) => multiply_strip::<CenteredHalves>((&panel[..count], &mut ahead), x, rows.len(), sums),
+                        (true, false) => multiply_strip::<Shifted>((&panel[..count], &mut ahead), x, rows.len(), sums),
+                        (true, true) => multiply_strip::<ShiftedHalves>((&panel[..count], &mut ahead), x, rows.len(), sums),
                     }
                     if is_last {
                         for (row, sums) in rows.zip(sums) {
@@ -186,10 +187,12 @@ vnni! {
     }
 
     /// Has the places of results fetched: without, storing them waits for memory.
-    fn fetch_results(job: &Job<'_, Block>, tile: usize, rows: Range<usize>) {
+    fn fetch_results(job: &Job<'_, Block>, pair: [usize; PAIR], rows: Range<usize>) {
         for row in rows {
-            // SAFETY: the tile's first column is there.
-            prefetch(unsafe { job.place(row, tile * TILE_ROWS, 1) }.cast());
+            for tile in pair {
+                // SAFETY: the tile's first column is there.
+                prefetch(unsafe { job.place(row, tile * TILE_ROWS, 1) }.cast());
+            }
         }
     }
 
@@ -218,12 +221,13 @@ vnni! {
     }
 
     unsafe fn multiply_rows<K: Kind, const M: usize>(
-        panel: &[Blocks],
+        (panel, ahead): (&[Blocks], &mut [Ahead; PAIR]),
         x: *const Block,
         sums: &mut Sums,
     ) {
         let mut x = x;
         for tiles in panel {
+            ahead.iter_mut().for_each(Ahead::fetch);
             // SAFETY: `M` blocks of activations are there for each of the panel's.
             unsafe {
                 if K::HALVES {
@@ -307,7 +311,12 @@ vnni! {
 /// A panel with a strip of `rows` rows.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<K: Kind>(panel: &[Blocks], x: *const Block, rows: usize, sums: &mut Sums) {
+unsafe fn multiply_strip<K: Kind>(
+    panel: (&[Blocks], &mut [Ahead; PAIR]),
+    x: *const Block,
+    rows: usize,
+    sums: &mut Sums,
+) {
     // SAFETY: as many rows as the strip has.
     unsafe {
         match rows {
