@@ -12,7 +12,7 @@ pub use dialect::Capabilities;
 pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
 pub use senses::Look;
-pub(crate) use senses::Senses;
+pub(crate) use senses::{Senses, most_tokens};
 
 use form::FormPlan;
 use generation::{AnswerPlan, Reading};

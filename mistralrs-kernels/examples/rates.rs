@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             QuantType::Q6_K,
             QuantType::Q8_0,
             QuantType::BF16,
+            QuantType::F32,
         ] {
             products(ty, cols, rows);
         }

@@ -148,13 +148,14 @@ pub fn paged_attention(
 }
 
 /// As [`paged_attention`], but a query also sees the positions after its own, as many as before
-/// it: all, or with a window of `w` those less than `w` away. Each span's rows must be all of its
-/// positions (`query_len == context_len`): an encoder has no cache of earlier ones.
+/// it: all, or with a window of `w` those less than `w` away. With a window, each span's rows must be all of
+/// its positions (`query_len == context_len`): an encoder has no cache of earlier ones. Without one, a span
+/// may have more or fewer queries than positions.
 ///
 /// Keys and values that are packed without blocks are a cache of blocks of one position.
 ///
 /// # Panics
-/// As [`paged_attention`], and if a span's rows are not all of its positions.
+/// As [`paged_attention`], and if there is a window and a span's rows are not all of its positions.
 pub fn bidirectional_attention(
     shape: &AttentionShape,
     q: &[f32],
@@ -163,7 +164,7 @@ pub fn bidirectional_attention(
     spans: &[AttentionSpan<'_>],
 ) -> Vec<f32> {
     assert!(
-        spans.iter().all(|span| span.query_len == span.context_len),
+        shape.window.is_none() || spans.iter().all(|span| span.query_len == span.context_len),
         "a span's rows are not all of its positions"
     );
     attend_on(dispatch::kernels(), (shape, Sight::BothWays), q, (k_cache, v_cache), spans)

@@ -4,10 +4,11 @@
 
 use crate::attention;
 use crate::block::{self, Format};
+use crate::depthwise;
 use crate::elementwise::{Affine, RopeShape, body};
 use crate::matmul;
 use crate::packed::{self, PackedKernels};
-use crate::simd;
+use crate::simd::{self, Simd};
 use half::f16;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -185,11 +186,15 @@ impl<F: Copy> Clones<F> {
 /// a kernel needs stands at its body.
 pub(crate) struct Kernels {
     pub(crate) isa: Isa,
+    /// Numbers of a vector.
+    pub(crate) lanes: usize,
     pub(crate) multiply: unsafe fn(&matmul::Job<'_>, Range<usize>),
     pub(crate) attend: unsafe fn(&attention::Job<'_>, &attention::Task),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) layer_norm: unsafe fn(&[f32], Affine<'_>, f32, &mut [f32]),
     pub(crate) gelu: unsafe fn(&mut [f32]),
+    pub(crate) gate_itself: unsafe fn(&mut [f32], f32, f32),
+    pub(crate) depthwise: unsafe fn(&depthwise::Job<'_>, &depthwise::Task),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) round_to_halves: unsafe fn(&[f32], &mut [f16]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
@@ -279,11 +284,14 @@ macro_rules! compile_kernels {
 
             pub(super) const KERNELS: Kernels = Kernels {
                 isa: Isa::$isa,
+                lanes: <simd::$simd as Simd>::LANES,
                 multiply,
                 attend,
                 rms_norm,
                 layer_norm,
                 gelu,
+                gate_itself,
+                depthwise,
                 add,
                 round_to_halves,
                 rope,
@@ -304,6 +312,10 @@ macro_rules! compile_kernels {
                 x: &[f32], affine: Affine<'_>, eps: f32, out: &mut [f32]
             ) = body::layer_norm);
             compile!($features gelu(x: &mut [f32]) = body::gelu);
+            compile!($features gate_itself(x: &mut [f32], factor: f32, cubic: f32)
+                = body::gate_itself);
+            compile!($features depthwise(job: &depthwise::Job<'_>, task: &depthwise::Task)
+                = unsafe depthwise::convolve::<simd::$simd>);
             compile!($features add(sum: &mut [f32], x: &[f32]) = body::add);
             compile!($features round_to_halves(x: &[f32], out: &mut [f16])
                 = body::round_to_halves);

@@ -80,6 +80,28 @@ pub fn gelu(x: &mut [f32]) {
     in_tasks(x, TASK, |_, x| unsafe { gelu(x) });
 }
 
+/// Turns each number into `gelu(x)`, with the tanh form of GELU.
+pub fn gelu_tanh(x: &mut [f32]) {
+    gate_itself(x, 1.595_769, 0.044_715); // 2 sqrt(2 / pi)
+}
+
+/// Turns each number into `x * sigmoid(1.702 x)`: GELU by way of a sigmoid.
+pub fn quick_gelu(x: &mut [f32]) {
+    gate_itself(x, 1.702, 0.0);
+}
+
+/// Turns each number into `x * sigmoid(x)`.
+pub fn silu(x: &mut [f32]) {
+    gate_itself(x, 1.0, 0.0);
+}
+
+/// `x * sigmoid(factor * (x + cubic * x³))`
+fn gate_itself(x: &mut [f32], factor: f32, cubic: f32) {
+    let gate = dispatch::kernels().gate_itself;
+    // SAFETY: the kernels' instruction set is present.
+    in_tasks(x, TASK, |_, x| unsafe { gate(x, factor, cubic) });
+}
+
 /// Rotates the pairs of every head in `x` `[tokens, heads, head_dim]` by its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
 ///
 /// # Panics
@@ -296,6 +318,14 @@ pub(crate) mod body {
     pub(crate) fn gelu(x: &mut [f32]) {
         for x in x {
             *x *= normal_tail(-*x);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn gate_itself(x: &mut [f32], factor: f32, cubic: f32) {
+        for x in x {
+            let inner = -factor * (*x + cubic * *x * *x * *x);
+            *x /= 1.0 + exp(inner);
         }
     }
 

@@ -9,6 +9,7 @@
 mod attention;
 mod block;
 mod cores;
+mod depthwise;
 mod dispatch;
 mod elementwise;
 pub mod mapped_file;
@@ -27,10 +28,11 @@ mod tile;
 pub use attention::{
     AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention, paged_attention,
 };
+pub use depthwise::{DepthwiseShape, depthwise};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
 pub use elementwise::{
-    RopePairs, RopeShape, add, add_to_rows, argmax, gelu, gelu_tanh_mul, layer_norm, rms_norm,
-    rope, round_to_halves, silu_mul, softmax,
+    RopePairs, RopeShape, add, add_to_rows, argmax, gelu, gelu_tanh, gelu_tanh_mul, layer_norm,
+    quick_gelu, rms_norm, rope, round_to_halves, silu, silu_mul, softmax,
 };
 pub use matmul::{WeightRows, matmul};
 pub use memory::keep_freed_memory;

@@ -2,6 +2,7 @@
 //! Plain loops in `f64` over the formulas; no blocking, no threads, no tricks.
 
 use crate::attention::{AttentionShape, AttentionSpan};
+use crate::depthwise::DepthwiseShape;
 use crate::elementwise::{RopePairs, RopeShape};
 use crate::matmul::WeightRows;
 use std::ops::Range;
@@ -62,6 +63,37 @@ pub fn gelu(x: &mut [f32]) {
             .sum();
         let below = 0.5 + area * width / 3.0 / (2.0 * std::f64::consts::PI).sqrt();
         *x = (wide * below) as f32;
+    }
+}
+
+/// `x * sigmoid(factor * (x + cubic * x³))`, which is SiLU and both short forms of GELU.
+pub fn gate_itself(x: &mut [f32], factor: f32, cubic: f32) {
+    for x in x {
+        let wide = f64::from(*x);
+        let inner = f64::from(factor) * (wide + f64::from(cubic) * wide.powi(3));
+        *x = (wide / (1.0 + (-inner).exp())) as f32;
+    }
+}
+
+/// A convolution with one kernel for each channel; see [`crate::depthwise`].
+pub fn depthwise(shape: &DepthwiseShape, x: &[f32], weight: &[f32], out: &mut [f32]) {
+    let DepthwiseShape { map, channels, kernel, stride, before, out: [_, columns] } = *shape;
+    for (at, out) in out.iter_mut().enumerate() {
+        let (place, channel) = (at / channels, at % channels);
+        let (row, column) = (place / columns, place % columns);
+        let mut sum = 0.0;
+        for y in 0..kernel[0] {
+            for z in 0..kernel[1] {
+                let row = (row * stride + y).wrapping_sub(before[0]);
+                let column = (column * stride + z).wrapping_sub(before[1]);
+                if row < map[0] && column < map[1] {
+                    let weight = weight[(y * kernel[1] + z) * channels + channel];
+                    let x = x[(row * map[1] + column) * channels + channel];
+                    sum += f64::from(weight) * f64::from(x);
+                }
+            }
+        }
+        *out = sum as f32;
     }
 }
 

@@ -9,7 +9,7 @@ mod plain;
 pub use bidirectional::{BidirectionalAttention, attend_both_ways};
 pub use cpu::CpuAttention;
 pub use naive::NaiveAttention;
-pub use plain::attend_plain;
+pub use plain::{attend_across, attend_plain};
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;

@@ -1,27 +1,103 @@
-//! Attention as the textbook writes it, for where keys are not as many as queries and nothing is masked
-//! or cached: never by way of a fused kernel, whatever the device and the type (rows C2 and C7).
+//! Attention where keys are not as many as queries and nothing is masked or cached: on the CPU by the
+//! kernel, elsewhere as the textbook writes it, and never by a fused kernel of the tensor library (rows C2
+//! and C7). The textbook's is the kernel's twin.
 
 use super::AttentionParams;
-use candle_core::{D, DType, Result, Tensor, bail};
+use crate::slices::f32_slice;
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention};
 
 /// `q` `[queries, heads × head_dim]` against `k` and `v` `[keys, kv_heads × head_dim]`; every query sees
 /// every key → `[queries, heads × head_dim]`, in the type of `q`.
 ///
 /// # Errors
 /// When shapes disagree, or the parameters ask for a window or a cap.
-pub fn attend_plain(
+pub fn attend_across(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let AttentionParams { num_heads, num_kv_heads, head_dim, scale, window, softcap } = *params;
+    if !q.device().is_cpu() || [q, k, v].iter().any(|x| x.dtype() != DType::F32) {
+        return attend_plain(q, k, v, params);
+    }
+    q.contiguous()?.apply_op3_no_bwd(&k.contiguous()?, &v.contiguous()?, &AcrossAttention(params))
+}
+
+/// What a model asks of attention that masks nothing.
+fn check(params: &AttentionParams) -> Result<()> {
+    let AttentionParams { num_heads, num_kv_heads, head_dim, window, softcap, .. } = *params;
     if num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) || head_dim == 0 {
         bail!("attention: {num_heads} heads over {num_kv_heads} of {head_dim}");
     }
     if window.is_some() || softcap.is_some() {
         bail!("plain attention has no window and no cap");
     }
+    Ok(())
+}
+
+struct AcrossAttention<'a>(&'a AttentionParams);
+
+impl CustomOp3 for AcrossAttention<'_> {
+    fn name(&self) -> &'static str {
+        "attention-across"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let p = self.0;
+        check(p)?;
+        let ((queries, width), (keys, kv_width)) =
+            (q_layout.shape().dims2()?, k_layout.shape().dims2()?);
+        let wanted = (p.num_heads * p.head_dim, p.num_kv_heads * p.head_dim);
+        if (width, kv_width) != wanted || v_layout.dims() != k_layout.dims() {
+            bail!("attention: {width}, {kv_width} wide, not {wanted:?}");
+        }
+        let q = f32_slice(q, q_layout, self.name())?;
+        let k = CacheSlice::F32(f32_slice(k, k_layout, self.name())?);
+        let v = CacheSlice::F32(f32_slice(v, v_layout, self.name())?);
+        // Rows side by side are a cache of blocks of one position.
+        let shape = AttentionShape {
+            heads: p.num_heads,
+            kv_heads: p.num_kv_heads,
+            head_dim: p.head_dim,
+            block_size: 1,
+            scale: p.scale,
+            window: None,
+            softcap: None,
+        };
+        let block_table: Vec<u32> = (0u32..).take(keys).collect();
+        let span = AttentionSpan {
+            query_start: 0,
+            query_len: queries,
+            context_len: keys,
+            block_table: &block_table,
+            together: &[],
+        };
+        let out = bidirectional_attention(&shape, q, k, v, &[span]);
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+/// As [`attend_across`], in plain operations.
+///
+/// # Errors
+/// As [`attend_across`].
+pub fn attend_plain(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    params: &AttentionParams,
+) -> Result<Tensor> {
+    check(params)?;
+    let AttentionParams { num_heads, num_kv_heads, head_dim, scale, .. } = *params;
     let ((queries, _), (keys, _)) = (q.dims2()?, k.dims2()?);
     let group = num_heads / num_kv_heads;
     // [kv_heads, group × queries, head_dim]: the queries that share a head of keys, together.
@@ -97,10 +173,12 @@ mod tests {
             let k = noise(&[keys, kv_heads * head_dim], seed ^ 3);
             let v = noise(&[keys, kv_heads * head_dim], seed ^ 5);
             let rows = |x: &Tensor| x.to_vec2::<f32>().unwrap();
-            let found = rows(&attend_plain(&q, &k, &v, &p).unwrap());
             let wanted = slow(&rows(&q), &rows(&k), &rows(&v), &p);
-            for (found, wanted) in found.iter().flatten().zip(wanted.iter().flatten()) {
-                prop_assert!((f64::from(*found) - wanted).abs() < 1e-4, "{found} {wanted}");
+            for attend in [attend_plain, attend_across] {
+                let found = rows(&attend(&q, &k, &v, &p).unwrap());
+                for (found, wanted) in found.iter().flatten().zip(wanted.iter().flatten()) {
+                    prop_assert!((f64::from(*found) - wanted).abs() < 1e-4, "{found} {wanted}");
+                }
             }
         }
     }
@@ -120,12 +198,14 @@ mod tests {
     fn shapes_that_do_not_fit_are_errors_and_types_come_back() {
         let p = params(1, 2, 4);
         let (q, k) = (noise(&[3, 8], 1), noise(&[5, 4], 2));
-        assert!(attend_plain(&q, &k, &k, &p).is_ok());
-        assert!(attend_plain(&q, &k, &noise(&[4, 4], 2), &p).is_err());
-        assert!(attend_plain(&q, &noise(&[5, 3], 2), &k, &p).is_err());
-        assert!(attend_plain(&q, &k, &k, &AttentionParams { window: Some(3), ..p }).is_err());
+        for attend in [attend_plain, attend_across] {
+            assert!(attend(&q, &k, &k, &p).is_ok());
+            assert!(attend(&q, &k, &noise(&[4, 4], 2), &p).is_err());
+            assert!(attend(&q, &noise(&[5, 3], 2), &k, &p).is_err());
+            assert!(attend(&q, &k, &k, &AttentionParams { window: Some(3), ..p }).is_err());
+        }
         let half = |x: &Tensor| x.to_dtype(DType::BF16).unwrap();
-        let out = attend_plain(&half(&q), &half(&k), &half(&k), &p).unwrap();
+        let out = attend_across(&half(&q), &half(&k), &half(&k), &p).unwrap();
         assert_eq!(out.dtype(), DType::BF16);
     }
 }

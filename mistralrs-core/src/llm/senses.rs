@@ -279,6 +279,13 @@ fn media(
     Ok(if seconds > 0.0 { media.with_seconds_per_grid(seconds) } else { media })
 }
 
+/// The most tokens that a picture becomes by the processor's files, where they are there and say it.
+pub(crate) fn most_tokens(files: &ModelFiles, family: Family, config: &Value) -> Option<usize> {
+    let ModelFiles::HuggingFace { processors, .. } = files else { return None };
+    let json = processor_json(processors).ok()?;
+    image_processor(processors, &json, family, config).ok()?.most_tokens()
+}
+
 fn read_named(files: &[PathBuf], name: &str) -> Result<Option<Value>, LoadError> {
     let is_it = |file: &&PathBuf| file.file_name().is_some_and(|found| found == name);
     files.iter().find(is_it).map(|file| read_json(file)).transpose()

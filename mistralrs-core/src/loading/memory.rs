@@ -30,7 +30,7 @@ pub struct KvRequest {
 pub struct MemoryRequest {
     /// Weights, memory-mapped ones included.
     pub weight_bytes: u64,
-    /// Peak of a step's intermediate tensors.
+    /// Peak of a step's intermediate tensors, and of looking at the largest picture.
     pub activation_bytes: u64,
     /// One per group of layers.
     pub kv: Vec<KvRequest>,

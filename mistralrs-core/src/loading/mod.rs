@@ -13,12 +13,13 @@ use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::block_groups::BlockGroups;
 use crate::kv_cache::{KvCache, KvNumbers};
-use crate::llm::{ChatDialect, Llm, LlmParts, Senses};
+use crate::llm::{ChatDialect, Llm, LlmParts, Senses, most_tokens};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
 use memory::{KvRequest, MemoryPlan, MemoryRequest};
 use mistralrs_quant::WeightOptions;
+use mistralrs_vision::Family;
 use opened::Opened;
 pub(crate) use opened::read_json;
 use progress::Progress;
@@ -148,7 +149,8 @@ pub fn load_any(options: LoadOptions) -> Result<Loaded, LoadError> {
 fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<LlmParts, LoadError> {
     let row = models::find(&opened.architecture)?;
     let shape = (row.shape)(&opened.config_file, &opened.config)?;
-    let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened))?;
+    let looking = looking_bytes(&options, &shape, row.family.map(|f| (f, files, opened)));
+    let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened, looking))?;
     log_plan(&plan);
 
     let attention = attention::select(&Device::Cpu)?;
@@ -199,7 +201,28 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     })
 }
 
-fn memory_request(options: &LoadOptions, shape: &ModelShape, opened: &Opened) -> MemoryRequest {
+/// What the encoder needs for the largest picture of which a sequence has room, and what is kept of
+/// pictures for later requests.
+fn looking_bytes(
+    options: &LoadOptions,
+    shape: &ModelShape,
+    eyes: Option<(Family, &ModelFiles, &Opened)>,
+) -> u64 {
+    let (Some(tower), Some((family, files, opened))) = (shape.tower, eyes) else { return 0 };
+    let context = options.max_seq_len.unwrap_or(shape.context);
+    let largest = || most_tokens(files, family, &opened.config).unwrap_or(context);
+    let tokens = tower.tokens.unwrap_or_else(largest).min(context);
+    let numbers = tokens.saturating_mul(tower.activations_per_token);
+    let bytes = numbers.saturating_mul(size_of::<f32>()).saturating_add(options.media_cache_bytes);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn memory_request(
+    options: &LoadOptions,
+    shape: &ModelShape,
+    opened: &Opened,
+    looking_bytes: u64,
+) -> MemoryRequest {
     let step_tokens = options.prefill_chunk + options.max_seqs;
     // Logits exist twice: as the model's tensor and as the sampler's scratch.
     let logits = 2 * options.max_seqs * shape.vocab_size;
@@ -210,7 +233,7 @@ fn memory_request(options: &LoadOptions, shape: &ModelShape, opened: &Opened) ->
     };
     MemoryRequest {
         weight_bytes: opened.weight_bytes(options.isq),
-        activation_bytes: (numbers * size_of::<f32>()) as u64,
+        activation_bytes: ((numbers * size_of::<f32>()) as u64).saturating_add(looking_bytes),
         kv: shape.kv.windows().into_iter().map(group).collect(),
         step_tokens: step_tokens + shape.indivisible_tokens,
         free_bytes: memory::free_bytes(),

@@ -50,6 +50,7 @@ pub fn shape(config: &TextConfig) -> ModelShape {
         short_context: config.rope.short_context(),
         indivisible_tokens: 1,
         activations_per_token: 4 * config.hidden_size + widest,
+        tower: None,
     }
 }
 

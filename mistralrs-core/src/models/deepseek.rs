@@ -160,6 +160,7 @@ impl<E: Edition> Architecture for DeepSeek<E> {
         ModelShape {
             kv: config.attention.kv(text.num_hidden_layers),
             activations_per_token: 4 * text.hidden_size + mlp.max(config.attention.activations()),
+            tower: None,
             ..decoder::shape(text)
         }
     }

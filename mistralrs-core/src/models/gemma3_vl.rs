@@ -32,7 +32,11 @@ impl Architecture for Gemma3Vl {
     }
 
     fn shape((text, vision): &Self::Config) -> ModelShape {
-        ModelShape { indivisible_tokens: vision.tokens_per_image(), ..Gemma3::shape(text) }
+        ModelShape {
+            indivisible_tokens: vision.tokens_per_image(),
+            tower: Some(vision.shape()),
+            ..Gemma3::shape(text)
+        }
     }
 
     fn load((text, vision): &Self::Config, weights: &Weights) -> Result<Self, LoadError> {

@@ -63,6 +63,7 @@ impl Architecture for Gemma3n {
             activations_per_token: shape.activations_per_token
                 + 3 * config.streams * text.hidden_size
                 + per_layer,
+            tower: config.senses.tower(),
             ..shape
         }
     }

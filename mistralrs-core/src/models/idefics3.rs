@@ -37,8 +37,8 @@ impl Architecture for Idefics3 {
         Ok((text, vision))
     }
 
-    fn shape((text, _): &Self::Config) -> ModelShape {
-        decoder::shape(text)
+    fn shape((text, vision): &Self::Config) -> ModelShape {
+        ModelShape { tower: Some(vision.shape()), ..decoder::shape(text) }
     }
 
     fn load((text, vision): &Self::Config, weights: &Weights) -> Result<Self, LoadError> {

@@ -86,6 +86,18 @@ pub struct ModelShape {
     pub indivisible_tokens: usize,
     /// Most numbers alive per token at one moment of a step, the logits not counted.
     pub activations_per_token: usize,
+    /// What looking costs, where it can.
+    pub tower: Option<TowerShape>,
+}
+
+/// What the encoder of pictures needs while it looks at one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TowerShape {
+    /// Most numbers alive at one moment per token that stands for the picture.
+    pub activations_per_token: usize,
+    /// Tokens of a picture, or of a piece of one, where it is the same for all; else the processor's
+    /// files say it.
+    pub tokens: Option<usize>,
 }
 
 impl ModelShape {

@@ -165,7 +165,8 @@ impl<G: Generation> Architecture for QwenVl<G> {
     }
 
     fn shape(config: &Self::Config) -> ModelShape {
-        G::Text::shape(&config.text)
+        let tower = config.tower.as_ref().map(G::Tower::shape);
+        ModelShape { tower, ..G::Text::shape(&config.text) }
     }
 
     fn load(config: &Self::Config, weights: &Weights) -> Result<Self, LoadError> {

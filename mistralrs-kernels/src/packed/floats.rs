@@ -66,7 +66,11 @@ fn pack_units<const BYTES: usize>(rows: &[u8], row_bytes: usize, tile: &mut [u8]
     const NEAR: usize = 32;
     for (at, part) in tile.as_chunks_mut::<BYTES>().0.chunks_mut(NEAR * TILE_ROWS).enumerate() {
         for (row, stored) in rows.chunks_exact(row_bytes).enumerate() {
-            let units = stored.as_chunks::<BYTES>().0.iter().skip(at * NEAR);
+            // A pair may have one number only, the last.
+            let (whole, rest) = stored.as_chunks::<BYTES>();
+            let mut last = [0; BYTES];
+            last[..rest.len()].copy_from_slice(rest);
+            let units = whole.iter().chain((!rest.is_empty()).then_some(&last)).skip(at * NEAR);
             for (column, unit) in part.as_chunks_mut::<TILE_ROWS>().0.iter_mut().zip(units) {
                 column[row] = *unit;
             }

@@ -57,7 +57,11 @@ pub(super) fn mlp_on(
     let packed = kernels.packed.unwrap_or(reference::KERNELS);
     let family = packed.family(gate);
     let fits = (gate.rows, gate.cols) == (up.rows, up.cols) && gate.rows == down.cols;
-    if !fits || [up, down].iter().any(|w| packed.family(w) != family) {
+    // Parts of the joined rows are rounded one by one: none may end within a block.
+    if !fits
+        || !down.cols.is_multiple_of(BLOCK_COLS)
+        || [up, down].iter().any(|w| packed.family(w) != family)
+    {
         return None;
     }
     let m = x.len() / gate.cols;
@@ -89,7 +93,7 @@ fn multiply<X: Rounded>(
 ) {
     let m = x.len() / gate.cols;
     let strips = Strips::new(m);
-    let of_x = x.len() / BLOCK_COLS;
+    let of_x = m * gate.blocks();
     with_memory(of_x + m * down.blocks(), |memory| {
         let (rounded, joined) = memory.split_at_mut(of_x);
         round(kernels, x, gate.cols, strips, rounded);

@@ -26,7 +26,8 @@ pub(crate) const VECTOR: usize = 64;
 /// - singles, 1 vector: group `g` at bit `g`;
 /// - or whole bytes, 8 vectors.
 ///
-/// A block of floats has its columns one after the other instead: see [`Floats`].
+/// A block of floats has its columns one after the other instead: see [`Floats`]. Behind the last column
+/// of a row of floats, zeros fill the block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     /// Floats; none of what follows.
@@ -289,7 +290,7 @@ impl Layout {
     /// Turns row `row` of a tile into numbers, the same as the stored row's.
     pub(crate) fn dequantize(&self, tile: &[u8], row: usize, out: &mut [f32]) {
         let cols = self.chunk_blocks() * BLOCK_COLS;
-        for (chunk, out) in tile.chunks_exact(self.chunk_bytes()).zip(out.chunks_exact_mut(cols)) {
+        for (chunk, out) in tile.chunks_exact(self.chunk_bytes()).zip(out.chunks_mut(cols)) {
             if let Some(floats) = self.floats {
                 for (column, out) in out.iter_mut().enumerate() {
                     *out = floats.number(chunk, row, column);

@@ -138,7 +138,10 @@ impl PackedWeight {
         let layout = Layout::of(w.ty)?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
-        if w.rows == 0 || w.cols == 0 || !w.cols.is_multiple_of(chunk_cols) {
+        // A row of floats may end within a block: zeros fill it.
+        let fits = w.cols.is_multiple_of(chunk_cols)
+            || (layout.floats.is_some() && w.cols >= BLOCK_COLS / 2);
+        if w.rows == 0 || w.cols == 0 || !fits {
             return None;
         }
         let stored = row_bytes.checked_mul(w.rows);
@@ -147,7 +150,7 @@ impl PackedWeight {
             assert_eq!(shape, (w.ty, w.rows, w.cols), "a stack is of one type and shape");
             assert_eq!(stored, Some(part.bytes.len()), "bytes of {shape:?}");
         }
-        let tile_bytes = (w.cols / chunk_cols).checked_mul(layout.chunk_bytes())?;
+        let tile_bytes = w.cols.div_ceil(chunk_cols).checked_mul(layout.chunk_bytes())?;
         let part_bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
         let bytes = part_bytes.checked_mul(parts.len())?;
         let mut memory = slabs.take(bytes)?;
@@ -215,7 +218,7 @@ impl PackedWeight {
     }
 
     fn blocks(&self) -> usize {
-        self.cols / BLOCK_COLS
+        self.cols.div_ceil(BLOCK_COLS)
     }
 }
 
@@ -411,8 +414,9 @@ fn multiply_with<X: Rounded>(
         return;
     }
     let strips = Strips::new(m);
-    with_memory(x.len() / BLOCK_COLS, |memory| {
-        round(kernels, x, x.len() / m, strips, memory);
+    let cols = x.len() / m;
+    with_memory(m * cols.div_ceil(BLOCK_COLS), |memory| {
+        round(kernels, x, cols, strips, memory);
         let x = &*memory;
         let parts = parts.iter();
         let jobs = parts.map(|&(part, y)| Job::new(part, x, strips, Results::all(part.w, y)));
@@ -439,7 +443,7 @@ fn round<X: Rounded>(
     strips: Strips,
     out: &mut [X],
 ) {
-    let blocks = cols / BLOCK_COLS;
+    let blocks = cols.div_ceil(BLOCK_COLS);
     let start = SharedSlice::new(out);
     let strip = |at: usize| {
         let rows = strips.rows(at);

@@ -37,8 +37,11 @@ pub(super) fn round_strip(x: &[f32], rows: usize, out: &mut [Pairs]) {
     let cols = x.len() / rows.max(1);
     for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
         let out = out[i..].iter_mut().step_by(rows);
-        for (x, out) in x.as_chunks::<BLOCK_COLS>().0.iter().zip(out) {
-            out.0 = std::array::from_fn(|p| nearest(x[2 * p]) | nearest(x[2 * p + 1]) << 16);
+        for (x, out) in x.chunks(BLOCK_COLS).zip(out) {
+            let mut whole = [0.0; BLOCK_COLS];
+            whole[..x.len()].copy_from_slice(x);
+            let pair = |p: usize| nearest(whole[2 * p]) | nearest(whole[2 * p + 1]) << 16;
+            out.0 = std::array::from_fn(pair);
         }
     }
 }

@@ -129,6 +129,15 @@ impl ImageProcessor {
         }
     }
 
+    /// The most tokens that an image or a step of a video becomes, where pictures are not cut into pieces
+    /// of one size.
+    pub fn most_tokens(&self) -> Option<usize> {
+        match &self.recipe {
+            Recipe::Grid(grid) => Some(grid.most_tokens()),
+            Recipe::Crops(_) | Recipe::Tiles(_) => None,
+        }
+    }
+
     /// Whether [`Self::video`] can succeed.
     pub fn takes_videos(&self) -> bool {
         matches!(self.recipe, Recipe::Grid(_))

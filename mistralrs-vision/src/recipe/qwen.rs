@@ -62,6 +62,14 @@ impl Grid {
         section.cut(&[resize(picture, wanted, section.filter)?], None)
     }
 
+    pub fn most_tokens(&self) -> usize {
+        let of = |section: &Section| {
+            let square = (section.patching.factor() as u64).pow(2).max(1);
+            usize::try_from(section.areas.1 / square).unwrap_or(usize::MAX)
+        };
+        of(&self.image).max(of(&self.video))
+    }
+
     pub fn video(&self, video: &Animation) -> Result<Pixels> {
         let section = &self.video;
         let first = video.frames.first().ok_or(Error::Empty("video"))?;

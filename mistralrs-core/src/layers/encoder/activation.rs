@@ -49,31 +49,32 @@ impl Activation {
     pub fn forward(self, x: Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x),
-            Self::Gelu => {
-                let x = x.contiguous()?;
-                x.inplace_op1(&Gelu)?;
-                Ok(x)
-            }
-            // candle's own name for the tanh form.
-            Self::GeluTanh => x.gelu(),
-            Self::QuickGelu => &x / ((&x * -1.702)?.exp()? + 1.0)?,
+            Self::Gelu => in_place(x, mistralrs_kernels::gelu),
+            Self::GeluTanh => in_place(x, mistralrs_kernels::gelu_tanh),
+            Self::QuickGelu => in_place(x, mistralrs_kernels::quick_gelu),
+            Self::Silu => in_place(x, mistralrs_kernels::silu),
             Self::Relu => x.relu(),
-            Self::Silu => x.silu(),
             Self::Tanh => x.tanh(),
             Self::Sigmoid => (x.neg()?.exp()? + 1.0)?.recip(),
         }
     }
 }
 
-struct Gelu;
+fn in_place(x: Tensor, kernel: fn(&mut [f32])) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    x.inplace_op1(&InPlace(kernel))?;
+    Ok(x)
+}
 
-impl InplaceOp1 for Gelu {
+struct InPlace(fn(&mut [f32]));
+
+impl InplaceOp1 for InPlace {
     fn name(&self) -> &'static str {
-        "gelu"
+        "activation"
     }
 
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        mistralrs_kernels::gelu(f32_slice_mut(x, layout, self.name())?);
+        (self.0)(f32_slice_mut(x, layout, self.name())?);
         Ok(())
     }
 }

@@ -73,6 +73,7 @@ impl EncoderShape {
             short_context: None,
             indivisible_tokens: 1,
             activations_per_token: activations,
+            tower: None,
         };
         Self { model, hidden }
     }

@@ -6,7 +6,7 @@ use crate::error::LoadError;
 use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, Modality, RopePositions};
 use crate::models::audio::gemma3n::{Gemma3nAudio, Gemma3nAudioConfig};
 use crate::models::vision::gemma3n::{Gemma3nVision, Gemma3nVisionConfig};
-use crate::models::{MediaEncoder, vision};
+use crate::models::{MediaEncoder, TowerShape, vision};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
 use serde_json::Value;
@@ -36,6 +36,13 @@ impl SensesConfig {
             vision: has("vision_config").then(vision).transpose()?,
             audio: has("audio_config").then(audio).transpose()?,
         })
+    }
+}
+
+impl SensesConfig {
+    /// What looking costs, where the file speaks of eyes.
+    pub fn tower(&self) -> Option<TowerShape> {
+        self.vision.as_ref().map(Gemma3nVisionConfig::shape)
     }
 }
 

@@ -5,6 +5,7 @@
 use super::siglip::{SiglipConfig, SiglipTower};
 use crate::error::LoadError;
 use crate::layers::RmsNorm;
+use crate::models::TowerShape;
 use crate::weights::Weights;
 use candle_core::{Result, Tensor};
 use mistralrs_quant::Linear;
@@ -51,6 +52,11 @@ impl Gemma3VisionConfig {
     /// Tokens of one picture.
     pub fn tokens_per_image(&self) -> usize {
         self.side * self.side
+    }
+
+    /// What looking at one picture or tile costs.
+    pub fn shape(&self) -> TowerShape {
+        self.tower.shape(self.tokens_per_image())
     }
 }
 

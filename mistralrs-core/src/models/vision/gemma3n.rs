@@ -3,6 +3,7 @@
 
 use super::mobilenet::MobileNet;
 use crate::error::LoadError;
+use crate::models::TowerShape;
 use crate::models::gemma3n::embedder::{EmbedderConfig, MediaEmbedder};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
@@ -50,6 +51,14 @@ impl Gemma3nVisionConfig {
     /// Tokens of one picture.
     pub fn tokens_per_image(&self) -> usize {
         self.side * self.side
+    }
+
+    /// What looking at one picture costs. How wide the tower is, its weights alone say: this is the
+    /// published one's at its first stage, where a token stands for 9 × 16² pixels and 128 numbers are
+    /// alive for each.
+    pub fn shape(&self) -> TowerShape {
+        let activations_per_token = 9 * 16 * 16 * 128;
+        TowerShape { activations_per_token, tokens: Some(self.tokens_per_image()) }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::siglip::{SiglipConfig, SiglipTower};
 use crate::error::LoadError;
+use crate::models::TowerShape;
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
 use mistralrs_quant::Linear;
@@ -54,6 +55,11 @@ impl Idefics3VisionConfig {
     /// Tokens of one whole picture or tile.
     pub fn tokens_per_image(&self) -> usize {
         (self.tower.patches_per_side() / self.scale_factor).pow(2)
+    }
+
+    /// What looking at one picture or tile costs.
+    pub fn shape(&self) -> TowerShape {
+        self.tower.shape(self.tokens_per_image())
     }
 }
 

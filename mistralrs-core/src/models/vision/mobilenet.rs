@@ -3,10 +3,10 @@
 //! of its tensors; of strides the rule is that the first block of a stage halves its map.
 //! Source: `mobilenetv5.py`, `_efficientnet_blocks.py`, `attention2d.py` of timm; arXiv 2404.10518.
 
-use crate::attention::{AttentionParams, attend_plain};
+use crate::attention::{AttentionParams, attend_across};
 use crate::error::LoadError;
 use crate::layers::encoder::Activation;
-use crate::layers::{Conv, ConvSteps, RmsNorm};
+use crate::layers::{FeatureMap, MapConv, RmsNorm};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
 use mistralrs_quant::Linear;
@@ -15,32 +15,6 @@ use mistralrs_quant::Linear;
 const EPS: f64 = 1e-6;
 
 type Loaded<T> = std::result::Result<T, LoadError>;
-
-/// One picture's numbers: a row of channels for every place, the places row by row.
-#[derive(Clone)]
-struct Map {
-    /// `[height × width, channels]`
-    rows: Tensor,
-    height: usize,
-    width: usize,
-}
-
-impl Map {
-    fn with(&self, rows: Tensor) -> Self {
-        Self { rows, ..*self }
-    }
-
-    /// `[1, channels, height, width]`
-    fn planes(&self) -> Result<Tensor> {
-        self.rows.t()?.reshape((1, (), self.height, self.width))
-    }
-
-    fn from_planes(planes: &Tensor) -> Result<Self> {
-        let (_, channels, height, width) = planes.dims4()?;
-        let rows = planes.reshape((channels, height * width))?.t()?.contiguous()?;
-        Ok(Self { rows, height, width })
-    }
-}
 
 /// A loaded tower.
 pub struct MobileNet {
@@ -84,7 +58,7 @@ impl MobileNet {
     /// # Errors
     /// When the last stages' maps cannot be pooled to `side`.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let mut map = self.stem.forward(&Map::from_planes(pixels)?)?;
+        let mut map = self.stem.forward(&FeatureMap::from_planes(pixels)?)?;
         let mut last = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
             for block in stage {
@@ -101,18 +75,18 @@ impl MobileNet {
             false => map.planes()?.contiguous()?.upsample_nearest2d(height, width),
         });
         let planes = Tensor::cat(&planes.collect::<Result<Vec<_>>>()?, 1)?;
-        let fused = self.fusion.forward(&Map::from_planes(&planes)?)?;
+        let fused = self.fusion.forward(&FeatureMap::from_planes(&planes)?)?;
         self.norm.forward(&self.pooled(&fused)?.rows)
     }
 
-    fn pooled(&self, map: &Map) -> Result<Map> {
+    fn pooled(&self, map: &FeatureMap) -> Result<FeatureMap> {
         let (height, width, side) = (map.height, map.width, self.side);
         if side == 0 || height % side != 0 || width % side != 0 {
             bail!("a map of {height}×{width} cannot be pooled to {side}×{side}");
         }
         match height == side && width == side {
             true => Ok(map.clone()),
-            false => Map::from_planes(
+            false => FeatureMap::from_planes(
                 &map.planes()?.contiguous()?.avg_pool2d((height / side, width / side))?,
             ),
         }
@@ -136,7 +110,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
         match self {
             Self::Edge(block) => block.forward(map),
             Self::Inverted(block) => block.forward(map),
@@ -145,19 +119,15 @@ impl Block {
     }
 }
 
-/// A convolution whose output has the input's size divided by the stride, rounded up; then a norm of
-/// each place's channels.
+/// A convolution, then a norm of each place's channels.
 struct ConvNorm {
-    conv: Conv,
-    kernel: usize,
-    stride: usize,
+    conv: MapConv,
     norm: RmsNorm,
     /// Behind the norm.
     activation: Activation,
 }
 
 impl ConvNorm {
-    /// One kernel for each channel where the shape says one channel goes in.
     fn load(
         weights: &Weights,
         (conv, norm): (&str, &str),
@@ -165,31 +135,16 @@ impl ConvNorm {
         activated: bool,
     ) -> Loaded<Self> {
         let at = weights.pp(conv);
-        let shape = at.shape("weight")?;
-        let &[out, per_group, kernel, _] = shape.as_slice() else {
-            return Err(candle_core::Error::msg(format!("a kernel of {shape:?}")).into());
-        };
-        let groups = if per_group == 1 { out } else { 1 };
-        let steps = ConvSteps { stride, groups, ..ConvSteps::default() };
+        let out = at.shape("weight")?.first().copied().unwrap_or(0);
         Ok(Self {
-            conv: Conv::load(&at, &shape, at.contains("bias"), steps)?,
-            kernel,
-            stride,
+            conv: MapConv::load(&at, stride)?,
             norm: RmsNorm::load(&weights.pp(norm), out, EPS)?,
             activation: if activated { Activation::GeluTanh } else { Activation::Identity },
         })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
-        let pad = |size: usize| {
-            let reach = (size.div_ceil(self.stride).saturating_sub(1)) * self.stride + self.kernel;
-            let missing = reach.saturating_sub(size);
-            (missing / 2, missing - missing / 2)
-        };
-        let ((above, below), (left, right)) = (pad(map.height), pad(map.width));
-        let planes = map.planes()?.pad_with_zeros(2, above, below)?;
-        let planes = planes.pad_with_zeros(3, left, right)?;
-        let map = Map::from_planes(&self.conv.forward(&planes)?)?;
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
+        let map = self.conv.forward(map)?;
         Ok(map.with(self.activation.forward(self.norm.forward(&map.rows)?)?))
     }
 }
@@ -209,14 +164,14 @@ impl PointNorm {
         Ok(Self { linear, norm, activation })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
         let rows = self.norm.forward(&self.linear.forward(&map.rows)?)?;
         Ok(map.with(self.activation.forward(rows)?))
     }
 }
 
 /// What a block adds to its input, where both have one shape.
-fn added(before: &Map, after: Map, skips: bool) -> Result<Map> {
+fn added(before: &FeatureMap, after: FeatureMap, skips: bool) -> Result<FeatureMap> {
     match skips && before.rows.shape() == after.rows.shape() {
         true => Ok(after.with((&before.rows + &after.rows)?)),
         false => Ok(after),
@@ -232,7 +187,7 @@ fn layer_scale(weights: &Weights, channels: usize) -> Loaded<Option<Tensor>> {
     })
 }
 
-fn scaled(map: Map, scale: Option<&Tensor>) -> Result<Map> {
+fn scaled(map: FeatureMap, scale: Option<&Tensor>) -> Result<FeatureMap> {
     match scale {
         Some(scale) => Ok(map.with(map.rows.broadcast_mul(scale)?)),
         None => Ok(map),
@@ -253,9 +208,9 @@ impl Edge {
         })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
         let out = self.project.forward(&self.expand.forward(map)?)?;
-        added(map, out, self.expand.stride == 1)
+        added(map, out, self.expand.conv.stride() == 1)
     }
 }
 
@@ -289,7 +244,7 @@ impl Inverted {
         })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
         let mut x = map.clone();
         if let Some(start) = &self.start {
             x = start.forward(&x)?;
@@ -345,14 +300,14 @@ impl Attention {
         })
     }
 
-    fn forward(&self, map: &Map) -> Result<Map> {
+    fn forward(&self, map: &FeatureMap) -> Result<FeatureMap> {
         let x = map.with(self.norm.forward(&map.rows)?);
         let of = |(down, projection): &(Option<ConvNorm>, Linear)| match down {
             Some(down) => projection.forward(&down.forward(&x)?.rows),
             None => projection.forward(&x.rows),
         };
         let q = self.query.forward(&x.rows)?;
-        let attended = attend_plain(&q, &of(&self.key)?, &of(&self.value)?, &self.params)?;
+        let attended = attend_across(&q, &of(&self.key)?, &of(&self.value)?, &self.params)?;
         let out = scaled(x.with(self.output.forward(&attended)?), self.scale.as_ref())?;
         added(map, out, true)
     }

@@ -14,6 +14,13 @@ pub mod siglip;
 use crate::forward::{Encoded, Media, Modality};
 use candle_core::{Result, Tensor, bail};
 
+/// Most numbers alive per patch in a layer of these widths: the residual and its norm; then either q, k and v as one
+/// product and apart, the attended and what comes of it, or the feed-forward block's two; and what a product
+/// copies of its input.
+pub fn layer_activations(hidden: usize, intermediate: usize) -> usize {
+    2 * hidden + (8 * hidden).max(hidden + 2 * intermediate) + hidden.max(intermediate)
+}
+
 /// The pixels `[1, channels, height, width]` of a picture or tile.
 ///
 /// # Errors

@@ -10,8 +10,8 @@ use crate::error::LoadError;
 use crate::forward::{Media, MediaItem, RopePositions};
 use crate::layers::encoder::{Activation, EncoderAttention, PlainMlp};
 use crate::layers::{GatedMlp, Norm, RopeTables, RotaryEmbedding};
-use crate::models::MediaEncoder;
 use crate::models::moe::Keys;
+use crate::models::{MediaEncoder, TowerShape};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
 use mistralrs_quant::MergedLinear;
@@ -36,6 +36,9 @@ pub trait Tower: MediaEncoder + Send + Sized {
         json: &Value,
         out: usize,
     ) -> std::result::Result<Self::Config, LoadError>;
+
+    /// What looking costs.
+    fn shape(config: &Self::Config) -> TowerShape;
 
     /// Reads its weights.
     ///
@@ -109,6 +112,13 @@ impl TowerConfig {
     /// Of the kernel that reads patches.
     pub fn kernel_shape(&self) -> [usize; 5] {
         [self.hidden, self.channels, self.frames, self.patch, self.patch]
+    }
+
+    /// What looking costs; of the layers, by far the most of it.
+    pub fn shape(&self) -> TowerShape {
+        let patches = self.merge * self.merge;
+        let per_patch = super::layer_activations(self.hidden, self.intermediate);
+        TowerShape { activations_per_token: patches * per_patch, tokens: None }
     }
 
     fn head_dim(&self) -> usize {

@@ -7,8 +7,8 @@ use crate::error::LoadError;
 use crate::forward::{Encoded, Media, MediaItem, Modality, RopePositions};
 use crate::layers::encoder::{LayerNorm, PlainMlp};
 use crate::layers::{Activation, Conv3dNoBias, GatedMlp, RmsNorm, RotaryEmbedding};
-use crate::models::MediaEncoder;
 use crate::models::moe::Keys;
+use crate::models::{MediaEncoder, TowerShape};
 use crate::weights::Weights;
 use candle_core::{Device, Result, Tensor};
 use serde_json::{Value, json};
@@ -52,6 +52,10 @@ impl Tower for Qwen2Tower {
             return Err(keys.bad(format!("vision: `mlp_ratio` is {ratio}")));
         }
         TowerConfig::read(&keys, (hidden, intermediate as usize), out)
+    }
+
+    fn shape(config: &TowerConfig) -> TowerShape {
+        config.shape()
     }
 
     fn load(config: &TowerConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {
@@ -149,6 +153,10 @@ impl Tower for Qwen2_5Tower {
             tokens_per_second: keys.float("tokens_per_second", 4.0)? as f32,
             tower,
         })
+    }
+
+    fn shape(config: &Qwen2_5TowerConfig) -> TowerShape {
+        config.tower.shape()
     }
 
     fn load(

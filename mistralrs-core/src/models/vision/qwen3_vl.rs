@@ -8,8 +8,8 @@ use crate::error::LoadError;
 use crate::forward::{Encoded, Media, MediaItem, RopePositions};
 use crate::layers::encoder::{LayerNorm, PlainMlp};
 use crate::layers::{Conv3dNoBias, RotaryEmbedding};
-use crate::models::MediaEncoder;
 use crate::models::moe::Keys;
+use crate::models::{MediaEncoder, TowerShape};
 use crate::weights::Weights;
 use candle_core::{Device, Result, Tensor, bail};
 use serde_json::{Value, json};
@@ -79,6 +79,10 @@ impl Tower for Qwen3Tower {
             ))),
             None => Ok(Qwen3TowerConfig { tower, side, deepstack }),
         }
+    }
+
+    fn shape(config: &Qwen3TowerConfig) -> TowerShape {
+        config.tower.shape()
     }
 
     fn load(config: &Qwen3TowerConfig, weights: &Weights) -> std::result::Result<Self, LoadError> {

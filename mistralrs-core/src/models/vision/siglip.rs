@@ -6,11 +6,11 @@
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
 use crate::layers::encoder::{Activation, EncoderAttention, LayerNorm, PlainMlp};
-use crate::layers::{Conv, ConvSteps};
+use crate::models::TowerShape;
 use crate::models::config::{self, LARGEST_DIMENSION};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
-use mistralrs_quant::{MergedLinear, QuantMethod};
+use mistralrs_quant::{Linear, MergedLinear, QuantMethod};
 use serde::Deserialize;
 use serde_json::Value;
 use std::ops::Range;
@@ -106,6 +106,14 @@ impl SiglipConfig {
             .ok_or_else(|| format!("`hidden_act` {} is not supported", self.hidden_act))
     }
 
+    /// What looking at a picture costs that becomes so many tokens.
+    pub fn shape(&self, tokens: usize) -> TowerShape {
+        let patches = self.patches_per_side() * self.patches_per_side();
+        let per_patch = super::layer_activations(self.hidden_size, self.intermediate_size);
+        let activations_per_token = (patches * per_patch).div_ceil(tokens.max(1));
+        TowerShape { activations_per_token, tokens: Some(tokens) }
+    }
+
     /// Patches along each side of a whole picture.
     pub fn patches_per_side(&self) -> usize {
         self.image_size / self.patch_size
@@ -114,7 +122,9 @@ impl SiglipConfig {
 
 /// A loaded tower.
 pub struct SiglipTower {
-    patch_embedding: Conv,
+    /// Over the pixels of a patch, channel by channel.
+    patch_embedding: Linear,
+    patch_size: usize,
     position_embedding: Arc<dyn QuantMethod>,
     /// Rows and columns of the table of positions.
     side: usize,
@@ -131,12 +141,16 @@ impl SiglipTower {
         let (hidden, patch, side) =
             (config.hidden_size, config.patch_size, config.patches_per_side());
         let embeddings = weights.pp("embeddings");
-        let steps = ConvSteps { stride: patch, ..ConvSteps::default() };
+        let embedding = embeddings.pp("patch_embedding");
         let kernel = [hidden, config.num_channels, patch, patch];
         let layers = weights.pp("encoder").pp("layers");
         let last = weights.pp("post_layernorm");
         Ok(Self {
-            patch_embedding: Conv::load(&embeddings.pp("patch_embedding"), &kernel, true, steps)?,
+            patch_embedding: Linear::new(
+                embedding.flattened(&kernel)?,
+                Some(embedding.tensor("bias", &[hidden])?),
+            ),
+            patch_size: patch,
             position_embedding: embeddings.pp("position_embedding").table(side * side, hidden)?,
             side,
             layers: (0..config.num_hidden_layers)
@@ -151,12 +165,13 @@ impl SiglipTower {
     /// # Errors
     /// When the pictures are of another shape, or have more patches on a side than there are positions.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let patches = self.patch_embedding.forward(pixels)?; // [pictures, hidden, rows, columns]
-        let (pictures, hidden, rows, columns) = patches.dims4()?;
+        let (patches, [pictures, rows, columns]) = patches(pixels, self.patch_size)?;
+        let x = self.patch_embedding.forward(&patches)?; // [pictures × patches, hidden]
+        let (_, hidden) = x.dims2()?;
         let positions = self.positions(rows, columns)?;
         let positions = Tensor::new(positions, pixels.device())?;
         let positions = self.position_embedding.rows(&positions)?; // [patches, hidden]
-        let x = patches.flatten_from(2)?.transpose(1, 2)?; // [pictures, patches, hidden]
+        let x = x.reshape((pictures, rows * columns, hidden))?;
         let mut x = x.broadcast_add(&positions)?.reshape((pictures * rows * columns, hidden))?;
         let spans: Vec<_> =
             (0..pictures).map(|p| p * rows * columns..(p + 1) * rows * columns).collect();
@@ -178,6 +193,21 @@ impl SiglipTower {
         };
         Ok((0..rows).flat_map(row).collect())
     }
+}
+
+/// `[pictures, channels, height, width]` → `[pictures × rows × columns, channels × patch × patch]`, and the first
+/// three of these numbers; pixels behind the last whole patch are left out.
+fn patches(pixels: &Tensor, patch: usize) -> Result<(Tensor, [usize; 3])> {
+    let (pictures, channels, height, width) = pixels.dims4()?;
+    let (rows, columns) = (height / patch, width / patch);
+    if rows == 0 || columns == 0 {
+        bail!("a picture of {height}×{width} has no patch of {patch}×{patch}");
+    }
+    let whole = pixels.narrow(2, 0, rows * patch)?.narrow(3, 0, columns * patch)?;
+    let cut = whole.contiguous()?.reshape(&[pictures, channels, rows, patch, columns, patch])?;
+    let cut = cut.permute([0, 2, 4, 1, 3, 5])?.contiguous()?;
+    let cut = cut.reshape((pictures * rows * columns, channels * patch * patch))?;
+    Ok((cut, [pictures, rows, columns]))
 }
 
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
@@ -213,5 +243,27 @@ impl SiglipLayer {
     fn forward(&self, x: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         let x = (x + self.attention.forward(&self.layer_norm1.forward(x)?, spans, None)?)?;
         &x + self.mlp.forward(&self.layer_norm2.forward(&x)?)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::tests::noise;
+    use crate::layers::{Conv, ConvSteps};
+
+    /// Patches times kernels are the convolution whose step is its kernel's size.
+    #[test]
+    fn patches_are_what_the_convolution_sees() {
+        let (pixels, kernels) = (noise(&[2, 3, 9, 13], 1), noise(&[5, 3, 4, 4], 2));
+        let steps = ConvSteps { stride: 4, ..ConvSteps::default() };
+        let wanted = Conv::new(&kernels, None, steps).unwrap().forward(&pixels).unwrap();
+        let (patches, sides) = patches(&pixels, 4).unwrap();
+        assert_eq!(sides, [2, 2, 3]);
+        let found = patches.matmul(&kernels.flatten_from(1).unwrap().t().unwrap()).unwrap();
+        let wanted = wanted.permute((0, 2, 3, 1)).unwrap().flatten_to(2).unwrap();
+        let worst = (found - wanted).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(worst.to_scalar::<f32>().unwrap() < 1e-5);
+        assert!(super::patches(&noise(&[1, 3, 3, 9], 1), 4).is_err());
     }
 }

@@ -233,6 +233,16 @@ proptest! {
         let lengths: Vec<_> = lengths.iter().map(|&(_, len)| (len, len)).collect();
         check_both_ways(&Case::new(shape, &lengths, u64::from(seed)))?;
     }
+
+    #[test]
+    fn without_a_window_queries_may_be_more_or_fewer_than_positions(
+        (shape, lengths, seed) in any_case(), more in any::<bool>(),
+    ) {
+        let swap = |&(few, many): &(usize, usize)| if more { (many, few) } else { (few, many) };
+        let lengths: Vec<_> = lengths.iter().map(swap).collect();
+        let shape = AttentionShape { window: None, ..shape };
+        check_both_ways(&Case::new(shape, &lengths, u64::from(seed)))?;
+    }
 }
 
 proptest! {
@@ -291,8 +301,9 @@ fn both_ways_over_many_tiles() {
 
 #[test]
 #[should_panic(expected = "not all of its positions")]
-fn both_ways_wants_whole_texts() {
-    let case = Case::new(plain(2, 1, 8), &[(2, 3)], 1);
+fn both_ways_with_a_window_wants_whole_texts() {
+    let shape = AttentionShape { window: Some(4), ..plain(2, 1, 8) };
+    let case = Case::new(shape, &[(2, 3)], 1);
     let (k, v) = case.cache();
     bidirectional_attention(&case.shape, &case.q, k, v, &case.spans());
 }

@@ -79,6 +79,33 @@ proptest! {
     }
 
     #[test]
+    fn numbers_that_gate_themselves_match(x in numbers(70)) {
+        for (factor, cubic) in [(1.0, 0.0), (1.702, 0.0), (1.595_769, 0.044_715)] {
+            let mut wanted = x.clone();
+            scalar::gate_itself(&mut wanted, factor, cubic);
+            for kernels in all_kernels() {
+                let mut out = x.clone();
+                // SAFETY: these kernels' instruction set is present.
+                unsafe { (kernels.gate_itself)(&mut out, factor, cubic) };
+                for ((found, wanted), x) in out.iter().zip(&wanted).zip(&x) {
+                    prop_assert!((found - wanted).abs() < 2e-6 * x.abs().max(1.0), "{x}: {found} {wanted}");
+                }
+            }
+        }
+        let mut three = [x.clone(), x.clone(), x];
+        let mut wanted = three.clone();
+        silu(&mut three[0]);
+        quick_gelu(&mut three[1]);
+        gelu_tanh(&mut three[2]);
+        for (wanted, (factor, cubic)) in wanted.iter_mut().zip([(1.0, 0.0), (1.702, 0.0), (1.595_769, 0.044_715)]) {
+            scalar::gate_itself(wanted, factor, cubic);
+        }
+        for (found, wanted) in three.iter().flatten().zip(wanted.iter().flatten()) {
+            prop_assert!((found - wanted).abs() < 2e-4, "{found} {wanted}");
+        }
+    }
+
+    #[test]
     fn rotations_match(
         tokens in 1usize..4,
         heads in 1usize..4,

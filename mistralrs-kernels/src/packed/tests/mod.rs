@@ -83,7 +83,11 @@ fn bits(y: &[f32]) -> Vec<u32> {
 fn any_case() -> impl Strategy<Value = (QuantType, (usize, usize, usize), u64)> {
     let ty = (0..types().count()).prop_map(|i| types().nth(i).unwrap());
     (ty, 1usize..71, 1usize..12, 1usize..35, any::<u32>()).prop_map(|(ty, rows, cols, m, seed)| {
-        let cols = if ty.block_len() <= 32 { cols * 32 } else { cols.div_ceil(3) * ty.block_len() };
+        let cols = match ty.block_len() {
+            1 => cols * 32 - seed as usize % 17,
+            2..=32 => cols * 32,
+            len => cols.div_ceil(3) * len,
+        };
         (ty, (rows, cols, m), u64::from(seed))
     })
 }
@@ -316,7 +320,7 @@ fn extreme_activations() {
 
 #[test]
 fn what_cannot_be_packed_is_left_alone() {
-    for (ty, bytes, cols) in [(QuantType::F32, 124, 31), (QuantType::BF16, 66, 33)] {
+    for (ty, bytes, cols) in [(QuantType::F32, 60, 15), (QuantType::BF16, 30, 15)] {
         let plain = WeightRows { ty, bytes: &vec![0; bytes], rows: 1, cols };
         assert!(PackedWeight::pack(reference::KERNELS, &[plain], &Slabs::default()).is_none());
     }
