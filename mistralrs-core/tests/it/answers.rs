@@ -52,12 +52,18 @@ pub fn options(model: &Path) -> LoadOptions {
     options
 }
 
-/// Loads with changed options.
-pub fn load(model: &Path, change: impl FnOnce(&mut LoadOptions)) -> Llm {
-    // The CI runs these tests once more with another instruction set than the best.
+/// The instruction set that these tests compute with: the CI runs them once more with another than the best.
+/// Who asks first decides for the whole process, so tests ask here and nowhere else.
+pub fn instruction_set() -> &'static str {
     if let Ok(name) = std::env::var("MISTRALRS_CPU") {
         mistralrs_core::force_instruction_set(&name).unwrap();
     }
+    mistralrs_core::instruction_set()
+}
+
+/// Loads with changed options.
+pub fn load(model: &Path, change: impl FnOnce(&mut LoadOptions)) -> Llm {
+    instruction_set();
     let mut options = options(model);
     change(&mut options);
     Llm::load(options).unwrap()

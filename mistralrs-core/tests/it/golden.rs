@@ -1,7 +1,7 @@
 //! Every architecture against transformers, in numbers: log-probabilities of prompt and greedy
 //! continuation, however the work is cut.
 
-use crate::answers::{ask, greedy, load};
+use crate::answers::{ask, greedy, instruction_set, load};
 use crate::distance::{BF16_MEAN, BF16_WORST, check_closely, one, scored};
 use mistralrs_core::Llm;
 use mistralrs_core::models::ARCHITECTURES;
@@ -14,7 +14,7 @@ use mistralrs_testkit::{
 /// are in reach of that; `tests/exact` checks all models without any rounding.
 fn is_rounded(name: &str) -> bool {
     let in_blocks = name.contains("q8_0") || name.contains("mixed");
-    let in_floats = mistralrs_core::instruction_set() == "avx512bf16";
+    let in_floats = instruction_set() == "avx512bf16";
     in_blocks || (in_floats && !name.ends_with("-f32.gguf") && name != "gemma2")
 }
 
