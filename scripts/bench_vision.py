@@ -163,13 +163,20 @@ class Server:
             stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cpus),
         )
         for _ in range(1200):
-            try:
-                http.client.HTTPConnection("127.0.0.1", self.port, timeout=5).request("GET", "/health")
-                break
-            except OSError:
-                time.sleep(0.1)
-                if self.process.poll() is not None:
-                    raise SystemExit(f"the server ended with {self.process.returncode}")
+            if self.is_ready():
+                return
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server ended with {self.process.returncode}")
+            time.sleep(0.1)
+        raise SystemExit("the server did not become ready")
+
+    def is_ready(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
