@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import pathlib
+import struct
 import sys
 
 import numpy as np
@@ -214,6 +215,25 @@ def image_files():
     return tensors
 
 
+def tagged(file):
+    """The file with a title and padding around its sound, as players write them."""
+    if file[:4] == b"fLaC":
+        title, end = b"TITLE=A cat sings", file[4 + 4:4 + 4 + 34]
+        comment = struct.pack("<II", 0, 1) + struct.pack("<I", len(title)) + title
+        blocks = [(0, end), (4, comment), (1, bytes(500))]
+        last = len(blocks) - 1
+        heads = [struct.pack(">I", (kind | (i == last) << 7) << 24 | len(block)) for i, (kind, block) in enumerate(blocks)]
+        at, kind = 4, 0
+        while not kind & 0x80:
+            kind, length = file[at], int.from_bytes(file[at + 1:at + 4], "big")
+            at += 4 + length
+        return file[:4] + b"".join(head + block for head, (_, block) in zip(heads, blocks)) + file[at:]
+    title = b"\x03A cat sings"
+    frames = b"TIT2" + struct.pack(">IH", len(title), 0) + title + bytes(700)
+    length = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + length + frames + file
+
+
 def sound_files():
     """Every kind of sound file, by name, with its samples `[frames, channels]`."""
     n = np.arange(2000)
@@ -223,13 +243,13 @@ def sound_files():
         ("u8.wav", left, 8000, "PCM_U8"), ("16.wav", stereo, 44100, "PCM_16"), ("24.wav", left, 16000, "PCM_24"),
         ("32.wav", left, 16000, "PCM_32"), ("float.wav", stereo, 16000, "FLOAT"), ("16.flac", stereo, 44100, "PCM_16"),
         ("24.flac", left, 16000, "PCM_24"), ("mono.mp3", left, 16000, None), ("stereo.mp3", stereo, 44100, None),
-        ("mono.ogg", left, 16000, None), ("stereo.ogg", stereo, 44100, None),
+        ("tagged.flac", left, 16000, "PCM_16"), ("tagged.mp3", left, 16000, None),
     ]
     tensors = {}
     for name, samples, rate, subtype in kinds:
         out = io.BytesIO()
         soundfile.write(out, samples, rate, subtype=subtype, format=name.split(".")[1].upper())
-        file = out.getvalue()
+        file = tagged(out.getvalue()) if name.startswith("tagged") else out.getvalue()
         heard, rate = soundfile.read(io.BytesIO(file), dtype="float32", always_2d=True)
         tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
         tensors[f"{name}/samples"] = heard

@@ -3,8 +3,10 @@
 #
 # openai (Python, npm), anthropic, LangChain, Pydantic AI, LlamaIndex, Vercel's AI SDK.
 #
+# Pictures and sounds go to two more servers, with tiny models that see and hear.
+#
 # Installs them, at the versions pinned under tests/clients, under the target folder; starts the
-# server twice on free ports (once with an API key), waits until it is ready, runs the test scripts,
+# servers on free ports (one with an API key), waits until it is ready, runs the test scripts,
 # and ends the servers by their process ids. They must end in peace: exit code 0 after SIGTERM.
 set -euo pipefail
 
@@ -62,13 +64,26 @@ pids+=($!)
 secured=$(free_port)
 "$binary" --port "$secured" --api-key "$key" -m "$model" >"$place/secured.log" 2>&1 &
 pids+=($!)
+export FIXTURES=$root/mistralrs-testkit/fixtures
+export SEEING_FILES=$FIXTURES/qwen2.5-vl/images STUB_PORT
+STUB_PORT=$(free_port)
+seeing=$(free_port)
+"$binary" --port "$seeing" --allowed-media-path "$SEEING_FILES" --allowed-media-host "127.0.0.1:$STUB_PORT" \
+    -m "$FIXTURES/qwen2.5-vl" >"$place/seeing.log" 2>&1 &
+pids+=($!)
+hearing=$(free_port)
+"$binary" --port "$hearing" -m "$FIXTURES/gemma3n-media" >"$place/hearing.log" 2>&1 &
+pids+=($!)
 wait_until_ready "$port" "${pids[0]}" "$place/server.log"
 wait_until_ready "$secured" "${pids[1]}" "$place/secured.log"
+wait_until_ready "$seeing" "${pids[2]}" "$place/seeing.log"
+wait_until_ready "$hearing" "${pids[3]}" "$place/hearing.log"
 
 export BASE_URL=http://127.0.0.1:$port/v1 SECURED_URL=http://127.0.0.1:$secured/v1 SECURED_KEY=$key
+export SEEING_URL=http://127.0.0.1:$seeing/v1 HEARING_URL=http://127.0.0.1:$hearing/v1
 result=0
 export PYTHONDONTWRITEBYTECODE=1
-for client in openai anthropic langchain pydantic_ai; do
+for client in openai media anthropic langchain pydantic_ai; do
     "$place/venv/bin/python" "$root/tests/clients/python/test_$client.py" || result=1
 done
 "$place/venv-llamaindex/bin/python" "$root/tests/clients/python/test_llamaindex.py" || result=1

@@ -39,6 +39,12 @@ pub enum Error {
         /// The limit in seconds.
         limit: u64,
     },
+    /// The sound has too many samples.
+    #[error("the audio has more than {limit} samples in all its channels, which is the limit")]
+    TooManySamples {
+        /// The limit.
+        limit: usize,
+    },
     /// There is nothing in it.
     #[error("the {0} is empty")]
     Empty(&'static str),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 25 << 20;
 
 const IMAGES: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "gif"];
-const SOUNDS: [&str; 1] = ["wav"];
+const SOUNDS: [&str; 3] = ["wav", "mp3", "flac"];
 
 /// A file as a part of a message.
 ///
@@ -125,6 +125,7 @@ mod tests {
         check("'/tmp/my cat.png' what?", "what?", &["/tmp/my cat.png"]);
         check("\"my cat.png\", please", ", please", &["my cat.png"]);
         check("listen to a.wav", "listen to", &["a.wav"]);
+        check("b.mp3 and c.flac", "and", &["b.mp3", "c.flac"]);
         check("file:///tmp/a.gif here", "here", &["/tmp/a.gif"]);
         check("don't touch  this", "don't touch  this", &[]);
         check("see https://example.com/a.png", "see https://example.com/a.png", &[]);

@@ -25,7 +25,7 @@ pub struct PartBody {
     /// The URL of an animated picture, `{"url", "fps"}`, or `{"frames": [URL, …], "fps"}`.
     #[schema(value_type = Option<Object>)]
     pub video_url: Option<Value>,
-    /// `{"data": base64, "format": "wav"}`.
+    /// `{"data": base64, "format": "wav" | "mp3" | "flac"}`.
     #[schema(value_type = Option<Object>)]
     pub input_audio: Option<Value>,
     /// Not supported.
@@ -62,6 +62,9 @@ enum MediaKind {
     Video(Option<f64>),
     Audio,
 }
+
+/// What sounds may be; which of them one is, its first bytes say.
+const SOUNDS: [&str; 3] = ["wav", "mp3", "flac"];
 
 impl PartBody {
     /// A part of text.
@@ -227,8 +230,9 @@ impl<'a> Field<'a> {
     fn input_audio(&self) -> Result<MediaBody<'a>, ApiError> {
         let object = self.object()?;
         let format = object.get("format").and_then(Value::as_str);
-        if format.is_some_and(|format| !format.eq_ignore_ascii_case("wav")) {
-            return self.refuse("format", "wav");
+        let known = |format: &str| SOUNDS.iter().any(|known| format.eq_ignore_ascii_case(known));
+        if format.is_some_and(|format| !known(format)) {
+            return self.refuse("format", "wav, mp3 or flac");
         }
         match object.get("data") {
             Some(Value::String(data)) => {
@@ -270,9 +274,11 @@ mod tests {
         let video = json!({"type": "video_url", "video_url": {"frames": [url], "fps": 2.5}});
         let wanted = Video { frames: vec![vec![7].into()], fps: Some(2.5) };
         assert_eq!(core(video), Part::Video(wanted));
-        let audio =
-            json!({"type": "input_audio", "input_audio": {"data": "Bw==", "format": "wav"}});
-        assert_eq!(core(audio), Part::Audio(Audio { bytes: vec![7].into() }));
+        for format in ["wav", "mp3", "FLAC"] {
+            let sound = json!({"data": "Bw==", "format": format});
+            let audio = json!({"type": "input_audio", "input_audio": sound});
+            assert_eq!(core(audio), Part::Audio(Audio { bytes: vec![7].into() }));
+        }
         let audio = json!({"type": "audio_url", "audio_url": {"url": url}});
         assert_eq!(core(audio), Part::Audio(Audio { bytes: vec![7].into() }));
     }

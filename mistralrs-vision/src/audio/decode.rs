@@ -1,7 +1,8 @@
-//! Bytes of a sound file → samples. Knows WAV files, through the crate `hound`; the length is checked by
-//! the header, before samples are allocated.
+//! Bytes of a sound file → samples. Knows which format it is, and WAV, through the crate `hound`: there
+//! the length is checked by the header, before samples are allocated. Other formats are `packets`'.
 
 use super::Sound;
+use super::packets::{self, Codec};
 use crate::error::{Error, Result};
 use hound::{SampleFormat, WavReader};
 use std::io::Cursor;
@@ -13,17 +14,19 @@ pub struct AudioLimits {
     pub max_bytes: usize,
     /// Length of the sound.
     pub max_seconds: u64,
+    /// Samples of all channels: few bytes can stand for many.
+    pub max_samples: usize,
 }
 
 impl Default for AudioLimits {
-    /// 25 MiB, ten minutes.
+    /// 25 MiB, ten minutes, and what they have in stereo at 48 kHz.
     fn default() -> Self {
-        Self { max_bytes: 25 << 20, max_seconds: 600 }
+        Self { max_bytes: 25 << 20, max_seconds: 600, max_samples: 600 * 48_000 * 2 }
     }
 }
 
-const KNOWN: &str = "WAV";
-const MAX_CHANNELS: u16 = 8;
+const KNOWN: &str = "WAV, MP3 and FLAC";
+const MAX_CHANNELS: usize = 8;
 const MAX_RATE: u32 = 384_000;
 
 /// A whole sound.
@@ -38,18 +41,33 @@ pub fn decode(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
         let (bytes, limit) = (bytes.len(), limits.max_bytes);
         return Err(Error::TooManyBytes { what: "audio", bytes, limit });
     }
-    if !bytes.starts_with(b"RIFF") {
-        return Err(Error::UnknownFormat { known: KNOWN });
+    match bytes {
+        [b'R', b'I', b'F', b'F', ..] => wav(bytes, limits),
+        [b'f', b'L', b'a', b'C', ..] => packets::decode(bytes, Codec::Flac, limits),
+        // Tags, or the eleven bits that begin a frame.
+        [b'I', b'D', b'3', ..] => packets::decode(bytes, Codec::Mp3, limits),
+        [0xFF, second, ..] if second >> 5 == 7 => packets::decode(bytes, Codec::Mp3, limits),
+        _ => Err(Error::UnknownFormat { known: KNOWN }),
     }
-    let reader = WavReader::new(Cursor::new(bytes)).map_err(|error| undecodable(&error))?;
-    let spec = reader.spec();
-    let (rate, channels) = (spec.sample_rate, spec.channels);
-    if !(1..=MAX_CHANNELS).contains(&channels) || !(1..=MAX_RATE).contains(&rate) {
-        return Err(Error::Invalid(format!(
+}
+
+/// # Errors
+/// [`Error::Invalid`] for numbers that no sound has.
+pub(super) fn check_form(rate: u32, channels: usize) -> Result<()> {
+    match (1..=MAX_CHANNELS).contains(&channels) && (1..=MAX_RATE).contains(&rate) {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
             "the audio has {channels} channels at {rate} Hz; at most {MAX_CHANNELS} and {MAX_RATE} are \
              allowed"
-        )));
+        ))),
     }
+}
+
+fn wav(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
+    let reader = WavReader::new(Cursor::new(bytes)).map_err(|error| undecodable(&error))?;
+    let spec = reader.spec();
+    let (rate, channels) = (spec.sample_rate, usize::from(spec.channels));
+    check_form(rate, channels)?;
     if u64::from(reader.duration()) > limits.max_seconds.saturating_mul(u64::from(rate)) {
         return Err(Error::TooLong { limit: limits.max_seconds });
     }
@@ -62,12 +80,12 @@ pub fn decode(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
             samples.map(|sample| sample as f32 / full_scale).collect()
         }
     };
-    let whole = samples.len() / usize::from(channels) * usize::from(channels);
+    let whole = samples.len() / channels * channels;
     if whole == 0 {
         return Err(Error::Empty("audio"));
     }
     let samples = samples.into_iter().take(whole).collect();
-    Ok(Sound { samples, rate, channels: usize::from(channels) })
+    Ok(Sound { samples, rate, channels })
 }
 
 fn undecodable(error: &hound::Error) -> Error {

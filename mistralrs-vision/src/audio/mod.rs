@@ -1,10 +1,11 @@
 //! Sound: decoded to samples, mixed down, resampled, leveled, and turned into log-mel frames. Knows
-//! WAV files (through the crate `hound`), no model but the numbers of its front end.
+//! sound files, no model but the numbers of its front end.
 
 mod decode;
 mod effects;
 mod fft;
 mod mel;
+mod packets;
 mod resample;
 
 pub use decode::{AudioLimits, decode};

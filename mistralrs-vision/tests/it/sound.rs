@@ -1,6 +1,8 @@
-//! Log-mel frames against transformers, resampling against scipy with a much longer filter.
+//! Sound files against libsndfile, log-mel frames against transformers, resampling against scipy with a
+//! much longer filter.
 
 use crate::Sampled;
+use candle_core::{Device, safetensors};
 use mistralrs_testkit::{fixture, read_json, shared};
 use mistralrs_vision::audio::{AudioLimits, LogMel, decode, resample};
 use serde::Deserialize;
@@ -32,6 +34,64 @@ struct Resampled {
 
 fn goldens() -> Goldens {
     read_json(&fixture("vision/sound.json"))
+}
+
+/// Stated error: none where nothing is lost; 1e-4 of full scale where decoders round as they like.
+#[test]
+fn every_kind_of_sound_is_read_as_libsndfile_reads_it() {
+    let files = safetensors::load(fixture("vision/sounds.safetensors"), &Device::Cpu).unwrap();
+    let (mut seen, mut found) = (0, Vec::new());
+    for (key, file) in &files {
+        let Some(name) = key.strip_suffix("/file") else { continue };
+        seen += 1;
+        let (frames, channels) = files[&format!("{name}/samples")].dims2().unwrap();
+        let wanted = files[&format!("{name}/samples")].flatten_all().unwrap();
+        let rate = files[&format!("{name}/rate")].to_vec1::<i64>().unwrap()[0];
+        let sound = decode(&file.to_vec1::<u8>().unwrap(), &AudioLimits::default()).unwrap();
+        let form = (sound.frames(), sound.channels, i64::from(sound.rate));
+        let wanted = wanted.to_vec1::<f32>().unwrap();
+        let worst = sound.samples.iter().zip(&wanted).map(|(a, b)| (a - b).abs());
+        let worst = worst.fold(0., f32::max);
+        let lossy = name.ends_with(".mp3");
+        let most = if lossy { 1e-4 } else { 0. };
+        if form != (frames, channels, rate) || worst > most {
+            found.push(format!("{name}: {form:?}, not {frames} × {channels}; off by {worst:e}"));
+        }
+    }
+    assert_eq!(seen, 11);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Whatever is cut off, changed or promised: an answer or an error, and no more memory than allowed.
+#[test]
+fn hostile_sounds_are_heard_or_refused() {
+    let files = safetensors::load(fixture("vision/sounds.safetensors"), &Device::Cpu).unwrap();
+    let limits = AudioLimits { max_samples: 100_000, ..AudioLimits::default() };
+    let mut random = 1u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize
+    };
+    for (key, file) in &files {
+        let Some(name) = key.strip_suffix("/file") else { continue };
+        let whole = file.to_vec1::<u8>().unwrap();
+        for round in 0..60 {
+            let mut bytes = whole.clone();
+            match round % 3 {
+                0 => bytes.truncate(next() % whole.len()),
+                1 => (0..8).for_each(|_| bytes[next() % whole.len()] = next() as u8),
+                // The header alone.
+                _ => (0..4).for_each(|_| bytes[next() % 64] = next() as u8),
+            }
+            match decode(&bytes, &limits) {
+                Ok(sound) => {
+                    assert!((1..=100_000).contains(&sound.samples.len()), "{name}");
+                    assert_eq!(sound.samples.len() % sound.channels, 0, "{name}");
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
 }
 
 fn wave(len: usize) -> Vec<f32> {
