@@ -41,13 +41,13 @@ const VECTORS: usize = 2;
 /// Outputs side by side that are computed together.
 const TOGETHER: usize = 4;
 
-/// Convolves `x` `[rows, columns, channels]` with `weight` `[kernel rows, kernel columns, channels]` into
-/// `out` `[out rows, out columns, channels]`.
+/// `x` `[rows, columns, channels]` convolved with `weight` `[kernel rows, kernel columns, channels]`:
+/// `[out rows, out columns, channels]`.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shape, or the stride is 0.
-pub fn depthwise(shape: &DepthwiseShape, x: &[f32], weight: &[f32], out: &mut [f32]) {
-    depthwise_on(dispatch::kernels(), shape, x, weight, out);
+pub fn depthwise(shape: &DepthwiseShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    depthwise_on(dispatch::kernels(), shape, x, weight)
 }
 
 /// One call, checked.
@@ -69,20 +69,18 @@ pub(crate) fn depthwise_on(
     shape: &DepthwiseShape,
     x: &[f32],
     weight: &[f32],
-    out: &mut [f32],
-) {
-    let size = |sides: [usize; 2]| sides[0].checked_mul(sides[1])?.checked_mul(shape.channels);
+) -> Vec<f32> {
+    let size = |sides: [usize; 2]| sides[0].saturating_mul(sides[1]).saturating_mul(shape.channels);
     assert!(shape.stride > 0, "a stride of 0");
-    assert_eq!(size(shape.map), Some(x.len()), "x is not [{:?}, {}]", shape.map, shape.channels);
-    assert_eq!(size(shape.kernel), Some(weight.len()), "the kernel is not {:?}", shape.kernel);
-    assert_eq!(size(shape.out), Some(out.len()), "out is not {:?}", shape.out);
-    if out.is_empty() {
-        return;
+    assert_eq!(size(shape.map), x.len(), "x is not [{:?}, {}]", shape.map, shape.channels);
+    assert_eq!(size(shape.kernel), weight.len(), "the kernel is not {:?}", shape.kernel);
+    let len = size(shape.out);
+    if len == 0 || weight.is_empty() {
+        return vec![0.0; len];
     }
-    if weight.is_empty() {
-        return out.fill(0.0);
-    }
-    let job = Job { shape: *shape, x, weight, out: SharedSlice::new(out) };
+    let mut out = Vec::with_capacity(len);
+    let memory = SharedSlice::unwritten(&mut out.spare_capacity_mut()[..len]);
+    let job = Job { shape: *shape, x, weight, out: memory };
     let width = VECTORS * kernels.lanes;
     let row = shape.reach(1, shape.out[1]) * width;
     let fitting = (BAND / row).saturating_sub(shape.kernel[0]) / shape.stride + 1;
@@ -95,6 +93,9 @@ pub(crate) fn depthwise_on(
         // a row and a channel.
         unsafe { (kernels.depthwise)(&job, &task) }
     });
+    // SAFETY: the tasks' channels and rows are all there are, and each writes its own.
+    unsafe { out.set_len(len) };
+    out
 }
 
 /// # Safety
@@ -236,8 +237,8 @@ mod tests {
         let mut wanted = vec![f32::NAN; len(shape.out)];
         scalar::depthwise(shape, &x, &weight, &mut wanted);
         for kernels in all_kernels() {
-            let mut out = vec![f32::NAN; wanted.len()];
-            depthwise_on(kernels, shape, &x, &weight, &mut out);
+            let out = depthwise_on(kernels, shape, &x, &weight);
+            prop_assert_eq!(out.len(), wanted.len());
             for (found, wanted) in out.iter().zip(&wanted) {
                 prop_assert!((found - wanted).abs() < 1e-5, "{shape:?}: {found} {wanted}");
             }

@@ -2,12 +2,12 @@
 //! like the tokens, and behind [`AttentionBackend`] for decoders that were trained to look both ways.
 
 use super::cpu::attend_with;
+use super::rows::Rows;
 use super::{AttentionBackend, AttentionParams};
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;
-use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention};
+use mistralrs_kernels::bidirectional_attention;
 use std::ops::Range;
 
 /// `q` `[tokens, heads × head_dim]` against `k` and `v` `[tokens, kv_heads × head_dim]` of the same
@@ -34,12 +34,11 @@ struct PackedAttention<'a> {
 
 impl PackedAttention<'_> {
     /// The kernel trusts its arguments; this does not.
-    fn check(&self, tokens: usize, q: usize, k: usize, v: usize) -> Result<()> {
+    fn check(&self, tokens: usize, Rows { q, k, v }: &Rows<'_>) -> Result<()> {
         let AttentionParams { num_heads, num_kv_heads, head_dim, .. } = *self.params;
-        if num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) || head_dim == 0 {
-            bail!("attention: {num_heads} heads over {num_kv_heads} of {head_dim}");
-        }
+        self.params.check_heads()?;
         let kv = tokens * num_kv_heads * head_dim;
+        let (q, k, v) = (q.len(), k.len(), v.len());
         if q != tokens * num_heads * head_dim || k != kv || v != kv {
             bail!("attention: {q}, {k} and {v} numbers of q, k and v for {tokens} tokens");
         }
@@ -69,35 +68,10 @@ impl CustomOp3 for PackedAttention<'_> {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (tokens, _) = q_layout.shape().dims2()?;
-        let q = f32_slice(q, q_layout, self.name())?;
-        let k = f32_slice(k, k_layout, self.name())?;
-        let v = f32_slice(v, v_layout, self.name())?;
-        self.check(tokens, q.len(), k.len(), v.len())?;
-        let p = self.params;
-        // Packed rows are a cache of blocks of one position.
-        let shape = AttentionShape {
-            heads: p.num_heads,
-            kv_heads: p.num_kv_heads,
-            head_dim: p.head_dim,
-            block_size: 1,
-            scale: p.scale,
-            window: p.window,
-            softcap: p.softcap,
-        };
-        let rows: Vec<u32> = (0u32..).take(tokens).collect();
-        let spans: Vec<_> = self
-            .spans
-            .iter()
-            .map(|span| AttentionSpan {
-                query_start: span.start,
-                query_len: span.len(),
-                context_len: span.len(),
-                block_table: rows.get(span.clone()).unwrap_or_default(),
-                together: &[],
-            })
-            .collect();
-        let (k, v) = (CacheSlice::F32(k), CacheSlice::F32(v));
-        let out = bidirectional_attention(&shape, q, k, v, &spans);
+        let rows = Rows::new((q, q_layout), (k, k_layout), (v, v_layout), self.name())?;
+        self.check(tokens, &rows)?;
+        let spans: Vec<_> = self.spans.iter().map(|span| (span.clone(), span.clone())).collect();
+        let out = rows.attend(&spans, self.params);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

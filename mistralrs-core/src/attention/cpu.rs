@@ -106,16 +106,6 @@ impl CustomOp3 for PagedAttention<'_> {
         let k = cache_slice(k, k_layout, self.name())?;
         let v = cache_slice(v, v_layout, self.name())?;
         self.check(q.len(), k.len().min(v.len()))?;
-        let p = self.params;
-        let shape = AttentionShape {
-            heads: p.num_heads,
-            kv_heads: p.num_kv_heads,
-            head_dim: p.head_dim,
-            block_size: self.block_size,
-            scale: p.scale,
-            window: p.window,
-            softcap: p.softcap,
-        };
         let spans: Vec<_> = self
             .batch
             .spans
@@ -128,7 +118,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 together: &span.together,
             })
             .collect();
-        let out = (self.kernel)(&shape, q, k, v, &spans);
+        let out = (self.kernel)(&self.params.shape(self.block_size), q, k, v, &spans);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

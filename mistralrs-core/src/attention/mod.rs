@@ -5,6 +5,7 @@ mod bidirectional;
 mod cpu;
 mod naive;
 mod plain;
+mod rows;
 
 pub use bidirectional::{BidirectionalAttention, attend_both_ways};
 pub use cpu::CpuAttention;
@@ -13,7 +14,8 @@ pub use plain::{attend_across, attend_plain};
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
+use mistralrs_kernels::AttentionShape;
 use std::sync::Arc;
 
 /// The shape and the variations of one layer's attention.
@@ -39,6 +41,28 @@ impl AttentionParams {
     pub fn plain(num_heads: usize, head_dim: usize) -> Self {
         let scale = 1.0 / (head_dim as f32).sqrt();
         Self { num_heads, num_kv_heads: num_heads, head_dim, scale, window: None, softcap: None }
+    }
+
+    /// As the kernels take it, over a cache of blocks of `block_size` positions.
+    fn shape(&self, block_size: usize) -> AttentionShape {
+        AttentionShape {
+            heads: self.num_heads,
+            kv_heads: self.num_kv_heads,
+            head_dim: self.head_dim,
+            block_size,
+            scale: self.scale,
+            window: self.window,
+            softcap: self.softcap,
+        }
+    }
+
+    /// Whether the heads are ones that a kernel can share out.
+    fn check_heads(&self) -> Result<()> {
+        let Self { num_heads, num_kv_heads, head_dim, .. } = *self;
+        if num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) || head_dim == 0 {
+            bail!("attention: {num_heads} heads over {num_kv_heads} of {head_dim}");
+        }
+        Ok(())
     }
 }
 
@@ -68,7 +92,7 @@ pub trait AttentionBackend: std::fmt::Debug + Send + Sync {
 pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
     match device {
         Device::Cpu => Ok(Arc::new(CpuAttention)),
-        other => candle_core::bail!("no attention backend for {other:?} yet"),
+        other => bail!("no attention backend for {other:?} yet"),
     }
 }
 

@@ -3,9 +3,8 @@
 //! and C7). The textbook's is the kernel's twin.
 
 use super::AttentionParams;
-use crate::slices::f32_slice;
+use super::rows::Rows;
 use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention};
 
 /// `q` `[queries, heads × head_dim]` against `k` and `v` `[keys, kv_heads × head_dim]`; every query sees
 /// every key → `[queries, heads × head_dim]`, in the type of `q`.
@@ -26,11 +25,8 @@ pub fn attend_across(
 
 /// What a model asks of attention that masks nothing.
 fn check(params: &AttentionParams) -> Result<()> {
-    let AttentionParams { num_heads, num_kv_heads, head_dim, window, softcap, .. } = *params;
-    if num_kv_heads == 0 || !num_heads.is_multiple_of(num_kv_heads) || head_dim == 0 {
-        bail!("attention: {num_heads} heads over {num_kv_heads} of {head_dim}");
-    }
-    if window.is_some() || softcap.is_some() {
+    params.check_heads()?;
+    if params.window.is_some() || params.softcap.is_some() {
         bail!("plain attention has no window and no cap");
     }
     Ok(())
@@ -60,28 +56,8 @@ impl CustomOp3 for AcrossAttention<'_> {
         if (width, kv_width) != wanted || v_layout.dims() != k_layout.dims() {
             bail!("attention: {width}, {kv_width} wide, not {wanted:?}");
         }
-        let q = f32_slice(q, q_layout, self.name())?;
-        let k = CacheSlice::F32(f32_slice(k, k_layout, self.name())?);
-        let v = CacheSlice::F32(f32_slice(v, v_layout, self.name())?);
-        // Rows side by side are a cache of blocks of one position.
-        let shape = AttentionShape {
-            heads: p.num_heads,
-            kv_heads: p.num_kv_heads,
-            head_dim: p.head_dim,
-            block_size: 1,
-            scale: p.scale,
-            window: None,
-            softcap: None,
-        };
-        let block_table: Vec<u32> = (0u32..).take(keys).collect();
-        let span = AttentionSpan {
-            query_start: 0,
-            query_len: queries,
-            context_len: keys,
-            block_table: &block_table,
-            together: &[],
-        };
-        let out = bidirectional_attention(&shape, q, k, v, &[span]);
+        let rows = Rows::new((q, q_layout), (k, k_layout), (v, v_layout), self.name())?;
+        let out = rows.attend(&[(0..queries, 0..keys)], p);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }

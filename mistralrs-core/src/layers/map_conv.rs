@@ -185,8 +185,7 @@ impl CustomOp2 for Depthwise {
         let x = f32_slice(x, x_layout, self.name())?;
         let kernels = f32_slice(kernels, kernels_layout, self.name())?;
         let places = shape.out[0] * shape.out[1];
-        let mut out = vec![0f32; places * channels];
-        depthwise(shape, x, kernels, &mut out);
+        let out = depthwise(shape, x, kernels);
         Ok((CpuStorage::F32(out), (places, channels).into()))
     }
 }
