@@ -87,13 +87,15 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer {
-        names: &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"],
-        patterns: &[r"\p{N}", GPT2],
+        names: &["seed-coder"],
+        patterns: &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
         ..PLAIN
     },
     PreTokenizer {
-        names: &["falcon"],
-        patterns: &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
+        names: &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"],
+        patterns: &[r"\p{N}", GPT2],
         ..PLAIN
     },
     PreTokenizer {
@@ -104,7 +106,7 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
             r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
             r"\s+$",
             r"[一-龥ࠀ-一가-퟿]+",
-            r"\p{N}+",
+            r"\p{N}",
         ],
         ..PLAIN
     },

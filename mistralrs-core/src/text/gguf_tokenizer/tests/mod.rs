@@ -179,7 +179,7 @@ fn texts_are_cut_as_the_families_own_packages_cut_them() {
     let file = std::fs::read(mistralrs_testkit::fixture("pre_tokenizers.golden.json")).unwrap();
     let golden: Json = serde_json::from_slice(&file).unwrap();
     let names = golden["pieces"].as_object().unwrap();
-    assert_eq!(names.len(), 8);
+    assert_eq!(names.len(), 13);
     for (name, wanted) in names {
         for (text, wanted) in
             golden["texts"].as_array().unwrap().iter().zip(wanted.as_array().unwrap())
@@ -206,11 +206,10 @@ fn families_cut_numbers_words_and_line_breaks_in_their_way() {
         ("llama-bpe", vec!["abc", " ", "123", "45", "\n\n", "It", "'s"]),
         ("qwen2", vec!["abc", " ", "1", "2", "3", "4", "5", "\n\n", "It", "'s"]),
         ("starcoder", vec!["abc", " ", "1", "2", "3", "4", "5", "\n", "\n", "It", "'s"]),
-        ("falcon", vec!["abc", " ", "123", "45", "\n", "\n", "It", "'", "s"]),
         ("gpt-4o", vec!["abc", " ", "123", "45", "\n\n", "It's"]),
         ("tekken", vec!["abc", " ", "1", "2", "3", "4", "5", "\n\n", "It", "'s"]),
         ("deepseek-v3", vec!["abc", " ", "123", "45", "\n\n", "It", "'s"]),
-        ("deepseek-llm", vec!["abc", " ", "12345", "\n", "\n", "It", "'", "s"]),
+        ("deepseek-llm", vec!["abc", " ", "1", "2", "3", "4", "5", "\n", "\n", "It", "'", "s"]),
         ("deepseek-coder", vec!["abc", " ", "1", "2", "3", "4", "5", "\n", "\n", "It", "'", "s"]),
     ] {
         assert_eq!(pieces(name, text), expected, "{name}");
