@@ -263,18 +263,29 @@ impl Opened {
     }
 }
 
+/// Keys of a config that are true where one of these tensors is in the file.
+const TOLD_BY_PRESENCE: &[(&str, &[&str])] = &[
+    (
+        "attention_bias",
+        &[
+            "model.layers.0.self_attn.q_proj.bias",
+            "model.layers.0.self_attn.kv_a_proj_with_mqa.bias",
+            "layers.0.attn.Wqkv.bias",
+        ],
+    ),
+    ("attention_out_bias", &["model.layers.0.self_attn.o_proj.bias"]),
+    ("use_bias", &["model.layers.0.self_attn.q_proj.bias"]),
+    ("mlp_bias", &["model.layers.0.mlp.down_proj.bias", "layers.0.mlp.Wi.bias"]),
+    ("norm_bias", &["final_norm.bias", "embeddings.norm.bias"]),
+    ("classifier_bias", &["head.dense.bias"]),
+];
+
 /// Metadata is silent on what the presence of a tensor shows; and Phi-3's rope factors are tensors.
 fn add_what_tensors_tell(config: &mut Value, file: &GgufFile) -> Result<(), LoadError> {
     let has = |names: &[&str]| names.iter().any(|name| file.info(name).is_some());
     config["tie_word_embeddings"] = (!has(&["lm_head.weight"])).into();
-    for (key, names) in [
-        ("attention_bias", ["model.layers.0.self_attn.q_proj.bias", "layers.0.attn.Wqkv.bias"]),
-        ("use_bias", ["model.layers.0.self_attn.q_proj.bias"; 2]),
-        ("mlp_bias", ["model.layers.0.mlp.down_proj.bias", "layers.0.mlp.Wi.bias"]),
-        ("norm_bias", ["final_norm.bias", "embeddings.norm.bias"]),
-        ("classifier_bias", ["head.dense.bias"; 2]),
-    ] {
-        config[key] = has(&names).into();
+    for (key, names) in TOLD_BY_PRESENCE {
+        config[*key] = has(names).into();
     }
     for (key, name) in [
         ("type_vocab_size", "embeddings.token_type_embeddings.weight"),

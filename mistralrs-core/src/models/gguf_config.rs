@@ -40,6 +40,7 @@ const ARCHITECTURES: &[Row] = &[
     row("olmo2", "Olmo2ForCausalLM", families::plain),
     row("glm4", "Glm4ForCausalLM", families::plain),
     row("starcoder2", "Starcoder2ForCausalLM", families::starcoder2),
+    row("seed_oss", "SeedOssForCausalLM", families::plain),
     row("qwen2moe", "Qwen2MoeForCausalLM", families::plain),
     row("qwen3moe", "Qwen3MoeForCausalLM", families::plain),
     row("deepseek2", "DeepseekV2ForCausalLM", families::plain),

@@ -20,6 +20,7 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture::new("olmo2", SANDWICH_LAYER),
     Architecture::new("glm4", GLM4_LAYER),
     Architecture::new("starcoder2", STARCODER2_LAYER),
+    Architecture::new("seed_oss", DECODER_LAYER),
     Architecture::new("qwen2moe", DECODER_LAYER),
     Architecture::new("qwen3moe", DECODER_LAYER),
     // Neighbors turn together in both formats; the model knows.
@@ -115,6 +116,8 @@ const DECODER_LAYER: &[(&str, &str)] = &[
     ("attn_k_norm", "self_attn.k_norm"),
     ("attn_output", "self_attn.o_proj"),
     ("ffn_norm", "post_attention_layernorm"),
+    // The same in Seed-OSS.
+    ("post_attention_norm", "post_attention_layernorm"),
     ("ffn_gate", "mlp.gate_proj"),
     ("ffn_up", "mlp.up_proj"),
     ("ffn_down", "mlp.down_proj"),
