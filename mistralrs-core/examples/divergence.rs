@@ -40,8 +40,10 @@ fn main() -> Outcome<()> {
     let text = argument(1).unwrap_or("");
     let types = argument(2).unwrap_or("stored,q8_0");
     let sets = argument(3).unwrap_or(mistralrs_core::instruction_set());
-    say("| weights | arithmetic | positions | divergence, mean | largest | same best token |")?;
-    say("|---|---|---:|---:|---:|---:|")?;
+    say(
+        "| weights | arithmetic | positions | divergence, mean | largest | same best token | lead where not, mean | largest |",
+    )?;
+    say("|---|---|---:|---:|---:|---:|---:|---:|")?;
     for ty in types.split(',') {
         let exact = ask(model, text, ty, EXACT)?;
         for set in sets.split(',') {
@@ -55,10 +57,13 @@ fn main() -> Outcome<()> {
             let divergences: Vec<f64> = pairs().map(|(p, q)| divergence(p, q)).collect();
             let mean = divergences.iter().sum::<f64>() / positions as f64;
             let largest = divergences.iter().copied().fold(0.0, f64::max);
-            let same = pairs().filter(|(p, q)| best(p) == best(q)).count();
-            let share = 100.0 * same as f64 / positions as f64;
+            let others = pairs().filter(|(p, q)| best(p) != best(q));
+            let leads: Vec<f32> = others.map(|(p, _)| lead(p)).collect();
+            let share = 100.0 * (positions - leads.len()) as f64 / positions as f64;
+            let lead = leads.iter().sum::<f32>() / leads.len().max(1) as f32;
+            let widest = leads.iter().copied().fold(0.0, f32::max);
             say(&format!(
-                "| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.1} % |"
+                "| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.2} % | {lead:.3} | {widest:.3} |"
             ))?;
         }
     }
@@ -77,6 +82,15 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
 
 fn best(logprobs: &[f32]) -> Option<usize> {
     (0..logprobs.len()).max_by(|a, b| logprobs[*a].total_cmp(&logprobs[*b]))
+}
+
+/// How far the best token is ahead of the next, in nats.
+fn lead(logprobs: &[f32]) -> f32 {
+    let (first, second) =
+        logprobs.iter().fold((f32::NEG_INFINITY, f32::NEG_INFINITY), |two, &x| {
+            if x > two.0 { (x, two.0) } else { (two.0, two.1.max(x)) }
+        });
+    first - second
 }
 
 /// The instruction set is chosen once per process, so each is asked in one of its own.

@@ -39,8 +39,18 @@ impl Answer {
 
     /// The bits of every log-probability, for exact comparison.
     pub fn bits(&self) -> Vec<(u32, u32)> {
-        self.logprobs.iter().map(|p| (p.chosen.token_id, p.chosen.logprob.to_bits())).collect()
+        bits(&self.logprobs)
     }
+
+    /// Those of the prompt, too.
+    pub fn all_bits(&self) -> Vec<(u32, u32)> {
+        bits(self.prompt_logprobs.iter().flatten().chain(&self.logprobs))
+    }
+}
+
+fn bits<'a>(logprobs: impl IntoIterator<Item = &'a TokenLogprobs>) -> Vec<(u32, u32)> {
+    let chosen = logprobs.into_iter().map(|logprobs| &logprobs.chosen);
+    chosen.map(|chosen| (chosen.token_id, chosen.logprob.to_bits())).collect()
 }
 
 /// Quiet defaults for a model.

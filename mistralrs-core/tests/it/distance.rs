@@ -3,6 +3,7 @@
 use crate::answers::{Answer, ask, collect, greedy, load, start};
 use mistralrs_core::{GenerateOptions, Llm, TokenLogprobs};
 use mistralrs_testkit::{GoldenCase, GoldenStep, VOCAB_SIZE, fixture, golden};
+use std::path::Path;
 
 /// What f32 arithmetic in another order may differ by.
 pub const TOLERANCE: f32 = 1e-3;
@@ -36,9 +37,14 @@ fn distance(answer: &Answer, case: &GoldenCase) -> f32 {
 
 pub fn one(ours: &TokenLogprobs, theirs: &GoldenStep) -> f32 {
     assert_eq!(ours.chosen.token_id, theirs.token);
+    between(ours, theirs).max((ours.chosen.logprob - theirs.logprob).abs())
+}
+
+/// Whichever token was chosen.
+fn between(ours: &TokenLogprobs, theirs: &GoldenStep) -> f32 {
     let find =
         |token: u32| ours.top.iter().find(|c| c.token_id == token).map_or(f32::NAN, |c| c.logprob);
-    theirs.distance(find).max((ours.chosen.logprob - theirs.logprob).abs())
+    theirs.distance(find)
 }
 
 fn check(llm: &Llm, name: &str) -> f32 {
@@ -57,8 +63,13 @@ fn check(llm: &Llm, name: &str) -> f32 {
     worst.max(check_in_company(llm, &golden.cases))
 }
 
-/// All cases at once, beside prompts of other lengths: a ragged batch.
 fn check_in_company(llm: &Llm, cases: &[GoldenCase]) -> f32 {
+    let answers = in_company(llm, cases).into_iter().zip(cases);
+    answers.map(|(answer, case)| distance(&answer, case)).fold(0., f32::max)
+}
+
+/// All cases at once, beside prompts of other lengths: a ragged batch.
+fn in_company(llm: &Llm, cases: &[GoldenCase]) -> Vec<Answer> {
     let others = cases.iter().flat_map(|case| [1, 2, case.prompt.len() / 2].map(|n| (case, n)));
     let others: Vec<_> = others
         .map(|(case, length)| start(llm, &case.prompt[case.prompt.len() - length..], greedy(9)))
@@ -66,8 +77,7 @@ fn check_in_company(llm: &Llm, cases: &[GoldenCase]) -> f32 {
     let scored = cases.iter().map(|case| start(llm, &case.prompt, scored(case)));
     let scored: Vec<_> = scored.collect();
     others.into_iter().for_each(|other| drop(collect(other).unwrap()));
-    let answers = scored.into_iter().map(|generation| collect(generation).unwrap());
-    answers.zip(cases).map(|(answer, case)| distance(&answer, case)).fold(0., f32::max)
+    scored.into_iter().map(|generation| collect(generation).unwrap()).collect()
 }
 
 fn unscored(case: &GoldenCase) -> GenerateOptions {
@@ -83,4 +93,53 @@ pub fn check_closely(name: &str) {
     });
     let worst = whole.max(check(&chunked, name));
     assert!(worst < TOLERANCE, "{name}: {worst}");
+}
+
+/// Checks a model whose arithmetic is rounded: the distances stay within the bounds of bfloat16 (those of greedy
+/// steps on average: a router close to a tie takes another expert, which moved one step of Mixtral by 1.4), and are the
+/// same, to the bit, whole and in chunks of 7, alone, in company and after a prefix hit.
+pub fn check_loosely(files: &Path, name: &str) {
+    let cases = golden(name).cases;
+    let whole = load(files, |o| o.block_size = 8);
+    let chunked = load(files, |o| (o.prefill_chunk, o.block_size) = (7, 16));
+    let prompts: Vec<f32> = cases.iter().flat_map(|case| of_prompt(&whole, case)).collect();
+    let steps: Vec<f32> = cases.iter().flat_map(|case| of_steps(&whole, case)).collect();
+    assert_eq!((prompts.len(), steps.len()), (39 + 6, 2 * 24));
+    for (of, distances, bound) in
+        [("prompts", prompts, BF16_WORST), ("steps", steps, f32::INFINITY)]
+    {
+        let worst = distances.iter().copied().fold(0., f32::max);
+        let mean = distances.iter().sum::<f32>() / distances.len() as f32;
+        assert!(worst < bound && mean < BF16_MEAN, "{name}, {of}: worst {worst}, mean {mean}");
+    }
+    let alone: Vec<Answer> = cases.iter().map(|c| ask(&whole, &c.prompt, scored(c))).collect();
+    for (case, alone) in cases.iter().zip(&alone) {
+        let hit = ask(&whole, &case.prompt, unscored(case));
+        assert_eq!(hit.usage.cached_tokens, (case.prompt.len() - 1) / 8 * 8);
+        assert_eq!(hit.bits(), alone.bits(), "{name}: after a prefix hit");
+        let cut = ask(&chunked, &case.prompt, scored(case));
+        assert_eq!(cut.all_bits(), alone.all_bits(), "{name}: in chunks");
+    }
+    for (llm, how) in [(&whole, "whole"), (&chunked, "in chunks")] {
+        for (answer, alone) in in_company(llm, &cases).iter().zip(&alone) {
+            assert_eq!(answer.all_bits(), alone.all_bits(), "{name}: in company, {how}");
+        }
+    }
+}
+
+/// At every position of the prompt.
+fn of_prompt(llm: &Llm, case: &GoldenCase) -> Vec<f32> {
+    let prompt = ask(llm, &case.prompt, scored(case)).prompt_logprobs;
+    let prompt = prompt.iter().flatten().zip(&case.prompt_logprobs);
+    prompt.map(|(ours, theirs)| one(ours, theirs)).collect()
+}
+
+/// At every greedy step, behind the reference's own tokens: a rounded model may choose others.
+fn of_steps(llm: &Llm, case: &GoldenCase) -> Vec<f32> {
+    let steps = case.greedy.iter().enumerate().map(|(number, theirs)| {
+        let before = [&case.prompt[..], &case.greedy_ids()[..number]].concat();
+        let options = GenerateOptions { max_tokens: Some(1), ..unscored(case) };
+        between(&ask(llm, &before, options).logprobs[0], theirs)
+    });
+    steps.collect()
 }

@@ -3,7 +3,7 @@
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
     Embedder, EmbedderKind, EmbeddingRequest, Embeddings, Llm, LoadOptions, Prompt, RequestError,
-    RequestErrorKind, RerankRequest,
+    RequestErrorKind, RerankRequest, Scores,
 };
 use mistralrs_testkit::encoders::{
     CROSS_ENCODERS, EMBEDDING_MODELS, GGUF_CROSS_ENCODERS, GGUF_EMBEDDING_MODELS, TextGolden,
@@ -17,6 +17,9 @@ const TOLERANCE: f32 = 2e-5;
 
 /// What rounding to 8 bits of mantissa leaves of a vector's direction, at the least.
 const BF16_COSINE: f64 = 0.999;
+
+/// And of a score between 0 and 1, at the most.
+const BF16_SCORE: f32 = 0.02;
 
 fn options(folder: &Path) -> LoadOptions {
     LoadOptions { progress: Progress::silent(), ..LoadOptions::new(folder.to_string_lossy()) }
@@ -112,6 +115,28 @@ fn encoders_in_bfloat16_stay_near_their_reference() {
         println!("{name}: cosine at least {least:.6}");
         assert!(least >= BF16_COSINE, "{name}: {least}");
     }
+    for name in CROSS_ENCODERS {
+        let copy = in_bfloat16(name);
+        let ranker = Embedder::load(options(copy.path())).unwrap();
+        let pairs = encoder_golden(name).pairs.into_iter();
+        let miss = pairs.map(|pair| {
+            let score = rerank(&ranker, &pair.query, &[&pair.document]).scores[0];
+            (score - sigmoid(pair.logit)).abs()
+        });
+        let worst = miss.fold(0., f32::max);
+        println!("{name}: scores off by at most {worst:.1e}");
+        assert!(worst < BF16_SCORE, "{name}: {worst}");
+    }
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+fn rerank(embedder: &Embedder, query: &str, documents: &[&str]) -> Scores {
+    let documents = documents.iter().map(|text| (*text).to_owned()).collect();
+    let request = RerankRequest { query: query.to_owned(), documents, truncate: false };
+    embedder.rerank(&request).unwrap().blocking_wait().unwrap()
 }
 
 #[test]
@@ -120,12 +145,9 @@ fn cross_encoders_agree_with_transformers() {
         let embedder = load(name);
         assert_eq!(embedder.info().kind, EmbedderKind::CrossEncoder);
         for pair in encoder_golden(name).pairs {
-            let (query, documents) = (pair.query, vec![pair.document.clone()]);
-            let request = RerankRequest { query, documents, truncate: false };
-            let answer = embedder.rerank(&request).unwrap().blocking_wait().unwrap();
+            let answer = rerank(&embedder, &pair.query, &[&pair.document]);
             assert_eq!(answer.prompt_tokens, pair.ids.len());
-            let wanted = 1.0 / (1.0 + (-pair.logit).exp());
-            let miss = (answer.scores[0] - wanted).abs();
+            let miss = (answer.scores[0] - sigmoid(pair.logit)).abs();
             assert!(miss < TOLERANCE, "{name}, {}: {miss}", pair.document);
         }
     }
@@ -134,7 +156,7 @@ fn cross_encoders_agree_with_transformers() {
 /// Texts of any length computed together, in batches of any size, are as each alone, to the bit.
 #[test]
 fn company_does_not_matter() {
-    for name in EMBEDDING_MODELS {
+    for name in EMBEDDING_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS) {
         let embedder = load(name);
         let all: Vec<String> = encoder_golden(name)
             .texts
@@ -166,18 +188,28 @@ fn company_does_not_matter() {
     }
 }
 
+/// Documents of any length ranked together have the scores that each has alone, to the bit.
+#[test]
+fn company_does_not_matter_to_scores() {
+    for name in CROSS_ENCODERS.iter().chain(&GGUF_CROSS_ENCODERS) {
+        let ranker = load(name);
+        let documents: Vec<_> = (0..9).map(|i| "rain and ships, ".repeat(i % 4 + 1)).collect();
+        let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+        let alone = documents.iter().map(|text| rerank(&ranker, "ships", &[text]).scores[0]);
+        let alone: Vec<u32> = alone.map(f32::to_bits).collect();
+        let together = rerank(&ranker, "ships", &documents).scores;
+        assert_eq!(together.into_iter().map(f32::to_bits).collect::<Vec<_>>(), alone, "{name}");
+    }
+}
+
 #[test]
 fn encoders_read_both_generations_of_config() {
     for name in EMBEDDING_MODELS.iter().chain(&CROSS_ENCODERS) {
         let old = with_old_config(name);
         let (old, new) = (Embedder::load(options(old.path())).unwrap(), load(name));
-        let request = RerankRequest {
-            query: "ships in the night".into(),
-            documents: vec!["The ships counted the keeper, and then the rain came.".into()],
-            truncate: false,
-        };
+        let document = "The ships counted the keeper, and then the rain came.";
         let score = |embedder: &Embedder| {
-            embedder.rerank(&request).unwrap().blocking_wait().unwrap().scores[0].to_bits()
+            rerank(embedder, "ships in the night", &[document]).scores[0].to_bits()
         };
         assert_eq!(score(&old), score(&new), "{name}");
     }
@@ -203,7 +235,7 @@ fn dimensions_cut_and_give_length_one_again() {
 
 #[test]
 fn encoders_without_a_head_rank_by_cosine() {
-    for name in ["bert-cls-dense", "roberta-mean", "qwen3-embedding"] {
+    for name in EMBEDDING_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS) {
         let embedder = load(name);
         let prompts = &embedder.info().prompts;
         let before = |names: &[&str]| {
@@ -215,12 +247,7 @@ fn encoders_without_a_head_rank_by_cosine() {
         };
         let of_query = vectors(before(&["query"]), &[query]).remove(0);
         let of_documents = vectors(before(&["document", "passage"]), &documents);
-        let request = RerankRequest {
-            query: query.into(),
-            documents: documents.map(str::to_owned).to_vec(),
-            truncate: false,
-        };
-        let scores = embedder.rerank(&request).unwrap().blocking_wait().unwrap().scores;
+        let scores = rerank(&embedder, query, &documents).scores;
         assert_eq!(scores.len(), 2);
         for (score, document) in scores.iter().zip(&of_documents) {
             let wanted = cosine(&of_query, document);

@@ -4,6 +4,8 @@ use crate::sources::{CRATES, Source, all_files, expect_none, rust_sources, witho
 
 /// Longest file without its tests, in lines; `//! table` in the header exempts.
 const MAX_FILE_LINES: usize = 600;
+/// Longest file of a model, tests included.
+const MAX_MODEL_LINES: usize = 300;
 /// Most methods of a trait.
 const MAX_TRAIT_METHODS: usize = 6;
 /// The files that may read the environment.
@@ -44,6 +46,20 @@ fn every_file_has_a_header_and_a_size() {
         }
     }
     expect_none("headers and sizes", &found);
+}
+
+#[test]
+fn models_are_short() {
+    let is_model = |source: &Source| {
+        let heads = source.code().filter(|(_, line)| line.starts_with("impl"));
+        source.path.starts_with("mistralrs-core/src/models/")
+            && heads.into_iter().any(|(_, line)| line.contains(" Model for "))
+    };
+    let models: Vec<_> = rust_sources().into_iter().filter(is_model).collect();
+    assert!(models.len() > 20, "{} models", models.len());
+    let long = models.iter().filter(|source| source.text.lines().count() > MAX_MODEL_LINES);
+    let found: Vec<_> = long.map(|source| source.path.clone()).collect();
+    expect_none("models longer than 300 lines", &found);
 }
 
 #[test]

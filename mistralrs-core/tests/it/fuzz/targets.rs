@@ -6,12 +6,14 @@ use mistralrs_core::sentence::SentenceConfig;
 use mistralrs_core::text::gguf_tokenizer;
 use mistralrs_quant::gguf::GgufFile;
 use mistralrs_quant::{Checkpoint, open_safetensors};
-use mistralrs_testkit::encoders::{CROSS_ENCODERS, EMBEDDING_MODELS, GGUF_EMBEDDING_MODELS};
+use mistralrs_testkit::encoders::{
+    CROSS_ENCODERS, EMBEDDING_MODELS, GGUF_CROSS_ENCODERS, GGUF_EMBEDDING_MODELS,
+};
 use mistralrs_testkit::{GGUF_MODELS, HF_MODELS, fixture};
 use std::path::{Path, PathBuf};
 
 pub fn gguf_seeds() -> Vec<Vec<u8>> {
-    let names = GGUF_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS);
+    let names = GGUF_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS).chain(&GGUF_CROSS_ENCODERS);
     names.map(|name| std::fs::read(fixture(name)).unwrap()).collect()
 }
 
