@@ -17,7 +17,7 @@ use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Exponential;
 use half::f16;
 use running::{Running, add_tile};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use tile::{CacheNumber, Tile};
 
 /// What all spans of one attention call share.
@@ -121,9 +121,11 @@ impl CacheSlice<'_> {
 
 /// Positions per step of the running softmax.
 const TILE: usize = 64;
-/// Query rows (of all heads that share a key head) that one task takes, about: so many that a tile's
-/// keys are worth transposing.
-const TASK_ROWS: usize = 64;
+/// Query rows (of all heads that share a key head) that one task takes: about so many that a tile's keys are
+/// worth transposing, and more if all threads have tasks enough.
+const TASK_ROWS: RangeInclusive<usize> = 64..=256;
+/// Tasks per thread that are enough.
+const TASKS: usize = 8;
 /// Below so many multiplications, waking threads costs more than they save.
 const SERIAL: usize = 64 << 10;
 
@@ -251,7 +253,9 @@ impl Job<'_> {
 
 /// The parts of a job, each with its number of multiplications.
 fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
-    let per_task = (TASK_ROWS / job.group).max(1);
+    let queries: usize = job.spans.iter().map(|span| span.query_len).sum();
+    let rows = queries * job.shape.heads / (TASKS * pool::threads());
+    let per_task = (rows.clamp(*TASK_ROWS.start(), *TASK_ROWS.end()) / job.group).max(1);
     let mut tasks = Vec::new();
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
@@ -311,7 +315,7 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     let (largest, total) = scratch.split_at_mut(rows);
     read_queries(job, task, q);
     values.fill(0.0);
-    largest.fill(f32::NEG_INFINITY);
+    largest.fill(f32::MIN);
     total.fill(0.0);
     let mut running = Running { seen: &seen, q, values, largest, total };
     let mut tile = Tile::new(tile, dim);

@@ -4,7 +4,7 @@
 use super::score::{Scores, score};
 use super::tile::Tile;
 use super::{AttentionShape, TILE};
-use crate::math::{exp, tanh};
+use crate::math::tanh;
 use crate::simd::{Exponential, Simd};
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(super) struct Running<'a> {
     pub(super) q: &'a [f32],
     /// Weighted sums of values: `[rows, head_dim]`.
     pub(super) values: &'a mut [f32],
-    /// The largest score so far, per row.
+    /// The largest score so far, per row; a finite number, so that differences are numbers.
     pub(super) largest: &'a mut [f32],
     /// The sum of weights so far, per row.
     pub(super) total: &'a mut [f32],
@@ -76,9 +76,9 @@ unsafe fn add_rows<S: Exponential, const R: usize>(
     unsafe {
         score::<S, R>(running.q.as_ptr().add(row * tile.dim), tile, &mut scores);
         let largest = measure::<S, R>(shape.softcap, &views, &mut scores, &running.largest[row..]);
-        weigh::<S, R>((&views, row, tile.dim), largest, &mut scores, running);
+        let shrink = weigh::<S, R>(row, &largest, &mut scores, running);
         let values = running.values.as_mut_ptr().add(row * tile.dim);
-        add_views::<S, R>(&views, &scores, tile, values);
+        add_views::<S, R>((&views, shrink), &scores, tile, values);
     }
 }
 
@@ -116,52 +116,49 @@ unsafe fn measure<S: Exponential, const R: usize>(
     }
 }
 
-/// Turns scores into weights relative to each row's largest score so far, and brings earlier sums to the
-/// same measure.
+/// Turns scores into weights relative to each row's largest score so far, and brings earlier sums of weights to
+/// the same measure. Returns the factors that do so. All rows go side by side and without a branch: a row by
+/// itself waits for every step of its exponentials.
 #[inline(always)]
 unsafe fn weigh<S: Exponential, const R: usize>(
-    (views, row, dim): (&[Range<usize>; R], usize, usize),
-    largest: [f32; R],
+    row: usize,
+    largest: &[f32; R],
     scores: &mut Scores<R>,
     running: &mut Running<'_>,
-) {
-    for (r, (scores, now)) in scores.0.iter_mut().zip(largest).enumerate() {
-        if views[r].is_empty() {
-            continue;
-        }
-        let mut sum;
-        // SAFETY: the instruction set is present, and a tile is whole vectors.
-        unsafe {
-            sum = S::splat(0.0);
-            for at in (0..TILE).step_by(S::LANES) {
+) -> [f32; R] {
+    let before = &mut running.largest[row..row + R];
+    let total = &mut running.total[row..row + R];
+    let mut shrink = [0.0; 16];
+    for ((shrink, before), now) in shrink.iter_mut().zip(&mut *before).zip(largest) {
+        *shrink = std::mem::replace(before, *now) - now;
+    }
+    // SAFETY: the instruction set is present; a tile is whole vectors, and so are 16 numbers.
+    unsafe {
+        let mut sums = [S::splat(0.0); R];
+        for at in (0..TILE).step_by(S::LANES) {
+            for ((scores, sum), now) in scores.0.iter_mut().zip(&mut sums).zip(largest) {
                 let scores = scores.as_mut_ptr().add(at);
                 let weights = S::exp(S::add(S::load(scores, S::LANES), S::splat(-now)));
-                sum = S::add(sum, weights);
+                *sum = S::add(*sum, weights);
                 S::store(weights, scores, S::LANES);
             }
         }
-        // SAFETY: the instruction set is present.
-        let sum = unsafe { S::sum(sum) };
-        let before = running.largest[row + r];
-        // Most tiles hold no new largest score.
-        if before == now {
-            running.total[row + r] += sum;
-            continue;
+        for at in (0..R).step_by(S::LANES) {
+            let shrink = shrink.as_mut_ptr().add(at);
+            S::store(S::exp(S::load(shrink, S::LANES)), shrink, S::LANES);
         }
-        let shrink = exp(before - now);
-        running.largest[row + r] = now;
-        running.total[row + r] = running.total[row + r] * shrink + sum;
-        for value in &mut running.values[(row + r) * dim..(row + r + 1) * dim] {
-            *value *= shrink;
+        for ((total, shrink), sum) in total.iter_mut().zip(shrink).zip(sums) {
+            *total = *total * shrink + S::sum(sum);
         }
     }
+    std::array::from_fn(|r| shrink[r])
 }
 
-/// Adds the weighted values of a tile to `R` rows: those that all of them see together, what stands
-/// before and behind row by row. Every row adds its positions in their order.
+/// Shrinks the earlier values of `R` rows and adds the weighted ones of a tile: those that all rows see together,
+/// what stands before and behind row by row. Every row adds its positions in their order.
 #[inline(always)]
 unsafe fn add_views<S: Simd, const R: usize>(
-    views: &[Range<usize>; R],
+    (views, mut shrink): (&[Range<usize>; R], [f32; R]),
     scores: &Scores<R>,
     tile: &Tile<'_>,
     values: *mut f32,
@@ -171,31 +168,40 @@ unsafe fn add_views<S: Simd, const R: usize>(
     let empty = views.iter().any(Range::is_empty);
     let together = if empty || first >= end { 0..0 } else { first..end };
     for (r, view) in views.iter().enumerate() {
+        let before = view.start..if together.is_empty() { view.end } else { first };
+        if before.is_empty() {
+            continue;
+        }
+        let shrink = [std::mem::replace(&mut shrink[r], 1.0)];
         // SAFETY: as the caller vouches.
         unsafe {
-            let weights = scores.0[r].as_ptr();
-            let before = view.start..if together.is_empty() { view.end } else { first };
-            add_values::<S, 1>(before, weights, tile, values.add(r * tile.dim));
-        }
+            add_values::<S, 1>(
+                (before, shrink),
+                scores.0[r].as_ptr(),
+                tile,
+                values.add(r * tile.dim),
+            )
+        };
     }
+    // Without positions that all see, a row has added all of its own, or sees none and its values stay.
     if together.is_empty() {
         return;
     }
     // SAFETY: as the caller vouches.
-    unsafe { add_values::<S, R>(together, scores.0.as_ptr().cast(), tile, values) };
+    unsafe { add_values::<S, R>((together, shrink), scores.0.as_ptr().cast(), tile, values) };
     for (r, view) in views.iter().enumerate() {
         // SAFETY: as the caller vouches.
         unsafe {
-            let weights = scores.0[r].as_ptr();
-            add_values::<S, 1>(end..view.end, weights, tile, values.add(r * tile.dim));
+            let (behind, weights) = (end..view.end, scores.0[r].as_ptr());
+            add_values::<S, 1>((behind, [1.0]), weights, tile, values.add(r * tile.dim));
         }
     }
 }
 
-/// Adds the weighted values of some positions of a tile to `R` rows of `values`.
+/// Shrinks `R` rows of `values` and adds the weighted values of some positions of a tile.
 #[inline(always)]
 unsafe fn add_values<S: Simd, const R: usize>(
-    keys: Range<usize>,
+    (keys, shrink): (Range<usize>, [f32; R]),
     weights: *const f32,
     tile: &Tile<'_>,
     values: *mut f32,
@@ -204,43 +210,49 @@ unsafe fn add_values<S: Simd, const R: usize>(
         return;
     }
     let mut first = 0;
+    let part = (&keys, &shrink);
     // SAFETY: columns up to `dim` of rows and values exist.
     unsafe {
-        while first + 4 * S::LANES <= tile.dim {
-            add_columns::<S, R, 4>(&keys, weights, tile, (first, S::LANES), values);
-            first += 4 * S::LANES;
-        }
         while first < tile.dim {
-            let count = S::LANES.min(tile.dim - first);
-            add_columns::<S, R, 1>(&keys, weights, tile, (first, count), values);
-            first += count;
+            let vectors = (tile.dim - first).div_ceil(S::LANES);
+            let count = |vectors: usize| (tile.dim - first).min(vectors * S::LANES);
+            first += match vectors {
+                1 => add_columns::<S, R, 1>(part, weights, tile, (first, count(1)), values),
+                2 => add_columns::<S, R, 2>(part, weights, tile, (first, count(2)), values),
+                // Five are better cut into three and two than into four and one.
+                3 | 5 => add_columns::<S, R, 3>(part, weights, tile, (first, count(3)), values),
+                _ => add_columns::<S, R, 4>(part, weights, tile, (first, count(4)), values),
+            };
         }
     }
 }
 
-/// The same for `N` vectors of columns from `first`, `count` of each vector's lanes in use.
+/// The same for `N` vectors of columns from `first`, `count` columns in all; returns `count`.
 #[inline(always)]
 unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
-    keys: &Range<usize>,
+    (keys, shrink): (&Range<usize>, &[f32; R]),
     weights: *const f32,
     tile: &Tile<'_>,
     (first, count): (usize, usize),
     values: *mut f32,
-) {
+) -> usize {
+    // Only the last vector may be used in part.
+    let lanes = |n: usize| if n + 1 < N { S::LANES } else { count - (N - 1) * S::LANES };
     // SAFETY: the caller vouches for rows and columns, the tile for its values.
     unsafe {
         let place = |r: usize, n: usize| values.add(r * tile.dim + first + n * S::LANES);
-        let mut sums = [[S::splat(0.0); N]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
+        let zero = S::splat(0.0);
+        let mut sums = [[zero; N]; R];
+        for (r, (sums, shrink)) in sums.iter_mut().zip(shrink).enumerate() {
             for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = S::load(place(r, n), count);
+                *sum = S::mul_add(S::load(place(r, n), lanes(n)), S::splat(*shrink), zero);
             }
         }
         for key in keys.clone() {
             let value = tile.value(key).add(first);
-            let mut of_value = [S::splat(0.0); N];
+            let mut of_value = [zero; N];
             for (n, v) in of_value.iter_mut().enumerate() {
-                *v = S::load(value.add(n * S::LANES), count);
+                *v = S::load(value.add(n * S::LANES), lanes(n));
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let weight = S::splat(*weights.add(r * TILE + key));
@@ -251,8 +263,9 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
         }
         for (r, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
-                S::store(*sum, place(r, n), count);
+                S::store(*sum, place(r, n), lanes(n));
             }
         }
     }
+    count
 }

@@ -97,23 +97,30 @@ impl<'a> Tile<'a> {
         from: *const C,
         places: &[usize; TILE],
     ) {
-        let out = self.numbers.as_mut_ptr();
         let first = self.keys.start / S::LANES * S::LANES;
         for group in (first..self.keys.end).step_by(S::LANES) {
+            let there = self.keys.start.max(group)..self.keys.end.min(group + S::LANES);
             for d in (0..self.dim).step_by(S::LANES) {
                 let count = S::LANES.min(self.dim - d);
-                // SAFETY: numbers `d..d + count` of keys that are there; `out` has TILE numbers for
-                // each of `dim`.
+                let row = |i: usize| places[group + i] + d;
+                // SAFETY: numbers `d..d + count` of keys that are there; `out` has TILE numbers for each of
+                // `dim`.
                 unsafe {
                     let mut square = [S::splat(0.0); 16];
-                    for (i, row) in square.iter_mut().enumerate().take(S::LANES) {
-                        if self.keys.contains(&(group + i)) {
-                            *row = C::load::<S>(from.add(places[group + i] + d), count);
+                    // No question for every row where all are there.
+                    if there.len() == S::LANES && count == S::LANES {
+                        for (i, v) in square.iter_mut().enumerate().take(S::LANES) {
+                            *v = C::load::<S>(from.add(row(i)), S::LANES);
+                        }
+                    } else {
+                        for key in there.clone() {
+                            square[key - group] = C::load::<S>(from.add(row(key - group)), count);
                         }
                     }
                     S::transpose(&mut square);
-                    for (i, row) in square.iter().enumerate().take(count) {
-                        S::store(*row, out.add((d + i) * TILE + group), S::LANES);
+                    let out = self.numbers.as_mut_ptr().add(d * TILE + group);
+                    for (i, v) in square.iter().enumerate().take(count) {
+                        S::store(*v, out.add(i * TILE), S::LANES);
                     }
                 }
             }

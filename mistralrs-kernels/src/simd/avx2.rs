@@ -2,14 +2,14 @@
 
 use super::{Exponential, LEAST_EXPONENT, LN_2, LOG2_E, LoadHalves, SERIES, Simd};
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps,
-    _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_mul_ps,
-    _mm256_permute2f128_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_ps,
-    _mm256_slli_epi32, _mm256_srai_epi32, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_unpackhi_ps,
-    _mm256_unpacklo_ps,
+    __m128i, __m256, __m256i, _CMP_NLT_UQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
+    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
+    _mm256_maskstore_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_round_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 /// AVX2 and FMA.
@@ -159,6 +159,7 @@ impl Exponential for Avx2 {
         // SAFETY: see above.
         unsafe {
             let splat = |x| _mm256_set1_ps(x);
+            let counts = _mm256_cmp_ps::<_CMP_NLT_UQ>(x, splat(LEAST_EXPONENT));
             let x = _mm256_max_ps(splat(LEAST_EXPONENT), x);
             // x = n ln 2 + r
             let n = _mm256_round_ps::<8>(_mm256_mul_ps(x, splat(LOG2_E)));
@@ -168,15 +169,10 @@ impl Exponential for Avx2 {
             for term in &SERIES[1..] {
                 series = _mm256_fmadd_ps(series, r, splat(*term));
             }
-            // 2^n in two factors, for n itself may leave the exponent's range.
-            let n = _mm256_cvtps_epi32(n);
-            let half = _mm256_srai_epi32::<1>(n);
-            let power = |n| {
-                let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-            };
-            let series = _mm256_mul_ps(series, power(half));
-            _mm256_mul_ps(series, power(_mm256_sub_epi32(n, half)))
+            // 2^n has an exponent within its range.
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            let power = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased));
+            _mm256_and_ps(_mm256_mul_ps(series, power), counts)
         }
     }
 }

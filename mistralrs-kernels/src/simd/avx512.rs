@@ -2,13 +2,13 @@
 
 use super::{Exponential, LEAST_EXPONENT, LN_2, LOG2_E, LoadHalves, SERIES, Simd};
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps,
-    _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    __m512, __mmask16, _CMP_NLT_UQ, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_scalef_ps, _mm512_max_ps,
+    _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 /// AVX-512 F.
@@ -153,7 +153,7 @@ impl Exponential for Avx512 {
         // SAFETY: see above.
         unsafe {
             let splat = |x| _mm512_set1_ps(x);
-            let x = _mm512_max_ps(splat(LEAST_EXPONENT), x);
+            let counts = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, splat(LEAST_EXPONENT));
             // x = n ln 2 + r
             let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(x, splat(LOG2_E)));
             let r = _mm512_fnmadd_ps(n, splat(LN_2[0]), x);
@@ -162,7 +162,7 @@ impl Exponential for Avx512 {
             for term in &SERIES[1..] {
                 series = _mm512_fmadd_ps(series, r, splat(*term));
             }
-            _mm512_scalef_ps(series, n)
+            _mm512_maskz_scalef_ps(counts, series, n)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Eight lanes in plain code: for processors without the other instruction sets.
 
-use super::{Exponential, LoadHalves, Simd};
+use super::{Exponential, LEAST_EXPONENT, LoadHalves, Simd};
 use crate::block::f16_to_f32;
 
 /// Whatever the compiler makes of arrays.
@@ -102,6 +102,6 @@ impl Exponential for Portable {
 
     #[inline(always)]
     unsafe fn exp(x: [f32; 8]) -> [f32; 8] {
-        x.map(crate::math::exp)
+        x.map(|x| if x < LEAST_EXPONENT { 0.0 } else { crate::math::exp(x) })
     }
 }
