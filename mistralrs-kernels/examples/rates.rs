@@ -1,16 +1,19 @@
 //! How fast one thread computes, kernel by kernel, beside what the processor gives: reading memory,
-//! fused multiply-adds. Rates are per second of CPU time, so neighbors on a shared machine disturb little.
+//! fused multiply-adds. Runs are short and the best one counts, so neighbors on a shared machine disturb little.
 //!
-//! `cargo run --release -p mistralrs-kernels --example rates [INSTRUCTION_SET [COLS ROWS]]`
+//! `cargo run --release -p mistralrs-kernels --example rates [INSTRUCTION_SET [COLS ROWS [ONLY]]]`
+//! ONLY is how the lines begin that are wanted: `F32`, `attention, 14 heads`.
 
 use mistralrs_kernels::{
     AttentionShape, AttentionSpan, CacheSlice, PackedWeight, QuantType, Slabs, WeightRows, add,
-    force_instruction_set, instruction_set, matmul_packed, paged_attention, with_threads,
+    bidirectional_attention, force_instruction_set, instruction_set, matmul_packed, measure_peaks,
+    paged_attention, with_threads,
 };
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,9 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let size = |at: usize, usual: usize| arguments.get(at).map_or(Ok(usual), |text| text.parse());
     let (cols, rows) = (size(1, 896)?, size(2, 4864)?);
     say(&format!(
-        "{}, one thread, per second of CPU time; weights [{rows}, {cols}]",
+        "{}, one thread, the best of half a second each; weights [{rows}, {cols}]",
         instruction_set()
     ));
+    let only = arguments.get(3).map_or("", String::as_str);
     with_threads(NonZeroUsize::MIN, || {
         memory();
         for ty in [
@@ -34,9 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             QuantType::BF16,
             QuantType::F32,
         ] {
-            products(ty, cols, rows);
+            if ty.name().starts_with(only) {
+                products(ty, cols, rows);
+            }
         }
-        attention();
+        attention(only);
     });
     Ok(())
 }
@@ -46,33 +52,32 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Seconds of CPU time of this thread; the least of several runs of `work`, after one that is not measured.
+/// Seconds that `work` takes: the least of the runs within half a second, which are short, so that some run is not
+/// interrupted.
 fn seconds(mut work: impl FnMut()) -> f64 {
-    let cpu = || {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        text.split(' ').next().and_then(|first| first.parse::<f64>().ok()).unwrap_or(0.0) * 1e-9
-    };
-    work();
-    let one = |_| {
-        let start = cpu();
+    let begin = Instant::now();
+    let mut least = f64::INFINITY;
+    while begin.elapsed().as_secs_f64() < 0.5 {
+        let start = Instant::now();
         work();
-        cpu() - start
-    };
-    (0..7).map(one).fold(f64::INFINITY, f64::min)
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    least
 }
 
 /// Reading what no cache holds.
 fn memory() {
-    let (from, mut to) = (vec![1.0f32; 64 << 20], vec![0.0f32; 64 << 20]);
+    let (from, mut to) = (vec![1.0f32; 16 << 20], vec![0.0f32; 16 << 20]);
+    let bytes = size_of_val(&from[..]) as f64;
     let time = seconds(|| add(black_box(&mut to), black_box(&from)));
     say(&format!(
         "memory: {:.1} GB/s read, {:.1} written",
-        2.0 * 0.268_435 / time,
-        0.268_435 / time
+        2e-9 * bytes / time,
+        1e-9 * bytes / time
     ));
 }
 
-/// Products of enough weights that none stays in a cache.
+/// Products of weights that take turns, enough that none stays in the cache of its core.
 fn products(ty: QuantType, cols: usize, rows: usize) {
     let row_bytes = ty.row_bytes(cols).unwrap_or(0);
     if row_bytes == 0 {
@@ -93,54 +98,87 @@ fn products(ty: QuantType, cols: usize, rows: usize) {
     for m in [1, 2, 4, 8, 16, 32, 64, 512] {
         let x: Vec<f32> = (0..m * cols).map(|i| (i % 83) as f32 * 0.01 - 0.4).collect();
         let mut y = vec![0.0; m * rows];
-        let few = if m >= 64 { weights.len().min(8) } else { weights.len() };
+        let mut turns = weights.iter().cycle();
         let time = seconds(|| {
-            weights[..few].iter().for_each(|w| matmul_packed(w, black_box(&x), black_box(&mut y)));
+            if let Some(w) = turns.next() {
+                matmul_packed(w, black_box(&x), black_box(&mut y));
+            }
         });
-        let operations = 2.0 * (few * rows * cols * m) as f64;
+        let operations = 2.0 * (rows * cols * m) as f64;
         line += &match m {
-            1 => format!(" 1: {:.1} GB/s", bytes as f64 / time * 1e-9),
+            1 => format!(" 1: {:.1} GB/s", bytes as f64 / count as f64 / time * 1e-9),
             _ => format!(" | {m}: {:.0} Gop/s", operations / time * 1e-9),
         };
     }
-    say(&line);
+    say(&format!("{line}, {}", peak()));
 }
 
-/// Attention of Qwen2.5-0.5B's shape, for a prompt and for single tokens.
-fn attention() {
+/// What the processor gives at the moment: neighbors on a shared machine may take a third of it.
+fn peak() -> String {
+    format!("peak {:.0} GFLOP/s", measure_peaks(0).f32_operations * 1e-9)
+}
+
+/// Numbers that look random, between -1 and 1.
+fn numbers(count: usize) -> impl Iterator<Item = f32> {
+    (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 23) as f32 - 1.0)
+}
+
+/// Attention of Qwen2.5-0.5B's shape, for a prompt and for single tokens; that of two towers.
+fn attention(only: &str) {
     let shape = AttentionShape {
         heads: 14,
         kv_heads: 2,
         head_dim: 64,
         block_size: 32,
-        scale: 0.125,
+        scale: 1.0,
         window: None,
         softcap: None,
     };
     for (rows, context) in [(512, 512), (512, 2048), (1, 1024), (1, 4096)] {
-        let cache = vec![half::f16::from_f32(0.3); context * 128];
-        let q = vec![0.1; rows * 14 * 64];
-        let table: Vec<u32> = (0..context as u32 / 32).collect();
-        let span = AttentionSpan {
-            query_start: 0,
-            query_len: rows,
-            context_len: context,
-            block_table: &table,
-            together: &[],
-        };
-        let layers = 24;
-        let time = seconds(|| {
-            for _ in 0..layers {
-                let cache = CacheSlice::F16(black_box(&cache));
-                black_box(paged_attention(&shape, black_box(&q), cache, cache, &[span]));
-            }
-        });
+        let cache: Vec<_> = numbers(context * 128).map(half::f16::from_f32).collect();
         let seen: usize = (context - rows + 1..=context).sum();
-        let operations = (layers * seen * 14 * 64 * 4) as f64;
-        say(&format!(
-            "attention of {rows} rows over {context} positions, 24 layers: {:.2} ms, {:.0} GFLOP/s",
-            time * 1e3,
-            operations / time * 1e-9
-        ));
+        attend(only, &shape, (rows, context, seen), |q, span| {
+            let cache = CacheSlice::F16(black_box(&cache));
+            black_box(paged_attention(&shape, q, cache, cache, &[span]));
+        });
     }
+    for head_dim in [72, 80] {
+        let shape = AttentionShape { heads: 16, kv_heads: 16, head_dim, block_size: 1, ..shape };
+        for rows in [64, 1024] {
+            let cache: Vec<_> = numbers(rows * 16 * head_dim).collect();
+            attend(only, &shape, (rows, rows, rows * rows), |q, span| {
+                let cache = CacheSlice::F32(black_box(&cache));
+                black_box(bidirectional_attention(&shape, q, cache, cache, &[span]));
+            });
+        }
+    }
+}
+
+/// The time of some rows behind a context, in which queries see so many positions.
+fn attend(
+    only: &str,
+    shape: &AttentionShape,
+    (rows, context, seen): (usize, usize, usize),
+    work: impl Fn(&[f32], AttentionSpan<'_>),
+) {
+    let name = format!(
+        "attention, {} heads of {}, {rows} rows over {context} positions",
+        shape.heads, shape.head_dim
+    );
+    if !name.starts_with(only) {
+        return;
+    }
+    let q: Vec<f32> = numbers(rows * shape.heads * shape.head_dim).collect();
+    let table: Vec<u32> = (0..context.div_ceil(shape.block_size) as u32).collect();
+    let span = AttentionSpan {
+        query_start: 0,
+        query_len: rows,
+        context_len: context,
+        block_table: &table,
+        together: &[],
+    };
+    let time = seconds(|| work(black_box(&q), span));
+    let operations = (seen * shape.heads * shape.head_dim * 4) as f64;
+    let rate = operations / time * 1e-9;
+    say(&format!("{name}: {:.2} ms, {rate:.0} GFLOP/s, {}", time * 1e3, peak()));
 }

@@ -5,8 +5,9 @@
 
 use super::Job;
 use super::activations::{Block, STRIP};
+use super::ahead::Ahead;
 use super::avx512_vnni::{Head, Scales, codes, store, vnni};
-use super::layout::{Packing, TILE_ROWS, VECTOR};
+use super::layout::{Packing, TILE_ROWS};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_add_epi8, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
@@ -50,38 +51,16 @@ struct Room {
 /// Products in integers, of `M` rows.
 type Products<const M: usize> = [[__m512i; PAIR]; M];
 
-/// Weights that will be spread out next, fetched a few cache lines at a time beside the arithmetic.
-struct Ahead {
-    line: *const u8,
-    left: usize,
-    per_block: usize,
-}
-
-impl Ahead {
-    /// Of a tile whose blocks from `from` on are at work: those that follow or, after the last ones, the first
-    /// of the tile after the next, which is the next pair's. Fetched within `steps` calls.
-    fn of<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, steps: usize) -> Self {
-        let layout = const { &P::LAYOUT };
-        let bytes = |blocks: usize| blocks / layout.chunk_blocks() * layout.chunk_bytes();
-        let (tile, blocks) = (job.tile(tile), job.w.blocks());
-        let next = from + BLOCKS;
-        let (start, count) =
-            if next < blocks { (bytes(next), blocks - next) } else { (PAIR * tile.len(), blocks) };
-        let left = bytes(count.min(BLOCKS)).div_ceil(VECTOR);
-        let line = tile.as_ptr().wrapping_add(start);
-        Self { line, left, per_block: left.div_ceil(steps) }
-    }
-
-    /// Has the next few lines fetched; they need not be there.
-    #[inline(always)]
-    fn fetch(&mut self) {
-        let count = self.per_block.min(self.left);
-        for _ in 0..count {
-            prefetch(self.line);
-            self.line = self.line.wrapping_add(VECTOR);
-        }
-        self.left -= count;
-    }
+/// What will be spread out next, of a tile whose blocks from `from` on are at work: those that follow or, after
+/// the last ones, the first of the tile after the next, which is the next pair's. Fetched within `steps` calls.
+fn next<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, steps: usize) -> Ahead {
+    let layout = const { &P::LAYOUT };
+    let bytes = |blocks: usize| blocks / layout.chunk_blocks() * layout.chunk_bytes();
+    let (tile, blocks) = (job.tile(tile), job.w.blocks());
+    let next = from + BLOCKS;
+    let (start, count) =
+        if next < blocks { (bytes(next), blocks - next) } else { (PAIR * tile.len(), blocks) };
+    Ahead::new(tile.as_ptr().wrapping_add(start), bytes(count.min(BLOCKS)), steps)
 }
 
 /// What the arithmetic needs to know of a format once its weights are spread out.
@@ -158,7 +137,7 @@ vnni! {
                 unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
             }
             let steps = strips.len() * count;
-            let mut ahead = pair.map(|tile| Ahead::of::<P>(job, tile, from, steps));
+            let mut ahead = pair.map(|tile| next::<P>(job, tile, from, steps));
             for (strip, sums) in strips.clone().zip(&mut *sums) {
                 let rows = job.strips.rows(strip);
                 if is_last {

@@ -6,6 +6,7 @@
 //! waits in the result, which is an `f32` like the register.
 
 use super::activations::Strips;
+use super::ahead::Ahead;
 use super::floats::Floats;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
@@ -154,20 +155,44 @@ unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
         for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
             for start in (0..blocks).step_by(at_once) {
                 let columns = start..blocks.min(start + at_once);
+                let mut next = next::<S, F>(job, lanes, &columns, strips_here.len());
                 for strip in strips_here.clone() {
                     let part = Part { lanes, columns: columns.clone(), rows: strips.rows(strip) };
                     // SAFETY: the strip, the tiles and their lanes exist.
                     unsafe {
                         if lanes + S::LANES < end {
-                            multiply_strip::<S, F, 2, MOST>(job, &part);
+                            multiply_strip::<S, F, 2, MOST>(job, &part, &mut next);
                         } else {
-                            multiply_strip::<S, F, 1, MOST>(job, &part);
+                            multiply_strip::<S, F, 1, MOST>(job, &part, &mut next);
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// What some strips will need after `columns` of the tiles from `lanes` on: the columns that follow or, after
+/// the last ones, the first of the next tiles. Nothing for a single strip, which goes through all columns at once.
+#[inline(always)]
+fn next<S: LoadHalves, F: Tiled>(
+    job: &Job<'_, Columns>,
+    lanes: usize,
+    columns: &Range<usize>,
+    strips: usize,
+) -> [Ahead; 2] {
+    let bytes = |blocks: usize| blocks * BLOCK_COLS / 2 * F::PAIR;
+    let blocks = job.w.blocks();
+    [lanes, lanes + S::LANES].map(|lanes| {
+        // Both vectors may be of one tile.
+        let of_another = lanes.is_multiple_of(TILE_ROWS);
+        let left = if strips > 1 && of_another { bytes(columns.len()) } else { 0 };
+        let lanes = lanes + if columns.end < blocks { 0 } else { 2 * S::LANES };
+        let start = if columns.end < blocks { bytes(columns.end) } else { 0 };
+        let tile = lanes / TILE_ROWS * bytes(blocks) + start;
+        let line = job.tile(0).as_ptr().wrapping_add(tile);
+        Ahead::new(line, left, strips * columns.len())
+    })
 }
 
 /// A part of a product.
@@ -185,6 +210,7 @@ struct Part {
 unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: usize>(
     job: &Job<'_, Columns>,
     part: &Part,
+    next: &mut [Ahead; 2],
 ) {
     let mut row = 0;
     while row < part.rows.len() {
@@ -192,14 +218,14 @@ unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: us
         // SAFETY: as many rows as are left of the strip.
         unsafe {
             match count {
-                1 => multiply_rows::<S, F, N, 1>(job, part, row),
-                2 => multiply_rows::<S, F, N, 2>(job, part, row),
-                3 => multiply_rows::<S, F, N, 3>(job, part, row),
-                4 => multiply_rows::<S, F, N, 4>(job, part, row),
-                5 => multiply_rows::<S, F, N, 5>(job, part, row),
-                6 => multiply_rows::<S, F, N, 6>(job, part, row),
-                7 => multiply_rows::<S, F, N, 7>(job, part, row),
-                _ => multiply_rows::<S, F, N, 8>(job, part, row),
+                1 => multiply_rows::<S, F, N, 1>(job, part, row, next),
+                2 => multiply_rows::<S, F, N, 2>(job, part, row, next),
+                3 => multiply_rows::<S, F, N, 3>(job, part, row, next),
+                4 => multiply_rows::<S, F, N, 4>(job, part, row, next),
+                5 => multiply_rows::<S, F, N, 5>(job, part, row, next),
+                6 => multiply_rows::<S, F, N, 6>(job, part, row, next),
+                7 => multiply_rows::<S, F, N, 7>(job, part, row, next),
+                _ => multiply_rows::<S, F, N, 8>(job, part, row, next),
             }
         }
         row += count;
@@ -212,6 +238,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
     job: &Job<'_, Columns>,
     part: &Part,
     row: usize,
+    next: &mut [Ahead; 2],
 ) {
     let w = job.w;
     let Part { lanes, ref columns, ref rows } = *part;
@@ -237,6 +264,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
             }
         }
         for _ in columns.clone() {
+            next.iter_mut().for_each(Ahead::fetch);
             for pair in 0..BLOCK_COLS / 2 {
                 let mut columns = [(S::splat(0.0), S::splat(0.0)); N];
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {

@@ -7,6 +7,7 @@
 //! for every pair of rows, so a product has the same bits in any batch, tile and thread.
 
 mod activations;
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
