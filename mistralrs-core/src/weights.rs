@@ -70,6 +70,11 @@ impl Weights {
         Self { options: WeightOptions { isq: None, ..self.options.clone() }, ..self.clone() }
     }
 
+    /// How this module's matrices are kept, for those that are made of its tensors.
+    pub fn options(&self) -> &WeightOptions {
+        &self.options
+    }
+
     /// Whether the checkpoint has tensors of this module.
     pub fn has_any(&self) -> bool {
         let prefix = self.full_name("");
@@ -166,7 +171,7 @@ impl Weights {
     fn matrix(&self, rows: usize, cols: usize) -> Result<Arc<dyn QuantMethod>> {
         let name = self.full_name("weight");
         let info = self.find(&name, &[rows, cols])?;
-        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, self.options.clone())
+        mistralrs_quant::weight(info, self.shared.checkpoint.read(&name)?, &self.options)
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<&mistralrs_quant::TensorInfo> {

@@ -72,9 +72,8 @@ pub struct StoredExpert {
 /// matrices are to be quantized that already are.
 pub fn experts(
     stored: Vec<StoredExpert>,
-    options: impl Into<WeightOptions>,
+    options: &WeightOptions,
 ) -> Result<Arc<dyn ExpertWeights>> {
-    let options = options.into();
     let (mut gates, mut ups, mut downs) = (Vec::new(), Vec::new(), Vec::new());
     for StoredExpert { gate, up, down } in stored {
         gates.push(gate);
@@ -83,9 +82,9 @@ pub fn experts(
     }
     let shape = gates.first().map(|gate| gate.info.shape.clone()).unwrap_or_default();
     let turned: Vec<usize> = shape.iter().rev().copied().collect();
-    let gate = Stack::new(gates, &shape, &options)?;
-    let up = Stack::new(ups, &shape, &options)?;
-    let down = Stack::new(downs, &turned, &options)?;
+    let gate = Stack::new(gates, &shape, options)?;
+    let up = Stack::new(ups, &shape, options)?;
+    let down = Stack::new(downs, &turned, options)?;
     Ok(Arc::new(GatedExperts { gate, up, down }))
 }
 

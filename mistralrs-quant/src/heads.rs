@@ -22,9 +22,9 @@ impl HeadLinear {
     /// # Errors
     /// There is none, shapes differ, bytes do not fit a shape, or matrices are to be quantized that
     /// already are.
-    pub fn new(heads: Vec<StoredMatrix>, options: impl Into<WeightOptions>) -> Result<Self> {
+    pub fn new(heads: Vec<StoredMatrix>, options: &WeightOptions) -> Result<Self> {
         let shape = heads.first().map(|head| head.info.shape.clone()).unwrap_or_default();
-        Stack::new(heads, &shape, &options.into()).map(Self)
+        Stack::new(heads, &shape, options).map(Self)
     }
 
     /// `x [tokens, heads × in]` (f32) → `[tokens, heads × out]`. A row does not depend on the others,
@@ -114,13 +114,14 @@ mod tests {
                     bytes: stored(&noise(rows * cols, head as u32 + 1), cols, ty),
                 };
                 let all: Vec<_> = (0..heads).map(matrix).collect();
-                let layer = HeadLinear::new(all.clone(), None).unwrap();
+                let layer = HeadLinear::new(all.clone(), &WeightOptions::default()).unwrap();
                 let numbers = noise(tokens * heads * cols, 9);
                 let x = tensor(&numbers, (tokens, heads * cols)).unwrap();
                 let y = layer.forward(&x).unwrap();
                 assert_eq!(y.dims(), [tokens, heads * rows]);
                 for (head, matrix) in all.into_iter().enumerate() {
-                    let alone = weight(&matrix.info, matrix.bytes, None).unwrap();
+                    let alone =
+                        weight(&matrix.info, matrix.bytes, &WeightOptions::default()).unwrap();
                     let wanted = alone.forward(&x.narrow(1, head * cols, cols).unwrap()).unwrap();
                     let mine = y.narrow(1, head * rows, rows).unwrap();
                     let numbers = |t: Tensor| t.to_vec2::<f32>().unwrap();
@@ -128,7 +129,7 @@ mod tests {
                 }
             }
         }
-        let layer = HeadLinear::new(vec![], None);
+        let layer = HeadLinear::new(vec![], &WeightOptions::default());
         assert!(layer.unwrap_err().to_string().contains("at least one"));
     }
 }

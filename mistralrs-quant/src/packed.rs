@@ -47,9 +47,8 @@ impl From<Option<QuantType>> for WeightOptions {
 pub fn weight(
     info: &TensorInfo,
     bytes: TensorBytes,
-    options: impl Into<WeightOptions>,
+    options: &WeightOptions,
 ) -> Result<Arc<dyn QuantMethod>> {
-    let WeightOptions { isq, stay_mapped, slabs } = options.into();
     let &[rows, cols] = info.shape.as_slice() else {
         return Err(Error::NotAMatrix {
             tensor: info.name.clone(),
@@ -58,14 +57,15 @@ pub fn weight(
         });
     };
     check_length(info, &bytes)?;
-    let ty = isq::target(info, isq, cols)?;
+    let ty = isq::target(info, options.isq, cols)?;
     let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
-    let form = match stay_mapped {
+    let form = match options.stay_mapped {
         true => Form::Stored(bytes),
-        false => Form::fastest(bytes, ty, (rows, cols), &slabs),
+        false => Form::fastest(bytes, ty, (rows, cols), &options.slabs),
     };
     let size = form.size();
-    let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested: isq };
+    let (stored, requested) = (info.ty, options.isq);
+    let info = WeightInfo { ty, rows, cols, bytes: size, stored, requested };
     Ok(Arc::new(Packed { form, info }))
 }
 

@@ -8,7 +8,7 @@ use crate::slices::f32_slice;
 use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::{DepthwiseShape, depthwise};
-use mistralrs_quant::{QuantMethod, QuantType, TensorBytes, TensorInfo};
+use mistralrs_quant::{QuantMethod, QuantType, TensorBytes, TensorInfo, WeightOptions};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,11 +84,11 @@ impl MapConv {
         let weight = weights.tensor("weight", &shape)?;
         let out = shape.first().copied().unwrap_or(0);
         let bias = weights.contains("bias").then(|| weights.tensor("bias", &[out])).transpose()?;
-        Self::new(&weight, bias.as_ref(), stride)
+        Self::new(&weight, bias.as_ref(), stride, weights.options())
     }
 
-    /// `weight` is `[out, in, height, width]`, `bias` `[out]`. A kernel is for each channel where one channel
-    /// goes in and several come out.
+    /// `weight` is `[out, in, height, width]`, `bias` `[out]`; a matrix made of it is kept by `options`. A kernel
+    /// is for each channel where one channel goes in and several come out.
     ///
     /// # Errors
     /// When these are no kernels, or the stride is 0.
@@ -96,6 +96,7 @@ impl MapConv {
         weight: &Tensor,
         bias: Option<&Tensor>,
         stride: usize,
+        options: &WeightOptions,
     ) -> std::result::Result<Self, LoadError> {
         let (out, input, height, width) = weight.dims4()?;
         if stride == 0 || weight.elem_count() == 0 {
@@ -107,7 +108,7 @@ impl MapConv {
             (true, 1) if out > 1 => {
                 Form::Depthwise(weight.reshape((out, height * width))?.t()?.contiguous()?)
             }
-            (true, _) => Form::Dense(by_places(weight)?),
+            (true, _) => Form::Dense(by_places(weight, options)?),
         };
         let bias = bias.map(|bias| bias.reshape((1, out))).transpose()?;
         Ok(Self { form, kernel: [height, width], stride, bias })
@@ -197,7 +198,10 @@ fn planes(weight: &Tensor, stride: usize) -> Result<Conv> {
 }
 
 /// Kernels `[out, in, height, width]` as a matrix `[out, height × width × in]`.
-fn by_places(weight: &Tensor) -> std::result::Result<Arc<dyn QuantMethod>, LoadError> {
+fn by_places(
+    weight: &Tensor,
+    options: &WeightOptions,
+) -> std::result::Result<Arc<dyn QuantMethod>, LoadError> {
     let (out, input, height, width) = weight.dims4()?;
     let numbers = weight.to_dtype(DType::F32)?.permute((0, 2, 3, 1))?.flatten_all()?;
     let bytes: Vec<u8> =
@@ -208,7 +212,7 @@ fn by_places(weight: &Tensor) -> std::result::Result<Arc<dyn QuantMethod>, LoadE
         ty: QuantType::F32,
         file: PathBuf::new(),
     };
-    Ok(mistralrs_quant::weight(&info, TensorBytes::from(bytes.as_slice()), None)?)
+    Ok(mistralrs_quant::weight(&info, TensorBytes::from(bytes.as_slice()), options)?)
 }
 
 /// A product with the neighborhoods of all places, some rows of them at a time.

@@ -13,13 +13,12 @@ use crate::engine::{EngineHandle, EngineLimits};
 use crate::error::LoadError;
 use crate::kv_cache::block_groups::BlockGroups;
 use crate::kv_cache::{KvCache, KvNumbers};
-use crate::llm::{ChatDialect, Llm, LlmParts, Senses, most_tokens};
+use crate::llm::{ChatDialect, Llm, LlmParts, Preparation, Senses};
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
 use memory::{KvRequest, MemoryPlan, MemoryRequest};
 use mistralrs_quant::WeightOptions;
-use mistralrs_vision::Family;
 use opened::Opened;
 pub(crate) use opened::read_json;
 use progress::Progress;
@@ -149,7 +148,10 @@ pub fn load_any(options: LoadOptions) -> Result<Loaded, LoadError> {
 fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<LlmParts, LoadError> {
     let row = models::find(&opened.architecture)?;
     let shape = (row.shape)(&opened.config_file, &opened.config)?;
-    let looking = looking_bytes(&options, &shape, row.family.map(|f| (f, files, opened)));
+    // Not an error before a tower is found in the checkpoint: without one nothing is prepared.
+    let preparation = row.family.filter(|_| shape.tower.is_some());
+    let preparation = preparation.map(|it| Preparation::read(files, it, &opened.config));
+    let looking = looking_bytes(&options, &shape, preparation.as_ref());
     let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened, looking))?;
     log_plan(&plan);
 
@@ -163,8 +165,8 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         weights.check_surplus(models::is_ignorable)?;
         Ok(model)
     })?;
-    let senses = match row.family.filter(|_| model.media_encoder().is_some()) {
-        Some(family) => Some(Senses::open(files, family, &opened.config, text.tokenizer())?),
+    let senses = match preparation.filter(|_| model.media_encoder().is_some()) {
+        Some(preparation) => Some(Senses::new(preparation?, text.tokenizer())?),
         None => None,
     };
     options.progress.report("load weights", 1, 1);
@@ -206,11 +208,12 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
 fn looking_bytes(
     options: &LoadOptions,
     shape: &ModelShape,
-    eyes: Option<(Family, &ModelFiles, &Opened)>,
+    preparation: Option<&Result<Preparation, LoadError>>,
 ) -> u64 {
-    let (Some(tower), Some((family, files, opened))) = (shape.tower, eyes) else { return 0 };
+    let Some(tower) = shape.tower else { return 0 };
     let context = options.max_seq_len.unwrap_or(shape.context);
-    let largest = || most_tokens(files, family, &opened.config).unwrap_or(context);
+    let read = || preparation?.as_ref().ok()?.most_tokens();
+    let largest = || read().unwrap_or(context);
     let tokens = tower.tokens.unwrap_or_else(largest).min(context);
     let numbers = tokens.saturating_mul(tower.activations_per_token);
     let bytes = numbers.saturating_mul(size_of::<f32>()).saturating_add(options.media_cache_bytes);
@@ -251,5 +254,42 @@ fn log_plan(plan: &MemoryPlan) {
     }
     if let Some(warning) = &plan.warning {
         tracing::warn!("{warning}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mistralrs_testkit::fixture;
+
+    /// A tower's work and what is kept of pictures leave so much less for keys and values.
+    #[test]
+    fn looking_is_in_the_plan() {
+        let folder = fixture("qwen2.5-vl");
+        let options = LoadOptions::new(folder.to_string_lossy());
+        let files = source::resolve(&options).unwrap();
+        let opened = Opened::open(&files, &options.purpose).unwrap();
+        let row = models::find(&opened.architecture).unwrap();
+        let shape = (row.shape)(&opened.config_file, &opened.config).unwrap();
+        let preparation = Preparation::read(&files, row.family.unwrap(), &opened.config);
+        let most_tokens = preparation.as_ref().unwrap().most_tokens().unwrap();
+        let looking = looking_bytes(&options, &shape, Some(&preparation));
+        let tokens = most_tokens.min(shape.context);
+        let numbers = tokens * shape.tower.unwrap().activations_per_token;
+        assert_eq!(looking, (numbers * size_of::<f32>() + options.media_cache_bytes) as u64);
+
+        let mut request = memory_request(&options, &shape, &opened, looking);
+        let blind = memory_request(&options, &shape, &opened, 0);
+        assert_eq!(request.activation_bytes - blind.activation_bytes, looking);
+        // Little memory and many sequences: what is left decides.
+        request.free_bytes = request.weight_bytes + request.activation_bytes + (1 << 20);
+        request.max_seqs = 1 << 20;
+        let blind = MemoryRequest { activation_bytes: blind.activation_bytes, ..request.clone() };
+        let [with, without] = [request, blind].map(|it| MemoryPlan::compute(&it).unwrap());
+        // The cache takes half of what is left.
+        let less = without.kv_bytes - with.kv_bytes;
+        let block = shape.kv.bytes_per_token(None, opened.kv_numbers(&options));
+        let block = (block * options.block_size) as u64;
+        assert!(less.abs_diff(looking / 2) <= block, "{less} of {looking}, blocks of {block}");
     }
 }

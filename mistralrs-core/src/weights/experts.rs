@@ -6,7 +6,6 @@ use super::Weights;
 use candle_core::Tensor;
 use mistralrs_quant::{
     Error, ExpertWeights, HeadLinear, Linear, QuantMethod, Result, StoredExpert, StoredMatrix,
-    WeightOptions,
 };
 use std::sync::{Arc, PoisonError};
 
@@ -69,7 +68,7 @@ impl Weights {
                     .collect::<Result<_>>()?
             }
         };
-        mistralrs_quant::experts(triples, self.options.clone())
+        mistralrs_quant::experts(triples, &self.options)
     }
 
     /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
@@ -85,11 +84,11 @@ impl Weights {
         nope: usize,
         value: usize,
     ) -> Result<(HeadLinear, HeadLinear)> {
-        let options = || self.options.clone();
+        let options = &self.options;
         if self.contains("k_b_proj.weight") {
             let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
             let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
-            return Ok((HeadLinear::new(keys, options())?, HeadLinear::new(values, options())?));
+            return Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?));
         }
         let whole = self.pp("kv_b_proj").stored((heads * (nope + value), kv_rank))?;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -97,7 +96,7 @@ impl Weights {
             keys.push(head.rows(0, nope).transposed()?);
             values.push(head.rows(nope, value));
         }
-        Ok((HeadLinear::new(keys, options())?, HeadLinear::new(values, options())?))
+        Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?))
     }
 
     /// The module's `weight` `[out, in]`, kept as it is stored: routers and other small matrices that
@@ -111,8 +110,8 @@ impl Weights {
         let shape = if out == 1 && is_vector { vec![input] } else { vec![out, input] };
         let mut info = self.find(&name, &shape)?.clone();
         info.shape = vec![out, input];
-        let options = WeightOptions { isq: None, ..self.options.clone() };
         let bytes = self.shared.checkpoint.read(&name)?;
+        let options = &self.as_stored().options;
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
 
@@ -126,7 +125,7 @@ impl Weights {
         let info = self.find(&name, &[input, out])?.clone();
         let bytes = self.shared.checkpoint.read(&name)?;
         let StoredMatrix { info, bytes } = StoredMatrix { info, bytes }.transposed()?;
-        let options = self.as_stored().options;
+        let options = &self.as_stored().options;
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
 
@@ -144,7 +143,7 @@ impl Weights {
         let mut info = self.find(&name, &[out, input, 1, 1])?.clone();
         info.shape = vec![out, input];
         let bytes = self.shared.checkpoint.read(&name)?;
-        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options.clone())?, None))
+        Ok(Linear::new(mistralrs_quant::weight(&info, bytes, &self.options)?, None))
     }
 
     /// The module's `weight` of any shape as a matrix `[first axis, all others]`, kept as it is stored.
@@ -157,7 +156,7 @@ impl Weights {
         let out = shape.first().copied().unwrap_or(1);
         info.shape = vec![out, shape.iter().skip(1).product()];
         let bytes = self.shared.checkpoint.read(&name)?;
-        mistralrs_quant::weight(&info, bytes, self.as_stored().options)
+        mistralrs_quant::weight(&info, bytes, &self.as_stored().options)
     }
 
     /// The numbers of a vector that is there under one of several names.
@@ -183,7 +182,7 @@ impl Weights {
             return (0..count).map(|number| self.pp(number).linear(out, input, false)).collect();
         }
         let linear = |StoredMatrix { info, bytes }| {
-            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, self.options.clone())?, None))
+            Ok(Linear::new(mistralrs_quant::weight(&info, bytes, &self.options)?, None))
         };
         self.stack("weight", count, (out, input))?.into_iter().map(linear).collect()
     }

@@ -46,7 +46,7 @@ const ALL: [&str; 8] = [
 const TOLERANCE: f32 = 2e-3;
 const FEATURE_TOLERANCE: f32 = 4e-4;
 
-fn load_from(folder: &Path) -> (Box<dyn Model>, ModelShape) {
+pub fn load_from(folder: &Path) -> (Box<dyn Model>, ModelShape) {
     let file = folder.join("config.json");
     let json: Value = read_json(&file);
     let row = models::find(json["architectures"][0].as_str().unwrap()).unwrap();

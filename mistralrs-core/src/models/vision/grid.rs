@@ -34,48 +34,46 @@ impl PatchGrid {
         self.frames * self.height * self.width
     }
 
+    /// Number of frames.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Patches of a frame.
+    pub fn patches_per_frame(&self) -> usize {
+        self.height * self.width
+    }
+
     /// Height and width of a frame.
     pub fn size(&self) -> [usize; 2] {
         [self.height, self.width]
     }
 
-    /// Row and column of each patch in its frame: `[patches]`.
+    /// Row and column of each patch of a frame.
     pub fn places(&self) -> Vec<[u32; 2]> {
-        let (merge, mut places) = (self.merge, Vec::with_capacity(self.patches()));
-        for _ in 0..self.frames {
-            for (top, left) in grid(self.height / merge, self.width / merge) {
-                let inside = grid(merge, merge);
-                places.extend(
-                    inside.map(|(y, x)| [(top * merge + y) as u32, (left * merge + x) as u32]),
-                );
-            }
+        let (merge, mut places) = (self.merge, Vec::with_capacity(self.patches_per_frame()));
+        for (top, left) in grid(self.height / merge, self.width / merge) {
+            let inside = grid(merge, merge);
+            places
+                .extend(inside.map(|(y, x)| [(top * merge + y) as u32, (left * merge + x) as u32]));
         }
         places
     }
 
-    /// The patches of each frame.
-    pub fn frame_spans(&self) -> Vec<Range<usize>> {
-        let frame = self.height * self.width;
-        (0..self.frames).map(|number| number * frame..(number + 1) * frame).collect()
-    }
-
-    /// The tokens in an order in which windows of `side × side` of them follow one another, frame by
-    /// frame, and the patches of each window in that order.
+    /// The tokens of a frame in an order in which windows of `side × side` of them follow one another, and
+    /// the patches of each window in that order.
     pub fn windows(&self, side: usize) -> (Vec<u32>, Vec<Range<usize>>) {
         let (rows, columns) = (self.height / self.merge, self.width / self.merge);
         let side = side.max(1);
-        let (mut order, mut spans) = (Vec::with_capacity(self.patches()), Vec::new());
+        let (mut order, mut spans) = (Vec::with_capacity(rows * columns), Vec::new());
         let patches_per_token = self.merge * self.merge;
-        for frame in 0..self.frames {
-            for (top, left) in grid(rows.div_ceil(side), columns.div_ceil(side)) {
-                let start = order.len();
-                for y in top * side..rows.min((top + 1) * side) {
-                    let row = (frame * rows + y) * columns;
-                    let tokens = left * side..columns.min((left + 1) * side);
-                    order.extend(tokens.map(|x| (row + x) as u32));
-                }
-                spans.push(start * patches_per_token..order.len() * patches_per_token);
+        for (top, left) in grid(rows.div_ceil(side), columns.div_ceil(side)) {
+            let start = order.len();
+            for y in top * side..rows.min((top + 1) * side) {
+                let tokens = left * side..columns.min((left + 1) * side);
+                order.extend(tokens.map(|x| (y * columns + x) as u32));
             }
+            spans.push(start * patches_per_token..order.len() * patches_per_token);
         }
         (order, spans)
     }
@@ -133,8 +131,8 @@ mod tests {
     fn patches_come_square_by_square() {
         let grid = PatchGrid::new([2, 2, 4], 2).unwrap();
         let frame = [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [0, 3], [1, 2], [1, 3]];
-        assert_eq!(grid.places(), [frame, frame].concat());
-        assert_eq!(grid.frame_spans(), [0..8, 8..16]);
+        assert_eq!(grid.places(), frame);
+        assert_eq!((grid.frames(), grid.patches(), grid.patches_per_frame()), (2, 16, 8));
     }
 
     #[test]
@@ -155,9 +153,6 @@ mod tests {
             sorted.sort_unstable();
             assert!(sorted.into_iter().eq(0..(height * width / 4) as u32));
         }
-        // Each frame by itself.
-        let (order, spans) = PatchGrid::new([2, 2, 2], 2).unwrap().windows(2);
-        assert_eq!((order, spans), (vec![0, 1], vec![0..4, 4..8]));
     }
 
     fn item(tokens: Range<usize>, grid: [usize; 3]) -> MediaItem {

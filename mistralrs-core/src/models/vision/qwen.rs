@@ -7,7 +7,7 @@
 use super::grid::{PatchGrid, positions_along_axes};
 use crate::attention::AttentionParams;
 use crate::error::LoadError;
-use crate::forward::{Media, MediaItem, RopePositions};
+use crate::forward::{Encoded, Media, MediaItem, RopePositions};
 use crate::layers::encoder::{Activation, EncoderAttention, PlainMlp};
 use crate::layers::{GatedMlp, Norm, RopeTables, RotaryEmbedding};
 use crate::models::moe::Keys;
@@ -192,6 +192,32 @@ impl TowerConfig {
             bail!("patches {found:?} where the grid says {wanted:?}");
         }
         Ok(grid)
+    }
+
+    /// Encodes a medium frame by frame: patches see those of their own frame only, and so no more is alive at a
+    /// time than one picture needs. `encode` gets the grid and the patches of a frame.
+    ///
+    /// # Errors
+    /// As [`Self::grid`], and as `encode`.
+    pub fn frame_by_frame(
+        &self,
+        media: &Media,
+        encode: impl Fn(&PatchGrid, &Tensor) -> Result<Encoded>,
+    ) -> Result<Encoded> {
+        let grid = self.grid(media)?;
+        let patches = grid.patches_per_frame();
+        let encode =
+            |frame: usize| encode(&grid, &media.values().narrow(0, frame * patches, patches)?);
+        let parts = (0..grid.frames()).map(encode).collect::<Result<Vec<_>>>()?;
+        let layers = parts.first().map_or(0, |part| part.deepstack.len());
+        let deepstack = (0..layers).map(|layer| {
+            let rows: Vec<&Tensor> =
+                parts.iter().filter_map(|it| it.deepstack.get(layer)).collect();
+            Tensor::cat(&rows, 0)
+        });
+        let deepstack = deepstack.collect::<Result<_>>()?;
+        let embeddings: Vec<&Tensor> = parts.iter().map(|part| &part.embeddings).collect();
+        Ok(Encoded { embeddings: Tensor::cat(&embeddings, 0)?, deepstack })
     }
 }
 

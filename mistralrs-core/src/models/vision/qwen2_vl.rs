@@ -13,6 +13,7 @@ use crate::weights::Weights;
 use candle_core::{Device, Result, Tensor};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::slice::from_ref;
 
 /// Of all norms of both towers.
 const EPS: f64 = 1e-6;
@@ -79,13 +80,15 @@ impl Tower for Qwen2Tower {
 
 impl MediaEncoder for Qwen2Tower {
     fn encode(&self, media: &Media) -> Result<Encoded> {
-        let grid = self.config.grid(media)?;
-        let (spans, rope) = (grid.frame_spans(), self.rope.tables_by_axis(&grid.places())?);
-        let mut x = self.patch_embed.forward(media.values())?; // [patches, hidden]
-        for block in &self.blocks {
-            x = block.forward(&x, &spans, &rope)?;
-        }
-        Ok(Encoded { embeddings: self.merger.forward(&x)?, deepstack: Vec::new() })
+        self.config.frame_by_frame(media, |grid, patches| {
+            let rope = self.rope.tables_by_axis(&grid.places())?;
+            let whole = 0..grid.patches_per_frame();
+            let mut x = self.patch_embed.forward(patches)?; // [patches, hidden]
+            for block in &self.blocks {
+                x = block.forward(&x, from_ref(&whole), &rope)?;
+            }
+            Ok(Encoded { embeddings: self.merger.forward(&x)?, deepstack: Vec::new() })
+        })
     }
 
     fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions> {
@@ -194,27 +197,28 @@ impl Qwen2_5Tower {
 
 impl MediaEncoder for Qwen2_5Tower {
     fn encode(&self, media: &Media) -> Result<Encoded> {
-        let grid = self.config.tower.grid(media)?;
-        let (order, windows) = grid.windows(self.config.window);
         let group = self.config.tower.merge * self.config.tower.merge;
-        let places = grid.places();
-        let places: Vec<[u32; 2]> = order
-            .iter()
-            .filter_map(|token| places.get(*token as usize * group..))
-            .flat_map(|places| places.iter().take(group).copied())
-            .collect();
-        let rope = self.rope.tables_by_axis(&places)?;
-        // Windows do not cross frames, so a frame's patches stay together in their order.
-        let frames = grid.frame_spans();
-        let mut x = self.patch_embed.forward(media.values())?; // [patches, hidden]
-        x = self.in_order(&x, &Tensor::new(order.as_slice(), &Device::Cpu)?)?;
-        for (number, block) in self.blocks.iter().enumerate() {
-            let spans = if self.config.whole.contains(&number) { &frames } else { &windows };
-            x = block.forward(&x, spans, &rope)?;
-        }
-        let tokens = self.merger.forward(&x)?; // [tokens, out], window by window
-        let embeddings = tokens.index_select(&inverse(&order)?, 0)?;
-        Ok(Encoded { embeddings, deepstack: Vec::new() })
+        self.config.tower.frame_by_frame(media, |grid, patches| {
+            let (order, windows) = grid.windows(self.config.window);
+            let places = grid.places();
+            let places: Vec<[u32; 2]> = order
+                .iter()
+                .filter_map(|token| places.get(*token as usize * group..))
+                .flat_map(|places| places.iter().take(group).copied())
+                .collect();
+            let rope = self.rope.tables_by_axis(&places)?;
+            let whole = 0..grid.patches_per_frame();
+            let mut x = self.patch_embed.forward(patches)?; // [patches, hidden]
+            x = self.in_order(&x, &Tensor::new(order.as_slice(), &Device::Cpu)?)?;
+            for (number, block) in self.blocks.iter().enumerate() {
+                let sees_all = self.config.whole.contains(&number);
+                let spans = if sees_all { from_ref(&whole) } else { windows.as_slice() };
+                x = block.forward(&x, spans, &rope)?;
+            }
+            let tokens = self.merger.forward(&x)?; // [tokens, out], window by window
+            let embeddings = tokens.index_select(&inverse(&order)?, 0)?;
+            Ok(Encoded { embeddings, deepstack: Vec::new() })
+        })
     }
 
     fn positions(&self, tokens: usize, media: &[MediaItem]) -> Option<RopePositions> {

@@ -62,7 +62,7 @@ impl Case {
     }
 
     fn build(&self, options: impl Into<WeightOptions>) -> Arc<dyn ExpertWeights> {
-        experts(self.stored.clone(), options).unwrap()
+        experts(self.stored.clone(), &options.into()).unwrap()
     }
 
     fn tensors(&self) -> [Tensor; 3] {
@@ -82,9 +82,8 @@ impl Case {
     /// Token by token and rank by rank, through linear weights of their own.
     fn one_by_one(&self, options: WeightOptions) -> Vec<Vec<f32>> {
         let Size { hidden, intermediate, k, .. } = self.size;
-        let part = |matrix: &StoredMatrix| {
-            weight(&matrix.info, matrix.bytes.clone(), options.clone()).unwrap()
-        };
+        let part =
+            |matrix: &StoredMatrix| weight(&matrix.info, matrix.bytes.clone(), &options).unwrap();
         let all: Vec<[Arc<dyn QuantMethod>; 3]> = self
             .stored
             .iter()
@@ -183,7 +182,7 @@ fn quantized_while_loading_and_left_in_the_map() {
     check(&case, options(Some(QuantType::Q4_0), true));
     let blocks = Case::new(MIDDLE, [QuantType::Q8_0; 3], 3);
     check(&blocks, options(None, true));
-    let again = experts(blocks.stored.clone(), Some(QuantType::Q4_0)).unwrap_err();
+    let again = experts(blocks.stored.clone(), &Some(QuantType::Q4_0).into()).unwrap_err();
     assert!(matches!(again, Error::AlreadyQuantized { .. }), "{again}");
     let alike = WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 32 };
     let tiles = PackedWeight::new(&alike, &Slabs::default()).is_some();
@@ -259,14 +258,14 @@ fn threads_do_not_matter() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    assert!(matches!(experts(Vec::new(), None), Err(Error::EmptyStack)));
+    assert!(matches!(experts(Vec::new(), &WeightOptions::default()), Err(Error::EmptyStack)));
     let case = Case::new(MIDDLE, [QuantType::F32; 3], 1);
     let mut other = case.stored.clone();
     other[3].up = matrix(95, 256, QuantType::F32, 1);
-    assert!(matches!(experts(other, None), Err(Error::Misshapen { .. })));
+    assert!(matches!(experts(other, &WeightOptions::default()), Err(Error::Misshapen { .. })));
     let mut short = case.stored.clone();
     short[1].down.bytes = short[1].down.bytes.part(0..4);
-    assert!(matches!(experts(short, None), Err(Error::WrongLength { .. })));
+    assert!(matches!(experts(short, &WeightOptions::default()), Err(Error::WrongLength { .. })));
 
     let built = case.build(plain());
     let [x, ids, weights] = case.tensors();

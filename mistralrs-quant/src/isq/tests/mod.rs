@@ -20,7 +20,7 @@ fn the_type_is_the_one_asked_for_or_the_next_that_divides_a_row() {
         (BF16, 48, BF16),
     ] {
         let bytes = stored(&noise(2 * cols, 1), cols, F32);
-        let weight = weight(&info(&[2, cols], F32), bytes, Some(wanted)).unwrap().info();
+        let weight = weight(&info(&[2, cols], F32), bytes, &Some(wanted).into()).unwrap().info();
         assert_eq!(weight.ty, expected, "{wanted:?} of {cols}");
         assert_eq!((weight.stored, weight.requested), (F32, Some(wanted)));
         assert_eq!(weight.bytes, 2 * expected.row_bytes(cols).unwrap());
@@ -40,7 +40,8 @@ fn quantizing_in_parallel_equals_row_by_row() {
         for &to in QuantType::ALL.iter().filter(|&&to| to != from) {
             let quantized = requantize(&bytes, from, to, cols).unwrap();
             assert_eq!(&*quantized, &*stored(&numbers, cols, to), "{from:?} to {to:?}");
-            let weight = weight(&info(&[rows, cols], from), bytes.clone(), Some(to)).unwrap();
+            let weight =
+                weight(&info(&[rows, cols], from), bytes.clone(), &Some(to).into()).unwrap();
             assert_eq!(weight.info().ty, to);
             let back = weight.dequantize().unwrap().flatten_all().unwrap();
             let back = back.to_vec1::<f32>().unwrap();
@@ -56,14 +57,16 @@ fn quantizing_in_parallel_equals_row_by_row() {
 fn nothing_to_convert_leaves_the_bytes_alone() {
     let bytes = stored(&noise(64, 3), 32, QuantType::Q8_0);
     assert!(requantize(&bytes, QuantType::Q8_0, QuantType::Q8_0, 32).is_none());
-    let same = weight(&info(&[2, 32], QuantType::Q8_0), bytes, Some(QuantType::Q8_0)).unwrap();
+    let same =
+        weight(&info(&[2, 32], QuantType::Q8_0), bytes, &Some(QuantType::Q8_0).into()).unwrap();
     assert_eq!(same.info().ty, QuantType::Q8_0);
 }
 
 #[test]
 fn quantized_weights_are_not_quantized_again() {
     let bytes = stored(&noise(64, 4), 32, QuantType::Q8_0);
-    let error = weight(&info(&[2, 32], QuantType::Q8_0), bytes, Some(QuantType::Q4_0)).unwrap_err();
+    let error =
+        weight(&info(&[2, 32], QuantType::Q8_0), bytes, &Some(QuantType::Q4_0).into()).unwrap_err();
     let error = error.to_string();
     for part in ["`layer.weight`", "model.gguf", "already Q8_0", "Q4_0"] {
         assert!(error.contains(part), "{error}");

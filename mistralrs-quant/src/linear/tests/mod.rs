@@ -11,7 +11,7 @@ fn vector(numbers: &[f32]) -> Tensor {
 
 fn layer(rows: usize, cols: usize, ty: QuantType, bias: Option<Tensor>) -> Linear {
     let bytes = stored(&noise(rows * cols, 7), cols, ty);
-    Linear::new(weight(&info(&[rows, cols], ty), bytes, None).unwrap(), bias)
+    Linear::new(weight(&info(&[rows, cols], ty), bytes, &WeightOptions::default()).unwrap(), bias)
 }
 
 /// The rows of one weight, handed out part by part.
@@ -58,7 +58,7 @@ fn merged_layers_of_many_rows_give_what_their_parts_give() {
 fn a_gated_pass_is_its_parts_joined() {
     let pair = |ty, rows, bias| {
         let second = stored(&noise(64 * 256, 12), 256, ty);
-        let up = weight(&info(&[64, 256], ty), second, None).unwrap();
+        let up = weight(&info(&[64, 256], ty), second, &WeightOptions::default()).unwrap();
         MergedLinear::new(vec![layer(rows, 256, ty, bias), Linear::new(up, None)])
     };
     let bias = || Some(vector(&noise(24, 3)));

@@ -36,7 +36,7 @@ pub(crate) fn stored(numbers: &[f32], cols: usize, ty: QuantType) -> TensorBytes
 
 fn packed(rows: usize, cols: usize, ty: QuantType) -> Arc<dyn QuantMethod> {
     let bytes = stored(&noise(rows * cols, 1), cols, ty);
-    weight(&info(&[rows, cols], ty), bytes, None).unwrap()
+    weight(&info(&[rows, cols], ty), bytes, &WeightOptions::default()).unwrap()
 }
 
 fn tensor(numbers: &[f32], cols: usize) -> Tensor {
@@ -153,8 +153,9 @@ fn inputs_that_do_not_fit_are_errors() {
 #[test]
 fn weights_that_do_not_fit_are_errors() {
     let bytes = |len: usize| TensorBytes::build(len, |_| ());
-    let refused =
-        |shape: &[usize], ty, len: usize| weight(&info(shape, ty), bytes(len), None).unwrap_err();
+    let refused = |shape: &[usize], ty, len: usize| {
+        weight(&info(shape, ty), bytes(len), &WeightOptions::default()).unwrap_err()
+    };
     let error = refused(&[3], QuantType::F32, 12);
     assert!(matches!(error, Error::NotAMatrix { .. }), "{error}");
     let error = refused(&[2, 48], QuantType::Q8_0, 102);
@@ -166,7 +167,8 @@ fn weights_that_do_not_fit_are_errors() {
     let huge = dense(&info(&[usize::MAX, 3, 64], QuantType::F32), bytes(0));
     assert!(matches!(huge, Err(Error::WrongLength { .. })));
     // Nothing in nothing out.
-    let empty = weight(&info(&[0, 64], QuantType::Q8_0), bytes(0), Some(QuantType::Q8_0)).unwrap();
+    let empty =
+        weight(&info(&[0, 64], QuantType::Q8_0), bytes(0), &Some(QuantType::Q8_0).into()).unwrap();
     assert_eq!(empty.dequantize().unwrap().dims(), [0, 64]);
     assert_eq!(empty.info().bytes, 0);
 }
@@ -196,7 +198,7 @@ fn no_form_changes_a_number() {
     for &ty in QuantType::ALL {
         let bytes = stored(&noise(rows * cols, 7), cols, ty);
         let wanted = dequantized(ty, &bytes, ty.row_bytes(cols).unwrap(), cols);
-        let weight = weight(&info(&[rows, cols], ty), bytes, None).unwrap();
+        let weight = weight(&info(&[rows, cols], ty), bytes, &WeightOptions::default()).unwrap();
         let wanted = tensor(&wanted, cols);
         assert_eq!(bits(&weight.dequantize().unwrap()), bits(&wanted), "{ty:?}");
         let ids = Tensor::new(&[34_u32, 0, 16, 15], &Device::Cpu).unwrap();
@@ -208,7 +210,8 @@ fn no_form_changes_a_number() {
 #[test]
 fn a_weight_shares_the_bytes_it_was_given() {
     let bytes = stored(&noise(64, 6), 32, QuantType::Q4_0);
-    let weight = weight(&info(&[2, 32], QuantType::Q4_0), bytes.clone(), None).unwrap();
+    let weight =
+        weight(&info(&[2, 32], QuantType::Q4_0), bytes.clone(), &WeightOptions::default()).unwrap();
     let WeightInfo { ty, rows, cols, bytes: size, stored, requested } = weight.info();
     assert_eq!(
         (ty, rows, cols, stored, requested),
@@ -223,7 +226,7 @@ fn a_weight_that_stays_mapped_is_the_same_weight() {
     let info = info(&[64, 32], QuantType::F32);
     let make = |stay_mapped| {
         let options = WeightOptions { stay_mapped, ..Some(QuantType::Q4_0).into() };
-        weight(&info, TensorBytes::from(&numbers[..]), options).unwrap().dequantize().unwrap()
+        weight(&info, TensorBytes::from(&numbers[..]), &options).unwrap().dequantize().unwrap()
     };
     let (mapped, tiled) = (make(true), make(false));
     assert_eq!(mapped.to_vec2::<f32>().unwrap(), tiled.to_vec2::<f32>().unwrap());

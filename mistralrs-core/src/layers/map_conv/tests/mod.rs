@@ -11,15 +11,16 @@ fn numbers(x: &Tensor) -> Vec<f32> {
 /// The kernels' way and the tensor library's.
 fn check(weight: [usize; 4], size: (usize, usize), stride: usize) {
     let [out, input, height, width] = weight;
-    let weight = noise(&[out, input, height, width], 3);
+    let (weight, plain) = (noise(&[out, input, height, width], 3), WeightOptions::default());
     let channels = if input == 1 && out > 1 { out } else { input };
     let rows = noise(&[size.0 * size.1, channels], 5);
     let map = FeatureMap { rows, height: size.0, width: size.1 };
     for bias in [None, Some(noise(&[out], 7))] {
-        let fast = MapConv::new(&weight, bias.as_ref(), stride).unwrap();
+        let fast = MapConv::new(&weight, bias.as_ref(), stride, &plain).unwrap();
         let form = Form::Planes(planes(&weight, stride).unwrap());
         assert!(!matches!(fast.form, Form::Planes(_)));
-        let slow = MapConv { form, ..MapConv::new(&weight, bias.as_ref(), stride).unwrap() };
+        let slow =
+            MapConv { form, ..MapConv::new(&weight, bias.as_ref(), stride, &plain).unwrap() };
         let (found, wanted) = (fast.forward(&map).unwrap(), slow.forward(&map).unwrap());
         let places = (size.0.div_ceil(stride), size.1.div_ceil(stride));
         for map in [&found, &wanted] {
@@ -53,8 +54,9 @@ fn large_maps_come_in_parts() {
 
 #[test]
 fn maps_that_do_not_fit_are_errors() {
+    let plain = WeightOptions::default();
     for weight in [&[6, 1, 3, 3][..], &[6, 4, 3, 3]] {
-        let conv = MapConv::new(&noise(weight, 1), None, 1).unwrap();
+        let conv = MapConv::new(&noise(weight, 1), None, 1, &plain).unwrap();
         let map = |rows, channels| {
             let rows = noise(&[rows, channels], 2);
             conv.forward(&FeatureMap { rows, height: 3, width: 2 })
@@ -63,7 +65,7 @@ fn maps_that_do_not_fit_are_errors() {
         assert!(map(6, channels).is_ok());
         assert!(map(5, channels).is_err());
         assert!(map(6, channels + 1).is_err());
-        assert!(MapConv::new(&noise(weight, 1), None, 0).is_err());
+        assert!(MapConv::new(&noise(weight, 1), None, 0, &plain).is_err());
     }
-    assert!(MapConv::new(&noise(&[6, 1, 3], 1), None, 1).is_err());
+    assert!(MapConv::new(&noise(&[6, 1, 3], 1), None, 1, &plain).is_err());
 }

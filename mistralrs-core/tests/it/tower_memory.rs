@@ -1,0 +1,82 @@
+//! What towers need while they look, against what the memory plan counts for it. Asks the system for the peak of
+//! the process's memory, so it measures in a process of its own.
+
+use crate::media::load_from;
+use mistralrs_core::forward::{Media, Modality};
+use mistralrs_testkit::fixture;
+use std::path::Path;
+use std::process::Command;
+
+/// Set in the process that measures.
+const ALONE: &str = "MISTRALRS_TEST_ALONE";
+/// Patches along each side; squares of two by two are a token.
+const SIDE: usize = 96;
+/// What allocators and threads keep beside.
+const SLACK: usize = 3 << 20;
+
+/// Bytes of this process: now, or the most since [`forget_peak`].
+fn memory(line: &str) -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|text| text.strip_prefix(line))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Whether the system did it.
+fn forget_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+fn clip(frames: usize, side: usize, width: usize) -> Media {
+    let patches = frames * side * side;
+    let values = (0..patches * width).map(|i| (i % 101) as f32 / 101.0 - 0.5).collect();
+    let modality = if frames == 1 { Modality::Image } else { Modality::Video };
+    Media::new(modality, values, &[patches, width], [frames, side, side]).unwrap()
+}
+
+fn patch_width(folder: &Path) -> usize {
+    let config: serde_json::Value = mistralrs_testkit::read_json(&folder.join("config.json"));
+    let vision = &config["vision_config"];
+    let number = |key: &str| vision[key].as_u64().unwrap() as usize;
+    let channels = vision["in_channels"].as_u64().or(vision["in_chans"].as_u64()).unwrap_or(3);
+    channels as usize * number("temporal_patch_size") * number("patch_size").pow(2)
+}
+
+#[test]
+fn towers_stay_within_what_the_plan_counts() {
+    if std::env::var_os(ALONE).is_none() {
+        let name = "tower_memory::towers_stay_within_what_the_plan_counts";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let child = command.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output();
+        let child = child.unwrap();
+        let told = [child.stdout, child.stderr].concat();
+        println!("{}", String::from_utf8_lossy(&told));
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&told));
+        return;
+    }
+    for name in ["qwen2-vl", "qwen2.5-vl", "qwen3-vl"] {
+        let folder = fixture(name);
+        let (model, shape) = load_from(&folder);
+        let encoder = model.media_encoder().unwrap();
+        let width = patch_width(&folder);
+        encoder.encode(&clip(1, 8, width)).unwrap();
+        let tokens = SIDE * SIDE / 4;
+        let planned = tokens * shape.tower.unwrap().activations_per_token * size_of::<f32>();
+        // A clip needs no more than one of its frames.
+        for frames in [1, 4] {
+            let media = clip(frames, SIDE, width);
+            let (true, Some(before)) = (forget_peak(), memory("VmRSS:")) else {
+                println!("skipped: this system does not say how much memory a process had");
+                return;
+            };
+            let encoded = encoder.encode(&media).unwrap();
+            let needed = memory("VmHWM:").unwrap().saturating_sub(before);
+            assert_eq!(encoded.embeddings.dims()[0], frames * tokens);
+            let rows = encoded.embeddings.elem_count() * (1 + encoded.deepstack.len());
+            let given = rows * size_of::<f32>();
+            println!("{name}, {frames}: {needed} bytes of {planned} planned, {given} given");
+            assert!(needed <= planned + given + SLACK, "{name}, {frames}: {needed} of {planned}");
+            assert!(needed >= planned / 8, "{name}, {frames}: only {needed} of {planned}");
+        }
+    }
+}
