@@ -17,6 +17,7 @@ import json
 import pathlib
 import struct
 import sys
+import types
 
 import numpy as np
 import scipy.signal
@@ -31,6 +32,8 @@ from transformers.models.idefics3 import Idefics3ImageProcessor
 from transformers.models.qwen2_vl import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 from transformers.models.qwen3_vl import Qwen3VLVideoProcessor
 from transformers.models.siglip import SiglipImageProcessor
+from transformers.models.smolvlm import SmolVLMProcessor, SmolVLMVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "mistralrs-testkit/fixtures/vision"
@@ -66,6 +69,11 @@ RECIPES = {
 VIDEOS = {
     "qwen2": (Qwen2VLVideoProcessor, {"min_pixels": 3136, "max_pixels": 50176}),
     "qwen3": (Qwen3VLVideoProcessor, {"size": {"shortest_edge": 4096, "longest_edge": 200000}}),
+    "smolvlm": (SmolVLMVideoProcessor, {"size": {"longest_edge": 96}, "max_image_size": {"longest_edge": 48}}),
+    "qwen2-capped": (Qwen2VLVideoProcessor, {
+        "min_pixels": 3136, "max_pixels": 50176, "cap_pixels_per_frame": True, "max_video_tokens": 20}),
+    "qwen3-capped": (Qwen3VLVideoProcessor, {
+        "size": {"shortest_edge": 4096, "longest_edge": 60000}, "cap_pixels_per_frame": True, "max_video_tokens": 11}),
 }
 
 # Width, height.
@@ -131,21 +139,40 @@ def pictures(shared):
                 cases.append({"size": size, "recipe": recipe, "refused": True})
     for path in sorted((shared / "images").iterdir()):
         picture = ImageOps.exif_transpose(Image.open(path))
-        exact = path.suffix != ".webp"
         for recipe in RECIPES:
-            cases.append({"file": path.name, **processed(recipe, picture, samples=16, exact=exact)})
+            cases.append({"file": path.name, **processed(recipe, picture, samples=16, exact=True)})
     videos = []
     for recipe, (kind, config) in VIDEOS.items():
         for size, frames in [((60, 60), 4), ((200, 100), 5), ((31, 90), 2), ((90, 9), 3)]:
             clip = np.stack([np.array(drawn(*size, frame)) for frame in range(frames)])
             clip = torch.from_numpy(clip).permute(0, 3, 1, 2)
             got = kind(**config)(videos=[clip], return_tensors="pt", do_sample_frames=False)
-            grid = got["video_grid_thw"][0].tolist()
-            case = {"recipe": recipe, "size": size, "frames": frames, "grid": grid}
-            videos.append({**case, **sampled(got["pixel_values_videos"], samples=8, exact=True)})
+            case = {"recipe": recipe, "size": size, "frames": frames}
+            if "video_grid_thw" in got:
+                case["grid"] = got["video_grid_thw"][0].tolist()
+                pixels = got["pixel_values_videos"]
+            else:
+                pixels = got["pixel_values"][0]
+            videos.append({**case, **sampled(pixels, samples=8, exact=True)})
     configs = {name: config for name, (_, config) in RECIPES.items()}
     video_configs = {name: config for name, (_, config) in VIDEOS.items()}
     return {"configs": configs, "video_configs": video_configs, "cases": cases, "videos": videos}
+
+
+def clip_texts():
+    """What SmolVLM's processor writes for a clip of so many frames, the placeholder once for each."""
+    tokens = types.SimpleNamespace(
+        fake_image_token="<fake_token_around_image>", image_token="<image>", global_image_token="<global-img>",
+        image_seq_len=1,
+    )
+    cases = []
+    for frames, fps in [(1, 24), (2, 1), (8, 2.5), (13, 24), (20, 0.5), (21, 3), (45, 0.3), (99, 24), (100, 0.01), (101, 7),
+                        (110, 1), (128, 0.02), (128, 0.0005)]:
+        metadata = VideoMetadata(total_num_frames=frames, fps=fps, frames_indices=list(range(frames)))
+        inputs = {"pixel_values": np.empty((1, frames)), "video_metadata": [metadata]}
+        text = SmolVLMProcessor.replace_video_token(tokens, inputs, 0)
+        cases.append({"frames": frames, "fps": fps, "text": text})
+    return cases
 
 
 def image_files():
@@ -186,6 +213,9 @@ def image_files():
     save("animated.gif", frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
     save("lossless.webp", rgba, "WEBP", lossless=True)
     save("lossy.webp", soft, "WEBP", quality=90)
+    save("lossy_alpha.webp", rgba, "WEBP", quality=60)
+    for quality, method, size in [(0, 0, (90, 70)), (20, 6, (33, 31)), (50, 4, (1, 1)), (75, 2, (7, 50)), (100, 6, (16, 16))]:
+        save(f"lossy{quality}.webp", drawn(*size), "WEBP", quality=quality, method=method)
     save("444.jpg", soft, "JPEG", quality=95, subsampling=0)
     save("420.jpg", soft, "JPEG", quality=90, subsampling=2)
     save("progressive.jpg", soft, "JPEG", quality=90, progressive=True)
@@ -298,7 +328,8 @@ def main():
     TARGET.mkdir(exist_ok=True)
     save_file(image_files(), TARGET / "files.safetensors")
     save_file(sound_files(), TARGET / "sounds.safetensors")
-    for name, content in [("pictures", pictures(shared)), ("sound", sound(shared))]:
+    contents = {"pictures": pictures(shared), "sound": sound(shared), "clip_texts": clip_texts()}
+    for name, content in contents.items():
         text = json.dumps(content, separators=(",", ":"))
         (TARGET / f"{name}.json").write_text(text.replace('},{"', '},\n{"') + "\n")
 

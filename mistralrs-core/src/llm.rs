@@ -7,12 +7,13 @@ mod media;
 mod placeholders;
 mod senses;
 mod truncation;
+mod written;
 
 pub use dialect::Capabilities;
 pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
 pub use senses::Look;
-pub(crate) use senses::{Senses, most_tokens};
+pub(crate) use senses::{Preparation, Senses};
 
 use form::FormPlan;
 use generation::{AnswerPlan, Reading};
@@ -159,12 +160,11 @@ impl Llm {
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
         let parts = &self.parts;
-        let takes = |modality| parts.senses.as_ref().is_some_and(|senses| senses.takes(modality));
-        media::check(&request.messages, takes)?;
-        let prompt = parts.text.render(&parts.dialect.prepare(request.clone()))?;
+        let prompt = self.render(&request)?;
         tracing::debug!(prompt, "the conversation as the model reads it");
+        check_bytes(&prompt, parts.info.max_sequence_length)?;
         // The template writes its own special tokens.
-        let (tokens, media) = self.encode(&prompt, &request)?;
+        let (tokens, media) = self.encode(&prompt, &request, false)?;
         let form = FormPlan::for_chat(&parts.dialect, parts.text.tokenizer(), &request, &prompt)?;
         let parser = parts.dialect.parser(dialect::offered(&request), &prompt);
         let single_call = request.single_tool_call;
@@ -178,19 +178,25 @@ impl Llm {
         self.generate(Asked { tokens, media, field: "messages", options, form, thinking, reading })
     }
 
+    /// The prompt of a conversation, whose media the model takes.
+    fn render(&self, request: &ChatRequest) -> Result<String, RequestError> {
+        media::check(&request.messages, |modality| self.takes(modality))?;
+        self.apply_template(request)
+    }
+
     /// A rendered conversation in tokens, and the media that some of them stand for.
     fn encode(
         &self,
         prompt: &str,
         request: &ChatRequest,
+        add_special_tokens: bool,
     ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
         let tokenizer = self.parts.text.tokenizer();
-        check_bytes(prompt, self.parts.info.max_sequence_length)?;
         let Some(senses) = &self.parts.senses else {
-            return Ok((tokenizer.encode(prompt, false)?, Vec::new()));
+            return Ok((tokenizer.encode(prompt, add_special_tokens)?, Vec::new()));
         };
         let media = senses.prepare(&request.messages)?;
-        let tokens = tokenizer.encode(&senses.write(prompt, &media)?, false)?;
+        let tokens = tokenizer.encode(&senses.write(prompt, &media)?, add_special_tokens)?;
         senses.expand(&tokens, &media)
     }
 
@@ -316,6 +322,20 @@ impl Llm {
     /// [`RequestError::Invalid`] when the tokenizer refuses the text.
     pub fn tokenize(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, RequestError> {
         self.parts.text.tokenizer().encode(text, add_special_tokens)
+    }
+
+    /// The tokens that [`Llm::chat`] would compute, those that stand for media among them; special ones are the
+    /// template's, and the tokenizer's if asked. CPU work, as there.
+    ///
+    /// # Errors
+    /// As [`Llm::chat`], but no conversation is too long.
+    pub fn tokenize_chat(
+        &self,
+        request: &ChatRequest,
+        add_special_tokens: bool,
+    ) -> Result<Vec<u32>, RequestError> {
+        let (tokens, _) = self.encode(&self.render(request)?, request, add_special_tokens)?;
+        Ok(tokens)
     }
 
     /// Where the tokens of a text begin and end, in bytes of the text.

@@ -90,7 +90,8 @@ pub fn expand(
     placeholders: &[(u32, Modality)],
     media: &[Prepared],
 ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
-    let all = media.iter().flat_map(|m| m.pieces.iter().map(|piece| (m.modality, piece)));
+    // The kind of a piece: frames of a video may be pictures to a model.
+    let all = media.iter().flat_map(|m| &m.pieces).map(|piece| (piece.0.modality(), piece));
     let mut waiting: Vec<_> = all.collect();
     let (mut out, mut items) =
         (Vec::with_capacity(tokens.len()), Vec::with_capacity(waiting.len()));

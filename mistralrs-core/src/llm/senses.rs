@@ -3,6 +3,7 @@
 //! Source of the texts: the processors of Hugging Face transformers (`processing_*.py`).
 
 use super::placeholders::{self, Mark, Prepared};
+use super::written;
 use crate::error::{LoadError, RequestError};
 use crate::forward::{Media, MediaItem, Modality};
 use crate::loading::read_json;
@@ -15,7 +16,6 @@ use mistralrs_vision::{
     Animation, Family, ImageProcessor, Layout, Limits, Pixels, ProcessorConfig, decode,
 };
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,52 +58,81 @@ fn marks(family: Family) -> Vec<Mark> {
             image("<image_soft_token>", "<image_soft_token>"),
             mark(Modality::Audio, "<audio_soft_token>", "<audio_soft_token>"),
         ],
-        Family::Idefics3 => vec![image("<image>", "<image>")],
+        // Each frame of a video is written as a picture.
+        Family::Idefics3 => {
+            vec![image("<image>", "<image>"), mark(Modality::Video, "<video>", "<image>")]
+        }
     }
 }
 
-impl Senses {
+/// What a model's files say of how its pictures and sounds are prepared.
+#[derive(Debug)]
+pub(crate) struct Preparation {
+    family: Family,
+    images: ImageProcessor,
+    json: Value,
+    /// For messages.
+    file: PathBuf,
+    tokenizer_file: PathBuf,
+}
+
+impl Preparation {
     /// Reads the processor's files; `config` is `config.json`.
     ///
     /// # Errors
-    /// [`LoadError::BadFile`] naming the file and the key, or the token that the tokenizer lacks.
-    pub(crate) fn open(
+    /// [`LoadError::BadFile`] naming the file and the key; [`LoadError::NotFound`] for files that cannot say it.
+    pub(crate) fn read(
         files: &ModelFiles,
         family: Family,
         config: &Value,
-        tokenizer: &Tokenizer,
     ) -> Result<Self, LoadError> {
-        let ModelFiles::HuggingFace { processors, tokenizer: tokenizer_file, .. } = files else {
+        let ModelFiles::HuggingFace { processors, tokenizer, .. } = files else {
             return Err(LoadError::NotFound {
                 model: "the model".to_owned(),
                 reason: "GGUF files say nothing of how pictures are prepared".to_owned(),
             });
         };
         let json = processor_json(processors)?;
-        let bad = |file: &Path, error: &mistralrs_vision::Error| LoadError::BadFile {
-            file: file.to_owned(),
-            reason: error.to_string(),
-        };
-        let file = processors.first().map_or(Path::new(PREPROCESSOR), PathBuf::as_path);
+        let file = processors.first().map_or(Path::new(PREPROCESSOR), PathBuf::as_path).to_owned();
         let images = image_processor(processors, &json, family, config);
-        let images = images.map_err(|error| bad(file, &error))?;
+        let images = images.map_err(|error| bad_file(&file, &error))?;
+        Ok(Self { family, images, json, file, tokenizer_file: tokenizer.clone() })
+    }
+
+    /// The most tokens that a picture becomes, where the files say it.
+    pub(crate) fn most_tokens(&self) -> Option<usize> {
+        self.images.most_tokens()
+    }
+}
+
+fn bad_file(file: &Path, error: &impl ToString) -> LoadError {
+    LoadError::BadFile { file: file.to_owned(), reason: error.to_string() }
+}
+
+impl Senses {
+    /// Finds the tokens that stand for media.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the file and the key, or the token that the tokenizer lacks.
+    pub(crate) fn new(preparation: Preparation, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
+        let Preparation { family, images, json, file, tokenizer_file } = preparation;
         let id = |mark: &Mark| Some((tokenizer.token_id(mark.placeholder)?, mark.modality));
+        let videos = images.takes_videos();
+        let taken = marks(family).into_iter().filter(|m| videos || m.modality != Modality::Video);
         let (marks, placeholders): (Vec<Mark>, Vec<_>) =
-            marks(family).into_iter().filter_map(|mark| Some((mark, id(&mark)?))).unzip();
+            taken.filter_map(|mark| Some((mark, id(&mark)?))).unzip();
         if marks.is_empty() {
-            let reason = "none of its tokens stands for media".to_owned();
-            return Err(LoadError::BadFile { file: tokenizer_file.clone(), reason });
+            return Err(bad_file(&tokenizer_file, &"none of its tokens stands for media"));
         }
         let hears = marks.iter().any(|mark| mark.modality == Modality::Audio);
         let mel = hears.then(|| LogMel::from_config(&json)).transpose();
-        let mel = mel.map_err(|error| bad(file, &error))?;
+        let mel = mel.map_err(|error| bad_file(&file, &error))?;
         Ok(Self { family, images, limits: Limits::default(), mel, marks, placeholders })
     }
 
     /// Whether it takes this kind.
     pub(crate) fn takes(&self, modality: Modality) -> bool {
         self.marks.iter().any(|mark| mark.modality == modality)
-            && (modality != Modality::Video || self.images.takes_videos())
     }
 
     /// The media of a conversation, in order, ready for the encoder.
@@ -188,11 +217,16 @@ impl Senses {
     /// Text and pieces of one picture or video.
     fn written(&self, modality: Modality, pixels: Pixels) -> mistralrs_vision::Result<Prepared> {
         let Pixels { pixels, layout, num_tokens } = pixels;
+        let mut kind = modality;
         let (text, cuts) = match &layout {
             Layout::Grid { grid, timestamps, .. } => self.write_grid(modality, *grid, timestamps),
-            Layout::Crops { crops } => (self.write_crops(*crops), vec![[1; 3]; crops + 1]),
+            Layout::Crops { crops } => (written::crops(*crops), vec![[1; 3]; crops + 1]),
             Layout::Tiles { rows, columns } => {
-                (write_tiles(*rows, *columns), vec![[1; 3]; rows * columns + 1])
+                (written::tiles(*rows, *columns), vec![[1; 3]; rows * columns + 1])
+            }
+            Layout::Frames { timestamps } => {
+                kind = Modality::Image;
+                (written::frames(timestamps), vec![[1; 3]; timestamps.len()])
             }
         };
         let count = cuts.len().max(1);
@@ -209,13 +243,12 @@ impl Senses {
                 values = values.squeeze(0)?;
             }
             first += rows / count;
-            let media = media(modality, values, grid, seconds)?;
+            let media = media(kind, values, grid, seconds)?;
             pieces.push((Arc::new(media), num_tokens / count));
         }
         Ok(Prepared { modality, text, pieces })
     }
 
-    /// Of a clip Qwen3-VL wants each pair of frames by itself, behind its time.
     fn write_grid(
         &self,
         modality: Modality,
@@ -225,47 +258,12 @@ impl Senses {
         let [frames, height, width] = grid;
         match (modality, self.family) {
             (Modality::Video, Family::Qwen3Vl) => {
-                let mut text = String::new();
-                for seconds in timestamps {
-                    // Writing to a string does not fail.
-                    let _ = write!(
-                        text,
-                        "<{seconds:.1} seconds><|vision_start|><|video_pad|><|vision_end|>"
-                    );
-                }
-                (text, vec![[1, height, width]; frames])
+                (written::pairs(timestamps), vec![[1, height, width]; frames])
             }
             (Modality::Video, _) => ("<|video_pad|>".to_owned(), vec![grid]),
             _ => ("<|image_pad|>".to_owned(), vec![grid]),
         }
     }
-
-    fn write_crops(&self, crops: usize) -> String {
-        let one = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n";
-        if crops == 0 {
-            return one.to_owned();
-        }
-        let more = vec![one; crops].join(" ");
-        format!(
-            "Here is the original image {one} and here are some crops to help you see better {more}"
-        )
-    }
-}
-
-fn write_tiles(rows: usize, columns: usize) -> String {
-    const FAKE: &str = "<fake_token_around_image>";
-    let mut text = String::new();
-    for row in 1..=rows {
-        for column in 1..=columns {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{FAKE}<row_{row}_col_{column}><image>");
-        }
-        text.push('\n');
-    }
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text + FAKE + "<global-img><image>" + FAKE
 }
 
 /// One piece for the encoder.
@@ -277,13 +275,6 @@ fn media(
 ) -> candle_core::Result<Media> {
     let media = Media::of_tensor(modality, &values, grid)?;
     Ok(if seconds > 0.0 { media.with_seconds_per_grid(seconds) } else { media })
-}
-
-/// The most tokens that a picture becomes by the processor's files, where they are there and say it.
-pub(crate) fn most_tokens(files: &ModelFiles, family: Family, config: &Value) -> Option<usize> {
-    let ModelFiles::HuggingFace { processors, .. } = files else { return None };
-    let json = processor_json(processors).ok()?;
-    image_processor(processors, &json, family, config).ok()?.most_tokens()
 }
 
 fn read_named(files: &[PathBuf], name: &str) -> Result<Option<Value>, LoadError> {

@@ -63,7 +63,7 @@ pub async fn count_tokens(
 ) -> Result<Json<TokenCount>, ApiError> {
     let chat = read(&app, &body, true, &mut Vec::new())?;
     let llm = app.model.get()?.llm.clone();
-    let count = move || llm.tokenize(&llm.apply_template(&chat.request)?, false);
+    let count = move || llm.tokenize_chat(&chat.request, false);
     let input_tokens = blocking(count).await.map_err(flat)?.len();
     Ok(Json(TokenCount { input_tokens }))
 }

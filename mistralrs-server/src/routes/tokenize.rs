@@ -94,7 +94,7 @@ pub async fn tokenize(
         let ids = match source {
             Source::Text(text) => llm.tokenize(&text, body.add_special.unwrap_or(true))?,
             Source::Chat(request) => {
-                llm.tokenize(&llm.apply_template(&request)?, body.add_special.unwrap_or(false))?
+                llm.tokenize_chat(&request, body.add_special.unwrap_or(false))?
             }
         };
         let piece = |&id: &u32| json!({"id": id, "piece": token_text(&llm.token_bytes(id))});

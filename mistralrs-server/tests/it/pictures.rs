@@ -103,6 +103,27 @@ fn a_picture_is_the_same_whichever_way_it_comes() {
     assert!(answer(&ask(server, low)).1 <= by_data.1);
 }
 
+#[test]
+fn tokens_are_counted_as_the_chat_counts_them() {
+    let Setup { server, .. } = setup();
+    let file = std::fs::read(&pictures()[1]).unwrap();
+    let (_, chat) = answer(&ask(server, image(data_url(&file))));
+    let text = json!({"type": "text", "text": "What is this?"});
+    let content = json!([text, image(data_url(&file))]);
+    let body = json!({"messages": [{"role": "user", "content": content}]});
+    let found = server.post("/tokenize", &body).ok();
+    assert_eq!(found["count"], chat);
+    assert_eq!(found["tokens"].as_array().unwrap().len() as u64, chat);
+    let source =
+        json!({"type": "base64", "media_type": "image/png", "data": STANDARD.encode(&file)});
+    let content = json!([text, {"type": "image", "source": source}]);
+    let body = json!({"messages": [{"role": "user", "content": content}]});
+    let found = server.post("/v1/messages/count_tokens", &body).ok();
+    assert_eq!(found, json!({"input_tokens": chat}));
+    let sent = json!({"messages": [{"role": "user", "content": [image(data_url(b"x"))]}]});
+    assert_eq!(server.post("/tokenize", &sent).status, 400);
+}
+
 fn refused(server: &Server, what: &str, part: Value) -> String {
     let reply = ask(server, part);
     assert_eq!(reply.status, 400, "{what}: {}", reply.body);

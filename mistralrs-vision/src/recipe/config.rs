@@ -11,8 +11,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProcessorConfig {
     pub(super) image: ImageConfig,
-    /// Of its own, or the images'.
-    pub(super) video: ImageConfig,
+    /// Where the files speak of videos.
+    pub(super) video: Option<ImageConfig>,
     /// Tokens of one square picture.
     pub(super) tokens_per_picture: Option<usize>,
 }
@@ -38,7 +38,17 @@ pub(super) struct ImageConfig {
     pub pan_and_scan_max_num_crops: Option<u32>,
     pub pan_and_scan_min_ratio_to_activate: Option<f64>,
     pub do_image_splitting: Option<bool>,
+    pub cap_pixels_per_frame: Option<bool>,
+    pub max_video_tokens: Option<u64>,
     pub max_image_size: Option<Size>,
+    pub video_sampling: Option<VideoSampling>,
+}
+
+/// How SmolVLM takes videos; which frames, the caller has decided.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct VideoSampling {
+    pub video_size: Option<Size>,
 }
 
 /// All spellings of a size.
@@ -78,7 +88,6 @@ impl ProcessorConfig {
         let tokens = ["image_seq_length", "image_seq_len"];
         let tokens = tokens.iter().find_map(|key| config.get(key)).and_then(Value::as_u64);
         let tokens_per_picture = tokens.and_then(|tokens| usize::try_from(tokens).ok());
-        let video = video.unwrap_or_else(|| image.clone());
         Ok(Self { image, video, tokens_per_picture })
     }
 
@@ -87,7 +96,7 @@ impl ProcessorConfig {
     /// # Errors
     /// [`Error::Config`] if a key has the wrong type.
     pub fn with_video(self, config: &Value) -> Result<Self> {
-        let video = Self::from_json(config)?.image;
+        let video = Some(Self::from_json(config)?.image);
         Ok(Self { video, ..self })
     }
 

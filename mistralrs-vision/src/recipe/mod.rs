@@ -66,6 +66,11 @@ pub enum Layout {
         /// Tiles per row.
         columns: usize,
     },
+    /// The frames of a video, each a picture of its own.
+    Frames {
+        /// When each is shown, in seconds.
+        timestamps: Vec<f64>,
+    },
 }
 
 /// Prepares the pictures of one model.
@@ -125,7 +130,8 @@ impl ImageProcessor {
     pub fn video(&self, video: &Animation) -> Result<Pixels> {
         match &self.recipe {
             Recipe::Grid(grid) => grid.video(video),
-            Recipe::Crops(_) | Recipe::Tiles(_) => Err(Error::NotTaken("videos")),
+            Recipe::Tiles(tiles) => tiles.video(video),
+            Recipe::Crops(_) => Err(Error::NotTaken("videos")),
         }
     }
 
@@ -140,12 +146,30 @@ impl ImageProcessor {
 
     /// Whether [`Self::video`] can succeed.
     pub fn takes_videos(&self) -> bool {
-        matches!(self.recipe, Recipe::Grid(_))
+        match &self.recipe {
+            Recipe::Grid(_) => true,
+            Recipe::Tiles(tiles) => tiles.takes_videos(),
+            Recipe::Crops(_) => false,
+        }
     }
 }
 
+/// Frames per second of a video that does not say it, as the reference has it.
+const DEFAULT_FPS: f64 = 24.;
+
 /// Decodes the files of one video: a list of still frames, or one animated file.
 impl Animation {
+    /// # Errors
+    /// [`Error::FrameSize`] if the frames differ in size.
+    fn check_frames(&self) -> Result<()> {
+        let sizes = self.frames.iter().map(|frame| (frame.width(), frame.height()));
+        let first = sizes.clone().next().unwrap_or_default();
+        match sizes.enumerate().find(|(_, found)| *found != first) {
+            Some((frame, found)) => Err(Error::FrameSize { frame, found, first }),
+            None => Ok(()),
+        }
+    }
+
     /// Frames in order; `fps` is the caller's word, and stands over what a file says.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! image processor and of Qwen3-VL's video processor.
 
 use super::config::{Defaults, ImageConfig, side};
-use super::{Family, Layout, Pixels, ProcessorConfig};
+use super::{DEFAULT_FPS, Family, Layout, Pixels, ProcessorConfig};
 use crate::Detail;
 use crate::decode::Animation;
 use crate::error::{Error, Result};
@@ -18,6 +18,8 @@ pub(super) struct Grid {
     video: Section,
     /// Whether the bounds of a video's area are those of all its frames together.
     shared_budget: bool,
+    /// Pixels of a video (of a frame, with a shared budget) that each frame gets no more than its share of.
+    cap: Option<f64>,
 }
 
 /// Images and videos may be treated differently.
@@ -31,7 +33,6 @@ struct Section {
 
 const MAX_RATIO: u32 = 200;
 const LOW_DETAIL_PIXELS: u64 = 512 * 512;
-const DEFAULT_FPS: f64 = 24.;
 
 impl Grid {
     pub fn new(config: &ProcessorConfig, family: Family) -> Result<Self> {
@@ -44,10 +45,17 @@ impl Grid {
             true => Defaults { filter: Filter::Bicubic, mean: [0.5; 3], std: [0.5; 3] },
             false => CLIP,
         };
+        let of_video = config.video.as_ref().unwrap_or(&config.image);
+        let video = Section::new(of_video, &defaults, patch, video_areas)?;
+        let capped = of_video.cap_pixels_per_frame.unwrap_or(false);
+        let tokens = of_video.max_video_tokens;
+        let tokens = tokens.unwrap_or(if shared_budget { 768 } else { 128_000 });
+        let pixels = tokens as f64 * (video.patching.factor() as f64).powi(2);
         Ok(Self {
             image: Section::new(&config.image, &defaults, patch, areas)?,
-            video: Section::new(&config.video, &defaults, patch, video_areas)?,
+            video,
             shared_budget,
+            cap: capped.then_some(pixels),
         })
     }
 
@@ -63,34 +71,57 @@ impl Grid {
     }
 
     pub fn most_tokens(&self) -> usize {
-        let of = |section: &Section| {
+        let of = |section: &Section, most: u64| {
             let square = (section.patching.factor() as u64).pow(2).max(1);
-            usize::try_from(section.areas.1 / square).unwrap_or(usize::MAX)
+            usize::try_from(most / square).unwrap_or(usize::MAX)
         };
-        of(&self.image).max(of(&self.video))
+        // Frames may be rounded down to groups: a share is then of fewer than they are.
+        let least = 2 * self.least_share();
+        let video = self.video.areas.1.max(if self.cap.is_some() { least } else { 0 });
+        of(&self.image, self.image.areas.1).max(of(&self.video, video))
+    }
+
+    /// What a frame may have in any case where shares are bounded.
+    fn least_share(&self) -> u64 {
+        (self.video.areas.0 as f64 * 1.05) as u64
+    }
+
+    /// The largest area: of a frame, or of all together where they share a budget.
+    fn largest_area(&self, frames: usize) -> u64 {
+        let (_, most) = self.video.areas;
+        let Some(cap) = self.cap else { return most };
+        let frames = (frames as u64).max(1);
+        match self.shared_budget {
+            true => (cap as u64).min(most / frames).max(self.least_share()).saturating_mul(frames),
+            false => {
+                let together = (cap * 0.9) as u64;
+                let share = together.saturating_mul(self.video.patching.temporal as u64) / frames;
+                most.min(share).max(self.least_share())
+            }
+        }
     }
 
     pub fn video(&self, video: &Animation) -> Result<Pixels> {
         let section = &self.video;
         let first = video.frames.first().ok_or(Error::Empty("video"))?;
+        let areas = (section.areas.0, self.largest_area(video.frames.len()));
         let wanted = match self.shared_budget {
-            true => self.size_of_frames(first, video.frames.len())?,
-            false => smart_size(first, 1, section.patching.factor(), section.areas)?,
+            true => self.size_of_frames(first, video.frames.len(), areas)?,
+            false => smart_size(first, 1, section.patching.factor(), areas)?,
         };
-        for (frame, picture) in video.frames.iter().enumerate() {
-            let (found, first) =
-                ((picture.width(), picture.height()), (first.width(), first.height()));
-            if found != first {
-                return Err(Error::FrameSize { frame, found, first });
-            }
-        }
+        video.check_frames()?;
         let frames = video.frames.iter().map(|frame| resize(frame, wanted, section.filter));
         section.cut(&frames.collect::<Result<Vec<_>>>()?, Some(video.fps.unwrap_or(DEFAULT_FPS)))
     }
 
     /// Frames smaller than a square are enlarged first, and the bounds hold for the whole video.
-    fn size_of_frames(&self, first: &Picture, frames: usize) -> Result<(u32, u32)> {
-        let Section { patching, areas, .. } = &self.video;
+    fn size_of_frames(
+        &self,
+        first: &Picture,
+        frames: usize,
+        areas: (u64, u64),
+    ) -> Result<(u32, u32)> {
+        let patching = &self.video.patching;
         if frames < patching.temporal {
             let temporal = patching.temporal;
             let message =
@@ -105,7 +136,7 @@ impl Grid {
         }
         let rounded = (frames as f64 / patching.temporal as f64).round_ties_even();
         let area = Area { frames: frames as f64, rounded: rounded * patching.temporal as f64 };
-        area.fit((width, height), factor, *areas)
+        area.fit((width, height), factor, areas)
     }
 }
 

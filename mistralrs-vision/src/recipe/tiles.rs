@@ -1,10 +1,12 @@
 //! Idefics3 and SmolVLM: a picture is scaled so that tiles of one size cover it, and the encoder sees
-//! every tile and the whole. Source: transformers' Idefics3 image processor.
+//! every tile and the whole. Frames of videos, where a model takes them, are squares like the whole. Source:
+//! transformers' Idefics3 image processor and SmolVLM video processor.
 
-use super::config::{Defaults, side};
-use super::{Layout, Pixels, ProcessorConfig};
+use super::config::{Defaults, ImageConfig, Size, side};
+use super::{DEFAULT_FPS, Layout, Pixels, ProcessorConfig};
 use crate::Detail;
-use crate::error::Result;
+use crate::decode::Animation;
+use crate::error::{Error, Result};
 use crate::normalize::PixelTable;
 use crate::patches::planes;
 use crate::picture::Picture;
@@ -12,14 +14,22 @@ use crate::resize::{Filter, resize};
 
 #[derive(Debug, Clone)]
 pub(super) struct Tiles {
+    image: Scaling,
+    /// Where the files speak of videos.
+    video: Option<Scaling>,
+    split: bool,
+    tokens_per_tile: usize,
+}
+
+/// How a picture or frame is scaled and its pixels read.
+#[derive(Debug, Clone)]
+struct Scaling {
     /// The longer side before cutting.
     longest: u32,
     /// The side of a tile.
     tile: u32,
-    split: bool,
     filter: Filter,
     table: PixelTable,
-    tokens_per_tile: usize,
 }
 
 /// No side is longer, whatever the file says.
@@ -27,46 +37,87 @@ const MAX_SIDE: u32 = 4096;
 
 impl Tiles {
     pub fn new(config: &ProcessorConfig) -> Result<Self> {
-        let image = &config.image;
-        let defaults = Defaults { filter: Filter::Lanczos, mean: [0.5; 3], std: [0.5; 3] };
-        let longest = |size: &Option<super::config::Size>, default| {
-            size.as_ref().and_then(|size| size.longest_edge).unwrap_or(default)
-        };
-        let tile = longest(&image.max_image_size, 364);
+        let sampled = config.image.video_sampling.is_some().then_some(&config.image);
+        let video = config.video.as_ref().or(sampled).map(|video| {
+            let sampling = video.video_sampling.clone().unwrap_or_default();
+            Scaling::new(video, sampling.video_size.as_ref().or(video.size.as_ref()))
+        });
         Ok(Self {
-            longest: side("size", longest(&image.size, 4 * 364))?,
-            tile: side("max_image_size", tile)?,
-            split: image.do_image_splitting.unwrap_or(true),
-            filter: image.filter(&defaults)?,
-            table: image.table(&defaults)?,
+            image: Scaling::new(&config.image, config.image.size.as_ref())?,
+            video: video.transpose()?,
+            split: config.image.do_image_splitting.unwrap_or(true),
             tokens_per_tile: config.tokens_per_picture.unwrap_or(169),
         })
     }
 
     pub fn image(&self, picture: &Picture, detail: Detail) -> Result<Pixels> {
-        let scaled = resize(picture, self.scaled_size(picture), self.filter)?;
-        let square = (self.tile, self.tile);
+        let scaling = &self.image;
         if !self.split || detail == Detail::Low {
-            return self.finish(&[resize(&scaled, square, self.filter)?], (0, 0));
+            return self.finish(&[scaling.square(picture)?], (0, 0));
         }
-        let whole = resize(&scaled, self.covered_size(&scaled), self.filter)?;
-        if whole.width().max(whole.height()) <= self.tile {
+        let scaled = scaling.scaled(picture)?;
+        let (tile, filter) = (scaling.tile, scaling.filter);
+        let whole = resize(&scaled, scaling.covered_size(&scaled), filter)?;
+        if whole.width().max(whole.height()) <= tile {
             return self.finish(&[whole], (0, 0));
         }
-        let (rows, columns) = (whole.height() / self.tile, whole.width() / self.tile);
+        let (rows, columns) = (whole.height() / tile, whole.width() / tile);
         let corners = (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y)));
-        let tiles = corners.map(|(x, y)| whole.crop((x * self.tile, y * self.tile), square));
+        let tiles = corners.map(|(x, y)| whole.crop((x * tile, y * tile), (tile, tile)));
         let mut tiles = tiles.collect::<Result<Vec<_>>>()?;
-        tiles.push(resize(&whole, square, self.filter)?);
+        tiles.push(resize(&whole, (tile, tile), filter)?);
         self.finish(&tiles, (rows as usize, columns as usize))
+    }
+
+    pub fn takes_videos(&self) -> bool {
+        self.video.is_some()
+    }
+
+    /// Every frame is one square.
+    pub fn video(&self, video: &Animation) -> Result<Pixels> {
+        let scaling = self.video.as_ref().ok_or(Error::NotTaken("videos"))?;
+        video.check_frames()?;
+        let frames = video.frames.iter().map(|frame| scaling.square(frame));
+        let frames = frames.collect::<Result<Vec<_>>>()?;
+        let fps = video.fps.unwrap_or(DEFAULT_FPS);
+        let timestamps = (0..frames.len()).map(|frame| frame as f64 / fps).collect();
+        Ok(Pixels {
+            pixels: planes(&frames, &scaling.table)?,
+            layout: Layout::Frames { timestamps },
+            num_tokens: frames.len() * self.tokens_per_tile,
+        })
     }
 
     fn finish(&self, tiles: &[Picture], (rows, columns): (usize, usize)) -> Result<Pixels> {
         Ok(Pixels {
-            pixels: planes(tiles, &self.table)?,
+            pixels: planes(tiles, &self.image.table)?,
             layout: Layout::Tiles { rows, columns },
             num_tokens: tiles.len() * self.tokens_per_tile,
         })
+    }
+}
+
+impl Scaling {
+    fn new(config: &ImageConfig, size: Option<&Size>) -> Result<Self> {
+        let defaults = Defaults { filter: Filter::Lanczos, mean: [0.5; 3], std: [0.5; 3] };
+        let longest = |size: Option<&Size>, default| {
+            size.and_then(|size| size.longest_edge).unwrap_or(default)
+        };
+        Ok(Self {
+            longest: side("size", longest(size, 4 * 364))?,
+            tile: side("max_image_size", longest(config.max_image_size.as_ref(), 364))?,
+            filter: config.filter(&defaults)?,
+            table: config.table(&defaults)?,
+        })
+    }
+
+    fn scaled(&self, picture: &Picture) -> Result<Picture> {
+        resize(picture, self.scaled_size(picture), self.filter)
+    }
+
+    /// The whole picture as one tile.
+    fn square(&self, picture: &Picture) -> Result<Picture> {
+        resize(&self.scaled(picture)?, (self.tile, self.tile), self.filter)
     }
 
     /// The longer side as the file wants it, the shorter one even, both at most [`MAX_SIDE`].
