@@ -324,22 +324,3 @@ fn image_processor(
     }
     ImageProcessor::new(&processor, family)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_are_announced_by_row_and_column() {
-        assert_eq!(
-            write_tiles(0, 0),
-            "<fake_token_around_image><global-img><image><fake_token_around_image>"
-        );
-        let fake = "<fake_token_around_image>";
-        let wanted = format!(
-            "{fake}<row_1_col_1><image>{fake}<row_1_col_2><image>\n{fake}<row_2_col_1><image>{fake}\
-             <row_2_col_2><image>\n\n{fake}<global-img><image>{fake}"
-        );
-        assert_eq!(write_tiles(2, 2), wanted);
-    }
-}

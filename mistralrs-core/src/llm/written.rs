@@ -109,7 +109,7 @@ fn in_words(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::tiles;
     use mistralrs_testkit::{fixture, read_json};
     use serde::Deserialize;
 
@@ -129,5 +129,19 @@ mod tests {
             assert_eq!(super::frames(&timestamps), *text, "{frames} at {fps}");
         }
         assert!(clips.len() >= 10);
+    }
+
+    #[test]
+    fn tiles_are_announced_by_row_and_column() {
+        assert_eq!(
+            tiles(0, 0),
+            "<fake_token_around_image><global-img><image><fake_token_around_image>"
+        );
+        let fake = "<fake_token_around_image>";
+        let wanted = format!(
+            "{fake}<row_1_col_1><image>{fake}<row_1_col_2><image>\n{fake}<row_2_col_1><image>{fake}\
+             <row_2_col_2><image>\n\n{fake}<global-img><image>{fake}"
+        );
+        assert_eq!(tiles(2, 2), wanted);
     }
 }

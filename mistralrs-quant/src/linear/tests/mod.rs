@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packed::tests::{info, noise, stored};
-use crate::{QuantType, weight};
+use crate::{QuantType, WeightOptions, weight};
 use candle_core::{DType, Device};
 
 fn vector(numbers: &[f32]) -> Tensor {
