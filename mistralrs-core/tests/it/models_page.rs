@@ -20,7 +20,7 @@ switched on; its log-probabilities (prompt and 24 greedy steps, computed whole, 
 and beside other requests) are those of transformers in float32 within the bound. With weights in bfloat16,
 and activations rounded to it where the processor multiplies in it, no log-probability of a prompt is further
 from float32's than the last column, and the mean by less than {mean}; so is the mean of greedy steps (a single one
-may be further: a router close to a tie takes another expert). Chunks, shared prefixes and company change no bit of it.
+may be further: a model with experts may choose another one where two are nearly level). Chunks, shared prefixes and company change no bit of it.
 
 Encoders are in [encoders.md](encoders.md).
 

@@ -145,7 +145,8 @@ fn an_idle_engine_takes_no_steps_and_wakes() {
 #[test]
 fn dropping_the_handle_ends_the_thread() {
     let (engine, _) = engine(64);
-    let events = engine.submit(request(&[1], usize::MAX)).unwrap();
+    // Past the poison, towards which it would count until the end is heard of.
+    let events = engine.submit(request(&[POISON + 2], usize::MAX)).unwrap();
     drop(engine);
     assert!(matches!(
         drain(events).1,
