@@ -10,7 +10,7 @@ use std::fmt::Debug;
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use mistralrs_quant::{QuantType, TensorBytes, TensorInfo, weight};
+/// use mistralrs_quant::{QuantType, TensorBytes, TensorInfo, WeightOptions, weight};
 ///
 /// let numbers: Vec<u8> = [1_f32, 2., 3., 4., 5., 6.].iter().flat_map(|x| x.to_le_bytes()).collect();
 /// let info = TensorInfo {
@@ -19,7 +19,7 @@ use std::fmt::Debug;
 ///     ty: QuantType::F32,
 ///     file: "model.safetensors".into(),
 /// };
-/// let weight = weight(&info, TensorBytes::from(&numbers[..]), None)?;
+/// let weight = weight(&info, TensorBytes::from(&numbers[..]), &WeightOptions::default())?;
 /// let x = Tensor::new(&[[1_f32, 10.]], &Device::Cpu)?;
 /// assert_eq!(weight.forward(&x)?.to_vec2::<f32>()?, [[21., 43., 65.]]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

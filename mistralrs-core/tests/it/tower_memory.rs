@@ -59,6 +59,7 @@ fn towers_stay_within_what_the_plan_counts() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the test that starts this process shows it")]
 fn measure(name: &str) {
     let folder = fixture(name);
     let (model, shape) = load_from(&folder);
