@@ -11,12 +11,11 @@ import json
 import os
 import pathlib
 import struct
-import sys
 import threading
-import traceback
 import zlib
 
 import openai
+import smoke
 
 FIXTURES = pathlib.Path(os.environ["FIXTURES"])
 FILES = pathlib.Path(os.environ["SEEING_FILES"])
@@ -177,18 +176,7 @@ def test_hostile_sounds_are_refused():
 def main():
     stub = http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["STUB_PORT"])), Stub)
     threading.Thread(target=stub.serve_forever, daemon=True).start()
-    failed = 0
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_")]
-    for name, function in tests:
-        try:
-            function()
-            print(f"ok      {name}")
-        except Exception:  # every failure is reported, the rest still runs
-            failed += 1
-            print(f"FAILED  {name}")
-            traceback.print_exc()
-    print(f"media, openai {openai.__version__} (Python): {len(tests) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    smoke.run(f"media, openai {openai.__version__} (Python)", globals())
 
 
 if __name__ == "__main__":

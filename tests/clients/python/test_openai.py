@@ -10,12 +10,11 @@ import json
 import math
 import os
 import re
-import sys
 import time
-import traceback
 import urllib.request
 
 import openai
+import smoke
 
 BASE_URL = os.environ["BASE_URL"]
 client = openai.OpenAI(base_url=BASE_URL, api_key="unused", max_retries=0, timeout=120)
@@ -333,20 +332,5 @@ def test_many_at_once():
     assert together == alone
 
 
-def main():
-    failed = 0
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_")]
-    for name, function in tests:
-        try:
-            function()
-            print(f"ok      {name}")
-        except Exception:  # every failure is reported, the rest still runs
-            failed += 1
-            print(f"FAILED  {name}")
-            traceback.print_exc()
-    print(f"openai {openai.__version__} (Python): {len(tests) - failed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    smoke.run(f"openai {openai.__version__} (Python)", globals())
