@@ -2,7 +2,7 @@
 //! magnitude; ties round to even. So no number is off by more than a 254th of the largest in its 32.
 //! Knows no weights.
 //!
-//! Rows are cut into strips of up to eight that depend on their number alone; a strip lies block
+//! Rows are cut into strips of a few that depend on their number alone; a strip lies block
 //! after block, its rows side by side, as a kernel reads it.
 
 use super::exact::Columns;
@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::thread::LocalKey;
 
-/// Rows of a strip at most.
+/// Rows of a strip, at most, for kernels that have no wish of their own.
 pub(crate) const STRIP: usize = 8;
 
 /// 32 numbers of a row of activations: one cache line.
@@ -34,9 +34,12 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// What is smaller has no inverse: as good as zero.
+    pub(super) const LEAST: f32 = 1e-30;
+
     /// Rounds 32 numbers. If one of them is not finite, so is the scale.
     #[inline(always)]
-    fn quantize(&mut self, x: &[f32; BLOCK_COLS]) {
+    pub(super) fn quantize(&mut self, x: &[f32; BLOCK_COLS]) {
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
         let largest = x.iter().fold(0, |largest: u32, x| largest.max(x.abs().to_bits()));
         let largest = f32::from_bits(largest);
@@ -56,14 +59,13 @@ impl Block {
 
     /// What numbers are multiplied with whose largest magnitude is `largest`.
     #[inline(always)]
-    pub(super) fn inverse(largest: f32) -> f32 {
-        // So small that its inverse is none: as good as zero.
-        if largest >= 1e-30 && largest.is_finite() { 127.0 / largest } else { 0.0 }
+    fn inverse(largest: f32) -> f32 {
+        if largest >= Self::LEAST && largest.is_finite() { 127.0 / largest } else { 0.0 }
     }
 
     /// Notes what is known beside the codes: the largest magnitude, the sums of both halves' codes.
     #[inline(always)]
-    pub(super) fn describe(&mut self, largest: f32, halves: [i32; 2]) {
+    fn describe(&mut self, largest: f32, halves: [i32; 2]) {
         self.scale = match largest {
             _ if Self::inverse(largest) > 0.0 => largest / 127.0,
             _ if largest.is_finite() => 0.0,
@@ -96,8 +98,14 @@ pub(crate) struct Strips {
 }
 
 impl Strips {
+    /// Of up to [`STRIP`] rows.
     pub(crate) fn new(m: usize) -> Self {
-        Self { m, count: m.div_ceil(STRIP) }
+        Self::up_to(STRIP, m)
+    }
+
+    /// Of up to `most` rows.
+    pub(crate) fn up_to(most: usize, m: usize) -> Self {
+        Self { m, count: m.div_ceil(most) }
     }
 
     /// The rows of all strips.

@@ -7,25 +7,24 @@ use crate::simd::prefetch;
 /// Some bytes in a row that are not here yet.
 pub(super) struct Ahead {
     line: *const u8,
-    left: usize,
+    last: *const u8,
     per_step: usize,
 }
 
 impl Ahead {
     /// `bytes` from `line` on, which need not be there, fetched within `steps` calls.
     pub(super) fn new(line: *const u8, bytes: usize, steps: usize) -> Self {
-        let left = bytes.div_ceil(VECTOR);
-        Self { line, left, per_step: left.div_ceil(steps.max(1)) }
+        let lines = bytes.div_ceil(VECTOR);
+        let last = line.wrapping_add(lines.saturating_sub(1) * VECTOR);
+        Self { line, last, per_step: lines.div_ceil(steps.max(1)) }
     }
 
-    /// Has the next few lines fetched.
+    /// Has the next few lines fetched; after the last one that one again, which costs less than to ask.
     #[inline(always)]
     pub(super) fn fetch(&mut self) {
-        let count = self.per_step.min(self.left);
-        for _ in 0..count {
+        for _ in 0..self.per_step {
             prefetch(self.line);
-            self.line = self.line.wrapping_add(VECTOR);
+            self.line = self.line.wrapping_add(VECTOR).min(self.last);
         }
-        self.left -= count;
     }
 }

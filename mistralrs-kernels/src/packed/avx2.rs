@@ -4,7 +4,7 @@
 //! Source: `vpmaddubsw` multiplies unsigned with signed bytes and saturates, so bytes of weights, which
 //! reach 255, are taken as sign and magnitude.
 
-use super::activations::{Block, quantize_strip};
+use super::activations::{Block, Strips, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, with_format};
 use crate::simd::prefetch;
@@ -47,7 +47,7 @@ macro_rules! kernels {
             use super::*;
 
             pub(crate) const KERNELS: PackedKernels = PackedKernels {
-                integers: TileKernels { round: super::round, multiply },
+                integers: TileKernels { strips: Strips::new, round: super::round, multiply },
                 floats: exact::avx2::KERNELS,
                 pairs: None,
                 pack: super::pack,

@@ -3,6 +3,7 @@
 //! Source: the instruction `vdpbf16ps` multiplies two pairs of 16-bit floats and adds both products
 //! to a 32-bit lane.
 
+use super::activations::Strips;
 use super::avx512_vnni::store;
 use super::layout::{BLOCK_COLS, VECTOR};
 use super::pairs::{Pairs, round_strip};
@@ -14,8 +15,10 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 /// To be called only where the features below are present.
-pub(crate) const KERNELS: PackedKernels =
-    PackedKernels { pairs: Some(TileKernels { round, multiply }), ..avx512_vnni::KERNELS };
+pub(crate) const KERNELS: PackedKernels = PackedKernels {
+    pairs: Some(TileKernels { strips: Strips::new, round, multiply }),
+    ..avx512_vnni::KERNELS
+};
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 4096;

@@ -1,10 +1,11 @@
 //! Products with many rows of activations for AVX-512 VNNI: two tiles of weights are spread out into
-//! bytes, 256 columns at a time, once for up to 256 rows. What is left to do for each row is then little
-//! more than `vpdpbusd`: every vector of weights is multiplied with eight rows, every row with two
-//! vectors. The sums run as in `avx512_vnni`, so the bits are the same.
+//! bytes, 256 columns at a time, once for some hundred rows. What is left to do for each row is then little
+//! more than `vpdpbusd`: every vector of weights is multiplied with up to seven rows, every row with two
+//! vectors. That many products and their sums fit the 32 registers: eight rows leave the sums to memory,
+//! which costs more than the larger tile saves. The sums run as in `avx512_vnni`, so the bits are the same.
 
 use super::Job;
-use super::activations::{Block, STRIP};
+use super::activations::Block;
 use super::ahead::Ahead;
 use super::avx512_vnni::{Head, Scales, codes, store, vnni};
 use super::layout::{Packing, TILE_ROWS};
@@ -16,14 +17,16 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
-/// From so many rows of activations on, this way is the faster one; strips then have at least five.
+/// From so many rows of activations on, this way is the faster one.
 pub(super) const LEAST: usize = 16;
+/// Rows of a strip at most; from [`LEAST`] rows on, strips have at least five.
+pub(super) const STRIP: usize = 7;
 /// Tiles that are multiplied together.
 const PAIR: usize = 2;
 /// Blocks of columns that are spread out at a time: those of the largest chunk.
 const BLOCKS: usize = 8;
 /// Strips at most that one spreading serves.
-const STRIPS: usize = 32;
+const STRIPS: usize = 37;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 1 << 20;
 /// The integer that means zero, once spread out, where one does.
@@ -42,6 +45,16 @@ struct Spread {
 type Blocks = [Spread; PAIR];
 /// The sums of a strip.
 type Sums = [[__m512; PAIR]; STRIP];
+/// What is multiplied at a time: a panel with the same columns of a strip.
+struct Part<'a> {
+    panel: &'a [Blocks],
+    /// A block for each row, and that for each block of the panel.
+    x: *const Block,
+    rows: usize,
+    /// Whether sums begin here.
+    is_first: bool,
+}
+
 /// What a pair of tiles is worked on in.
 struct Room {
     panel: [Blocks; BLOCKS],
@@ -127,8 +140,6 @@ vnni! {
         let blocks = job.w.blocks();
         let layout = const { &P::LAYOUT };
         let Room { panel, sums } = room;
-        let sums = &mut sums[..strips.len()];
-        sums.fill([[_mm512_setzero_ps(); PAIR]; STRIP]);
         for from in (0..blocks).step_by(BLOCKS) {
             let count = BLOCKS.min(blocks - from);
             let is_last = from + count == blocks;
@@ -145,14 +156,15 @@ vnni! {
                 }
                 let first = rows.start * blocks + from * rows.len();
                 let x = job.x[first..first + count * rows.len()].as_ptr();
+                let part = Part { panel: &panel[..count], x, rows: rows.len(), is_first: from == 0 };
                 // SAFETY: `x` has as many rows as the strip for each block; the rows and tiles are this
                 // task's own.
                 unsafe {
                     match (layout.mins, layout.halves) {
-                        (false, false) => multiply_strip::<Centered>((&panel[..count], &mut ahead), x, rows.len(), sums),
-                        (false, true) => multiply_strip::<CenteredHalves>((&panel[..count], &mut ahead), x, rows.len(), sums),
-                        (true, false) => multiply_strip::<Shifted>((&panel[..count], &mut ahead), x, rows.len(), sums),
-                        (true, true) => multiply_strip::<ShiftedHalves>((&panel[..count], &mut ahead), x, rows.len(), sums),
+                        (false, false) => multiply_strip::<Centered>(part, &mut ahead, sums),
+                        (false, true) => multiply_strip::<CenteredHalves>(part, &mut ahead, sums),
+                        (true, false) => multiply_strip::<Shifted>(part, &mut ahead, sums),
+                        (true, true) => multiply_strip::<ShiftedHalves>(part, &mut ahead, sums),
                     }
                     if is_last {
                         for (row, sums) in rows.zip(sums) {
@@ -179,51 +191,63 @@ vnni! {
     unsafe fn spread<P: Packing>(tile: &[u8], from: usize, n: usize, panel: &mut [Blocks]) {
         let layout = const { &P::LAYOUT };
         let shift = _mm512_set1_epi8((ZERO - layout.zero) as i8);
-        for (at, spread) in (from..).zip(panel.iter_mut()) {
-            let chunk = &tile[at / layout.chunk_blocks() * layout.chunk_bytes()..];
-            let block = layout.head_bytes() + at % layout.chunk_blocks() * layout.block_bytes();
-            let block = &chunk[block..block + layout.block_bytes()];
-            let spread = &mut spread[n];
-            // SAFETY: the chunk and the block are there.
+        let chunks = &tile[from / layout.chunk_blocks() * layout.chunk_bytes()..];
+        let chunks = chunks.chunks_exact(layout.chunk_bytes());
+        for (chunk, panel) in chunks.zip(panel.chunks_mut(layout.chunk_blocks())) {
+            // SAFETY: the chunk begins with a head, and its blocks follow.
             unsafe {
-                for (g, of_group) in spread.codes.iter_mut().enumerate() {
-                    *of_group = codes(layout, block.as_ptr(), g);
-                    if layout.zero != 0 {
-                        *of_group = _mm512_add_epi8(*of_group, shift);
+                let head = Head::load(layout, chunk.as_ptr());
+                for (at, spread) in panel.iter_mut().enumerate() {
+                    let block = chunk.as_ptr().add(layout.head_bytes() + at * layout.block_bytes());
+                    let spread = &mut spread[n];
+                    for (g, of_group) in spread.codes.iter_mut().enumerate() {
+                        *of_group = codes(layout, block, g);
+                        if layout.zero != 0 && layout.zero != ZERO {
+                            *of_group = _mm512_add_epi8(*of_group, shift);
+                        }
+                    }
+                    let loaded = Scales::load(layout, block.add(layout.plane_bytes()), &head);
+                    // One by one: as a whole it would take a way round by memory.
+                    for half in 0..layout.scales() {
+                        spread.scales[half] = loaded.scales[half];
+                        spread.mins[half] = loaded.mins[half];
                     }
                 }
-                let head = Head::load(layout, chunk.as_ptr());
-                let loaded = Scales::load(layout, block[layout.plane_bytes()..].as_ptr(), &head);
-                (spread.scales, spread.mins) = (loaded.scales, loaded.mins);
             }
         }
     }
 
     unsafe fn multiply_rows<K: Kind, const M: usize>(
-        (panel, ahead): (&[Blocks], &mut [Ahead; PAIR]),
-        x: *const Block,
+        part: Part<'_>,
+        ahead: &mut [Ahead; PAIR],
         sums: &mut Sums,
     ) {
-        let mut x = x;
-        for tiles in panel {
+        let mut x = part.x;
+        // Copies, for the compiler to keep them in registers.
+        let mut here = [[_mm512_setzero_ps(); PAIR]; M];
+        if !part.is_first {
+            here.copy_from_slice(&sums[..M]);
+        }
+        for tiles in part.panel {
             ahead.iter_mut().for_each(Ahead::fetch);
             // SAFETY: `M` blocks of activations are there for each of the panel's.
             unsafe {
                 if K::HALVES {
                     let low = products::<K, M, 0, 4>(tiles, x);
-                    scale::<M, 0>(tiles, x, &low, sums);
+                    scale::<M, 0>(tiles, x, &low, &mut here);
                     let high = products::<K, M, 4, 8>(tiles, x);
-                    scale::<M, 1>(tiles, x, &high, sums);
+                    scale::<M, 1>(tiles, x, &high, &mut here);
                 } else {
                     let all = products::<K, M, 0, 8>(tiles, x);
-                    scale::<M, 0>(tiles, x, &all, sums);
+                    scale::<M, 0>(tiles, x, &all, &mut here);
                 }
                 if K::MINS {
-                    add_mins::<K, M>(tiles, x, sums);
+                    add_mins::<K, M>(tiles, x, &mut here);
                 }
                 x = x.add(M);
             }
         }
+        sums[..M].copy_from_slice(&here);
     }
 
     /// The products of groups `FROM..TO` of a block's columns, in integers.
@@ -259,7 +283,7 @@ vnni! {
         tiles: &Blocks,
         x: *const Block,
         products: &Products<M>,
-        sums: &mut Sums,
+        sums: &mut [[__m512; PAIR]; M],
     ) {
         for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
             // SAFETY: `M` blocks of activations are there.
@@ -271,8 +295,12 @@ vnni! {
         }
     }
 
-    unsafe fn add_mins<K: Kind, const M: usize>(tiles: &Blocks, x: *const Block, sums: &mut Sums) {
-        for (i, sums) in sums.iter_mut().enumerate().take(M) {
+    unsafe fn add_mins<K: Kind, const M: usize>(
+        tiles: &Blocks,
+        x: *const Block,
+        sums: &mut [[__m512; PAIR]; M],
+    ) {
+        for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: `M` blocks of activations are there.
             let x = unsafe { &*x.add(i) };
             for (sum, tile) in sums.iter_mut().zip(tiles) {
@@ -287,22 +315,16 @@ vnni! {
     }
 }
 
-/// A panel with a strip of `rows` rows.
+/// Multiplies a panel with a strip.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<K: Kind>(
-    panel: (&[Blocks], &mut [Ahead; PAIR]),
-    x: *const Block,
-    rows: usize,
-    sums: &mut Sums,
-) {
+unsafe fn multiply_strip<K: Kind>(part: Part<'_>, ahead: &mut [Ahead; PAIR], sums: &mut Sums) {
     // SAFETY: as many rows as the strip has.
     unsafe {
-        match rows {
-            5 => multiply_rows::<K, 5>(panel, x, sums),
-            6 => multiply_rows::<K, 6>(panel, x, sums),
-            7 => multiply_rows::<K, 7>(panel, x, sums),
-            _ => multiply_rows::<K, STRIP>(panel, x, sums),
+        match part.rows {
+            5 => multiply_rows::<K, 5>(part, ahead, sums),
+            6 => multiply_rows::<K, 6>(part, ahead, sums),
+            _ => multiply_rows::<K, STRIP>(part, ahead, sums),
         }
     }
 }

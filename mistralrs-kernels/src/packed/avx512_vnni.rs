@@ -3,18 +3,17 @@
 //! Source: the instruction `vpdpbusd` multiplies unsigned with signed bytes and adds four products
 //! to a 32-bit lane.
 
-use super::activations::Block;
-use super::layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS, VECTOR};
+use super::activations::{Block, Strips};
+use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
-    Job, PackedKernels, QuantType, TileKernels, avx512_tall, exact, pack_tile, with_format,
+    Job, PackedKernels, QuantType, TileKernels, avx512_round, avx512_tall, exact, pack_tile,
+    with_format,
 };
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm_storeu_si128, _mm256_loadu_si256, _mm512_abs_ps, _mm512_add_epi32, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_cvtps_epi32, _mm512_max_epu32,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32,
+    _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_or_si512,
     _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
 };
@@ -22,7 +21,7 @@ use std::ops::Range;
 
 /// To be called only where the features below are present.
 pub(crate) const KERNELS: PackedKernels = PackedKernels {
-    integers: TileKernels { round, multiply },
+    integers: TileKernels { strips, round: avx512_round::round, multiply },
     floats: exact::avx512::KERNELS,
     pairs: None,
     pack,
@@ -45,40 +44,12 @@ macro_rules! vnni {
 }
 pub(super) use vnni;
 
+/// Many rows are cut as the kernel for many takes them.
+fn strips(m: usize) -> Strips {
+    if m >= avx512_tall::LEAST { Strips::up_to(avx512_tall::STRIP, m) } else { Strips::new(m) }
+}
+
 vnni! {
-    /// As `quantize_strip`.
-    unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
-        let cols = x.len() / rows.max(1);
-        for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
-            let out = out[i..].iter_mut().step_by(rows);
-            for (x, out) in x.as_chunks::<BLOCK_COLS>().0.iter().zip(out) {
-                // SAFETY: as the caller vouches.
-                unsafe { quantize(x, out) };
-            }
-        }
-    }
-
-    /// Rounds 32 numbers: the bits of the block's own `quantize`.
-    unsafe fn quantize(x: &[f32; BLOCK_COLS], out: &mut Block) {
-        // SAFETY: both halves of the numbers and of the codes are there.
-        unsafe {
-            let (low, high) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16)));
-            // The order of magnitudes is that of their bits, and nothing is larger than what is no number.
-            let low_bits = _mm512_castps_si512(_mm512_abs_ps(low));
-            let largest = _mm512_max_epu32(low_bits, _mm512_castps_si512(_mm512_abs_ps(high)));
-            let largest = f32::from_bits(_mm512_reduce_max_epu32(largest));
-            let inverse = Block::inverse(largest);
-            let mask = if inverse > 0.0 { 0xffff } else { 0 };
-            let inverse = _mm512_set1_ps(inverse);
-            let low = _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(low, inverse));
-            let high = _mm512_maskz_cvtps_epi32(mask, _mm512_mul_ps(high, inverse));
-            let to = out.codes.as_mut_ptr();
-            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(low));
-            _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(high));
-            out.describe(largest, [_mm512_reduce_add_epi32(low), _mm512_reduce_add_epi32(high)]);
-        }
-    }
-
     unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
         with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
     }

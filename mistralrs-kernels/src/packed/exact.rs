@@ -20,7 +20,7 @@ pub(crate) struct Columns(pub(crate) [f32; BLOCK_COLS]);
 
 /// The slow, obvious twin.
 pub(super) const TWIN: TileKernels<Columns> =
-    TileKernels { round: copy, multiply: multiply_slowly };
+    TileKernels { strips: Strips::new, round: copy, multiply: multiply_slowly };
 
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 1 << 20;
@@ -302,7 +302,8 @@ macro_rules! kernels {
             use super::*;
 
             /// To be called only where the instruction set is present.
-            pub(crate) const KERNELS: TileKernels<Columns> = TileKernels { round: copy, multiply };
+            pub(crate) const KERNELS: TileKernels<Columns> =
+                TileKernels { strips: Strips::new, round: copy, multiply };
 
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Columns>, tiles: Range<usize>) {

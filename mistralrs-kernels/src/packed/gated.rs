@@ -92,7 +92,7 @@ fn multiply<X: Rounded>(
     y: SharedSlice<'_>,
 ) {
     let m = x.len() / gate.cols;
-    let strips = Strips::new(m);
+    let strips = (kernels.strips)(m);
     let of_x = m * gate.blocks();
     with_memory(of_x + m * down.blocks(), |memory| {
         let (rounded, joined) = memory.split_at_mut(of_x);

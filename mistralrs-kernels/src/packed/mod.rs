@@ -13,6 +13,8 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
+mod avx512_round;
+#[cfg(target_arch = "x86_64")]
 mod avx512_tall;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
@@ -97,6 +99,8 @@ impl PackedKernels {
 /// The kernels for tiles of integers or of floats.
 #[derive(Clone, Copy)]
 pub(crate) struct TileKernels<X: 'static> {
+    /// How so many rows of activations are cut.
+    pub(crate) strips: fn(usize) -> Strips,
     /// Rounds the rows of a strip.
     pub(crate) round: unsafe fn(&[f32], usize, &mut [X]),
     pub(crate) multiply: unsafe fn(&Job<'_, X>, Range<usize>),
@@ -414,7 +418,7 @@ fn multiply_with<X: Rounded>(
     if parts.is_empty() {
         return;
     }
-    let strips = Strips::new(m);
+    let strips = (kernels.strips)(m);
     let cols = x.len() / m;
     with_memory(m * cols.div_ceil(BLOCK_COLS), |memory| {
         round(kernels, x, cols, strips, memory);

@@ -5,6 +5,7 @@
 //! one rounding for each column: so does the instruction `vdpbf16ps`. It takes numbers below the
 //! smallest normal one for zero; the slow twin does so too.
 
+use super::activations::Strips;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
 use std::ops::Range;
@@ -15,7 +16,7 @@ use std::ops::Range;
 pub(crate) struct Pairs(pub(crate) [u32; BLOCK_COLS / 2]);
 
 /// The slow, obvious twin.
-pub(super) const KERNELS: TileKernels<Pairs> = TileKernels { round, multiply };
+pub(super) const KERNELS: TileKernels<Pairs> = TileKernels { strips: Strips::new, round, multiply };
 
 /// The two numbers of a pair.
 #[inline(always)]

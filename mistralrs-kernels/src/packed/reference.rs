@@ -1,14 +1,14 @@
 //! The slow, obvious twin of the packed kernels: the same integers, the same sums in the same order,
 //! one pair of rows at a time.
 
-use super::activations::{Block, quantize_strip};
+use super::activations::{Block, Strips, quantize_strip};
 use super::layout::TILE_ROWS;
 use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, pairs, with_format};
 use std::ops::Range;
 
 /// Plain loops for every processor.
 pub(super) const KERNELS: PackedKernels = PackedKernels {
-    integers: TileKernels { round, multiply },
+    integers: TileKernels { strips: Strips::new, round, multiply },
     floats: exact::TWIN,
     pairs: Some(pairs::KERNELS),
     pack,

@@ -187,6 +187,35 @@ fn every_strip_of_every_type() {
     }
 }
 
+/// Rounded activations bit by bit, with numbers between two bytes, none, too small, infinite and no numbers.
+#[test]
+fn activations_are_rounded_as_by_the_twin() {
+    let odd = [0.0, -0.0, 1e-30, 9e-31, 1e-44, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for (rows, blocks) in (1..=9).flat_map(|rows| (1..=9).map(move |blocks| (rows, blocks))) {
+        let cols = blocks * BLOCK_COLS;
+        let mut x = noise((16 * rows + blocks) as u64, rows * cols);
+        for (at, x) in x.chunks_exact_mut(BLOCK_COLS).enumerate() {
+            match at % 5 {
+                0 => x[at % 31] = odd[at / 5 % odd.len()],
+                1 => x.fill(odd[at / 5 % odd.len()]),
+                2 => x.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32 * 0.5 - 7.0),
+                _ => {}
+            }
+            if at % 5 == 2 {
+                x[at % 31] = -127.0;
+            }
+        }
+        let mut wanted = vec![Block::default(); rows * blocks];
+        activations::quantize_strip(&x, rows, &mut wanted);
+        for kernels in fast_kernels() {
+            let mut found = vec![Block::default(); rows * blocks];
+            // SAFETY: this processor has the kernels' instruction set.
+            unsafe { (kernels.integers.round)(&x, rows, &mut found) };
+            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{rows} rows");
+        }
+    }
+}
+
 /// Shapes for several tasks and groups of strips, on several threads; and several weights at once.
 #[test]
 fn neither_threads_nor_company_matter() {

@@ -1,0 +1,133 @@
+//! Activations as bytes (see `activations`) with AVX-512: four blocks of a row at a time, so that what is
+//! one number for a block, its largest magnitude, its scale, its sums, is computed for four at once.
+
+use super::activations::Block;
+use super::avx512_vnni::vnni;
+use super::layout::BLOCK_COLS;
+use std::arch::x86_64::{
+    __m128, __m128i, __m256i, __m512i, _CMP_GE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_castps_si128,
+    _mm_castsi128_ps, _mm_cmp_ps_mask, _mm_cvtepi32_ps, _mm_mask_blend_ps, _mm_maskz_div_ps,
+    _mm_mul_ps, _mm_set1_ps, _mm_setzero_si128, _mm_slli_epi32, _mm_storeu_si128, _mm_sub_epi32,
+    _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64,
+    _mm256_add_epi32, _mm256_castsi128_si256, _mm256_castsi256_si128, _mm256_dpbusd_epi32,
+    _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_storeu_si256, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64, _mm512_abs_ps, _mm512_castps_si512, _mm512_castsi512_si128,
+    _mm512_cvtepi32_epi8, _mm512_cvtps_epi32, _mm512_loadu_ps, _mm512_max_epu32, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_shuffle_i64x2, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+};
+
+/// Blocks that are rounded together.
+const FOUR: usize = 4;
+
+vnni! {
+    /// As `quantize_strip`, to the bit.
+    pub(super) unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
+        let cols = x.len() / rows.max(1);
+        for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
+            let blocks = x.as_chunks::<BLOCK_COLS>().0;
+            let (fours, rest) = blocks.as_chunks::<FOUR>();
+            let mut out = out[i..].chunks_mut(rows);
+            for four in fours {
+                let mut take = || out.next().and_then(|blocks| blocks.first_mut());
+                if let [Some(a), Some(b), Some(c), Some(d)] = [take(), take(), take(), take()] {
+                    // SAFETY: as the caller vouches.
+                    unsafe { quantize(four, [a, b, c, d]) };
+                }
+            }
+            for (x, out) in rest.iter().zip(out) {
+                out[0].quantize(x);
+            }
+        }
+    }
+
+    /// Rounds four blocks: the bits of a block's own `quantize`.
+    unsafe fn quantize(x: &[[f32; BLOCK_COLS]; FOUR], out: [&mut Block; FOUR]) {
+        // SAFETY: both halves of every block's numbers and codes are there; a block is a cache line.
+        unsafe {
+            let halves = x.each_ref().map(|x| {
+                [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(BLOCK_COLS / 2))]
+            });
+            // The order of magnitudes is that of their bits, and nothing is larger than what is no number.
+            let magnitudes = halves.map(|halves| {
+                let [low, high] = halves.map(|half| _mm512_castps_si512(_mm512_abs_ps(half)));
+                _mm512_max_epu32(low, high)
+            });
+            let largest = _mm_castsi128_ps(largest(magnitudes));
+            let finite = _mm_cmp_ps_mask::<_CMP_LT_OQ>(largest, _mm_set1_ps(f32::INFINITY));
+            let counts = finite & _mm_cmp_ps_mask::<_CMP_GE_OQ>(largest, _mm_set1_ps(Block::LEAST));
+            let inverse = _mm_maskz_div_ps(counts, _mm_set1_ps(127.0), largest);
+            let scale = _mm_maskz_div_ps(counts, largest, _mm_set1_ps(127.0));
+            let scale = _mm_mask_blend_ps(finite, _mm_set1_ps(f32::NAN), scale);
+            let inverse: [f32; FOUR] = std::mem::transmute(inverse);
+            let mut sums = [_mm256_setzero_si256(); FOUR];
+            let mut codes = [_mm256_setzero_si256(); FOUR];
+            for i in 0..FOUR {
+                let inverse = _mm512_set1_ps(inverse[i]);
+                // What is not finite becomes the least integer, whose last byte is zero.
+                let [low, high] = halves[i].map(|half| {
+                    _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(half, inverse)))
+                });
+                codes[i] = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+                sums[i] = _mm256_dpbusd_epi32(sums[i], _mm256_set1_epi8(1), codes[i]);
+            }
+            let lines = describe(scale, sums_of_lanes(sums));
+            for ((out, codes), [first, second]) in out.into_iter().zip(codes).zip(lines) {
+                let line = std::ptr::from_mut(out).cast::<u8>();
+                _mm256_storeu_si256(line.cast(), codes);
+                _mm_storeu_si128(line.add(BLOCK_COLS).cast(), first);
+                _mm_storeu_si128(line.add(BLOCK_COLS + 16).cast(), second);
+            }
+        }
+    }
+
+    /// The largest of each vector.
+    fn largest(v: [__m512i; FOUR]) -> __m128i {
+        let first = _mm512_max_epu32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+        let second = _mm512_max_epu32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+        // Each quarter has that of its part of every vector.
+        let all = _mm512_max_epu32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
+        let all = _mm512_max_epu32(all, _mm512_shuffle_i64x2::<0b01_00_11_10>(all, all));
+        let all = _mm512_max_epu32(all, _mm512_shuffle_i64x2::<0b10_11_00_01>(all, all));
+        _mm512_castsi512_si128(all)
+    }
+
+    /// The sums of each vector's first half, and of its second.
+    fn sums_of_lanes(v: [__m256i; FOUR]) -> [__m128i; 2] {
+        let first = _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
+        let second = _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
+        let all = _mm256_add_epi32(_mm256_unpacklo_epi64(first, second), _mm256_unpackhi_epi64(first, second));
+        [_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all)]
+    }
+
+    /// What follows the codes of each block, given the scales and the sums of both halves' codes.
+    fn describe(scale: __m128, halves: [__m128i; 2]) -> [[__m128i; 2]; FOUR] {
+        let offset = |sum| _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32::<7>(sum));
+        let number = |sum| _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(sum), scale));
+        let both = _mm_add_epi32(halves[0], halves[1]);
+        let first = transpose([_mm_castps_si128(scale), offset(both), offset(halves[0]), offset(halves[1])]);
+        let second = transpose([number(both), number(halves[0]), number(halves[1]), _mm_setzero_si128()]);
+        std::array::from_fn(|i| [first[i], second[i]])
+    }
+
+    fn transpose(v: [__m128i; FOUR]) -> [__m128i; FOUR] {
+        let low = [_mm_unpacklo_epi32(v[0], v[1]), _mm_unpacklo_epi32(v[2], v[3])];
+        let high = [_mm_unpackhi_epi32(v[0], v[1]), _mm_unpackhi_epi32(v[2], v[3])];
+        [
+            _mm_unpacklo_epi64(low[0], low[1]),
+            _mm_unpackhi_epi64(low[0], low[1]),
+            _mm_unpacklo_epi64(high[0], high[1]),
+            _mm_unpackhi_epi64(high[0], high[1]),
+        ]
+    }
+}
+
+// Stores above follow this order.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<Block>() == 64 && offset_of!(Block, codes) == 0);
+    assert!(offset_of!(Block, scale) == 32 && offset_of!(Block, offset) == 36);
+    assert!(offset_of!(Block, half_offsets) == 40 && offset_of!(Block, sum) == 48);
+    assert!(offset_of!(Block, half_sums) == 52);
+};
