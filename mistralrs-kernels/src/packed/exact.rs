@@ -24,18 +24,26 @@ pub(super) const TWIN: TileKernels<Columns> =
 
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 1 << 20;
+/// Where activations are more than that, so many blocks of columns of them stay there: sums wait more often then,
+/// but more rows share a passing weight.
+const WIDE: usize = 48;
 /// So many bytes of two tiles of weights stay in the first-level cache while strips of activations pass by.
 const CLOSE: usize = 24 << 10;
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 4096;
 
 /// Lays the rows of one strip side by side: `x` is `[rows, cols]`. Always safe; `unsafe` only to fit the
-/// table.
+/// table. Goes along `out`, which is not in the cache: there the processor sees what is written next.
 unsafe fn copy(x: &[f32], rows: usize, out: &mut [Columns]) {
     let cols = x.len() / rows.max(1);
-    for (i, x) in x.chunks_exact(cols.max(1)).enumerate() {
-        let out = out[i..].iter_mut().step_by(rows);
-        for (x, out) in x.chunks(BLOCK_COLS).zip(out) {
+    for (block, out) in out.chunks_exact_mut(rows.max(1)).enumerate() {
+        let columns = block * BLOCK_COLS..cols.min((block + 1) * BLOCK_COLS);
+        for (x, out) in x.chunks_exact(cols.max(1)).zip(out) {
+            let x = &x[columns.clone()];
+            if let Some(x) = x.as_array() {
+                out.0 = *x;
+                continue;
+            }
             let (given, rest) = out.0.split_at_mut(x.len());
             given.copy_from_slice(x);
             rest.fill(0.0);
@@ -142,29 +150,57 @@ unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
 ) {
     let strips: Strips = job.strips;
     let blocks = job.w.blocks();
-    let longest = strips.rows(0).len() * blocks * size_of::<Columns>();
-    let group = (RESIDENT / longest).max(1);
+    let longest = strips.rows(0).len() * size_of::<Columns>();
+    let width = match strips.count() * longest * blocks {
+        ..=RESIDENT => blocks,
+        _ => blocks.div_ceil(blocks.div_ceil(WIDE)),
+    };
+    let group = (RESIDENT / (longest * width)).max(1);
+    for start in (0..blocks).step_by(width) {
+        for first in (0..strips.count()).step_by(group) {
+            let panel = Panel {
+                strips: first..strips.count().min(first + group),
+                columns: start..blocks.min(start + width),
+            };
+            // SAFETY: the strips and columns exist, and earlier columns are done.
+            unsafe { multiply_panel::<S, F, MOST>(job, &panel, &tiles) };
+        }
+    }
+}
+
+/// Activations that stay near while all weights pass by.
+struct Panel {
+    strips: Range<usize>,
+    /// In blocks.
+    columns: Range<usize>,
+}
+
+#[inline(always)]
+unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize>(
+    job: &Job<'_, Columns>,
+    panel: &Panel,
+    tiles: &Range<usize>,
+) {
     let end = job.w.rows.min(tiles.end * TILE_ROWS);
-    for first in (0..strips.count()).step_by(group) {
-        let strips_here = first..strips.count().min(first + group);
-        // A single strip reads weights once, in one go.
-        let at_once = match strips_here.len() {
-            1 => blocks,
-            _ => (CLOSE / (BLOCK_COLS * F::PAIR)).max(1),
-        };
-        for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
-            for start in (0..blocks).step_by(at_once) {
-                let columns = start..blocks.min(start + at_once);
-                let mut next = next::<S, F>(job, lanes, &columns, strips_here.len());
-                for strip in strips_here.clone() {
-                    let part = Part { lanes, columns: columns.clone(), rows: strips.rows(strip) };
-                    // SAFETY: the strip, the tiles and their lanes exist.
-                    unsafe {
-                        if lanes + S::LANES < end {
-                            multiply_strip::<S, F, 2, MOST>(job, &part, &mut next);
-                        } else {
-                            multiply_strip::<S, F, 1, MOST>(job, &part, &mut next);
-                        }
+    // A single strip reads weights once, in one go.
+    let at_once = match panel.strips.len() {
+        1 => panel.columns.len(),
+        _ => (CLOSE / (BLOCK_COLS * F::PAIR)).max(1),
+    };
+    for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
+        for start in panel.columns.clone().step_by(at_once) {
+            let columns = start..panel.columns.end.min(start + at_once);
+            let mut next = next::<S, F>(job, lanes, &columns, panel);
+            for strip in panel.strips.clone() {
+                let rows = job.strips.rows(strip);
+                let ahead = if strip + 1 < panel.strips.end { rows.len() } else { 0 };
+                let part = Part { lanes, columns: columns.clone(), rows, ahead };
+                // SAFETY: the strip, the tiles and their lanes exist.
+                unsafe {
+                    if lanes + S::LANES < end {
+                        multiply_strip::<S, F, 2, MOST>(job, &part, &mut next);
+                    } else {
+                        multiply_strip::<S, F, 1, MOST>(job, &part, &mut next);
                     }
                 }
             }
@@ -172,24 +208,24 @@ unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
     }
 }
 
-/// What some strips will need after `columns` of the tiles from `lanes` on: the columns that follow or, after
-/// the last ones, the first of the next tiles. Nothing for a single strip, which goes through all columns at once.
+/// What a panel will need after `columns` of the tiles from `lanes` on: the columns that follow or, after the
+/// panel's last ones, its first of the next tiles. Nothing for a single strip, which goes through all at once.
 #[inline(always)]
 fn next<S: LoadHalves, F: Tiled>(
     job: &Job<'_, Columns>,
     lanes: usize,
     columns: &Range<usize>,
-    strips: usize,
+    panel: &Panel,
 ) -> [Ahead; 2] {
     let bytes = |blocks: usize| blocks * BLOCK_COLS / 2 * F::PAIR;
-    let blocks = job.w.blocks();
+    let (strips, last) = (panel.strips.len(), columns.end == panel.columns.end);
     [lanes, lanes + S::LANES].map(|lanes| {
         // Both vectors may be of one tile.
         let of_another = lanes.is_multiple_of(TILE_ROWS);
         let left = if strips > 1 && of_another { bytes(columns.len()) } else { 0 };
-        let lanes = lanes + if columns.end < blocks { 0 } else { 2 * S::LANES };
-        let start = if columns.end < blocks { bytes(columns.end) } else { 0 };
-        let tile = lanes / TILE_ROWS * bytes(blocks) + start;
+        let lanes = if last { lanes + 2 * S::LANES } else { lanes };
+        let start = if last { panel.columns.start } else { columns.end };
+        let tile = lanes / TILE_ROWS * bytes(job.w.blocks()) + bytes(start);
         let line = job.tile(0).as_ptr().wrapping_add(tile);
         Ahead::new(line, left, strips * columns.len())
     })
@@ -203,6 +239,8 @@ struct Part {
     columns: Range<usize>,
     /// A strip of activations.
     rows: Range<usize>,
+    /// So many rows further lies the strip that follows; 0 if none does.
+    ahead: usize,
 }
 
 /// `N` vectors of weight rows with all rows of a strip.
@@ -241,7 +279,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
     next: &mut [Ahead; 2],
 ) {
     let w = job.w;
-    let Part { lanes, ref columns, ref rows } = *part;
+    let Part { lanes, ref columns, ref rows, ahead } = *part;
     let skipped = columns.start * BLOCK_COLS / 2 * F::PAIR;
     let mut weights: [*const u8; N] = std::array::from_fn(|n| {
         job.tile((lanes + n * S::LANES) / TILE_ROWS).as_ptr().wrapping_add(skipped)
@@ -252,35 +290,51 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
     unsafe {
         let x = job.x.as_ptr().add(rows.start * w.blocks() + row);
         let mut x = x.add(columns.start * rows.len());
-        let count = |n: usize| S::LANES.min(w.rows - (lanes + n * S::LANES));
-        let place =
-            |i: usize, n: usize| job.place(rows.start + row + i, lanes + n * S::LANES, count(n));
+        let counts: [usize; N] =
+            std::array::from_fn(|n| S::LANES.min(w.rows - (lanes + n * S::LANES)));
+        let (y, width) = (job.place(rows.start + row, lanes, counts[0]), job.y.width);
+        let place = |i: usize, n: usize| y.wrapping_add(i * width + n * S::LANES);
         let mut sums = [[S::splat(0.0); N]; M];
+        // The strip that follows needs its sums and activations at once.
+        for i in 0..M {
+            for n in 0..N {
+                simd::prefetch(place(ahead + i, n).cast());
+            }
+        }
         if columns.start > 0 {
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::load(place(i, n), count(n));
+                    *sum = S::load(place(i, n), counts[n]);
                 }
             }
         }
         for _ in columns.clone() {
             next.iter_mut().for_each(Ahead::fetch);
+            let following = x.wrapping_add(ahead * w.blocks()).cast::<u8>();
             for pair in 0..BLOCK_COLS / 2 {
+                simd::prefetch(following.wrapping_add(pair * VECTOR));
                 let mut columns = [(S::splat(0.0), S::splat(0.0)); N];
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
-                    simd::prefetch(at.wrapping_add(AHEAD));
-                    if F::PAIR > VECTOR {
-                        simd::prefetch(at.wrapping_add(AHEAD + VECTOR));
+                    // Once for all vectors of a tile.
+                    if (n * S::LANES).is_multiple_of(TILE_ROWS) {
+                        simd::prefetch(at.wrapping_add(AHEAD));
+                        if F::PAIR > VECTOR {
+                            simd::prefetch(at.wrapping_add(AHEAD + VECTOR));
+                        }
                     }
                     *columns = F::load::<S>(*at, (lanes + n * S::LANES) % TILE_ROWS);
                     *at = at.wrapping_add(F::PAIR);
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let x = &(*x.add(i)).0;
-                    let (first, second) = (S::splat(x[2 * pair]), S::splat(x[2 * pair + 1]));
+                    let x = S::splat((*x.add(i)).0[2 * pair]);
                     for (sum, columns) in sums.iter_mut().zip(&columns) {
-                        *sum = S::mul_add(columns.0, first, *sum);
-                        *sum = S::mul_add(columns.1, second, *sum);
+                        *sum = S::mul_add(columns.0, x, *sum);
+                    }
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = S::splat((*x.add(i)).0[2 * pair + 1]);
+                    for (sum, columns) in sums.iter_mut().zip(&columns) {
+                        *sum = S::mul_add(columns.1, x, *sum);
                     }
                 }
             }
@@ -288,7 +342,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {
-                S::store(sum, place(i, n), count(n));
+                S::store(sum, place(i, n), counts[n]);
             }
         }
     }

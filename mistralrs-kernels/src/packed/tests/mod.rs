@@ -248,6 +248,19 @@ fn neither_threads_nor_company_matter() {
     }
 }
 
+/// More activations than stay near: panels of some columns and some strips, over which sums wait in the result.
+#[test]
+fn products_of_floats_go_through_panels() {
+    for ty in [QuantType::F32, QuantType::F16, QuantType::BF16] {
+        let case = Case::new(ty, (34, 1650, 340), 7);
+        let twin = bits(&case.multiply(twins()[1], &case.x));
+        for kernels in fast_kernels() {
+            let y = case.multiply(PackedKernels { pairs: None, ..kernels }, &case.x);
+            assert!(bits(&y) == twin, "{ty:?}");
+        }
+    }
+}
+
 /// Products in memory of their own against the same one by one; and three products with what joins the
 /// first two, in one pass.
 #[test]
