@@ -17,7 +17,7 @@ use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Exponential;
 use half::f16;
 use running::{Running, add_tile};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use tile::{CacheNumber, Tile};
 
 /// What all spans of one attention call share.
@@ -121,9 +121,11 @@ impl CacheSlice<'_> {
 
 /// Positions per step of the running softmax.
 const TILE: usize = 64;
-/// Query rows (of all heads that share a key head) that one task takes: about so many that a tile's keys are
-/// worth transposing, and more if all threads have tasks enough.
-const TASK_ROWS: RangeInclusive<usize> = 64..=256;
+/// Query rows (of all heads that share a key head) that one task takes at least: so many that a tile's keys are
+/// worth transposing. More if all threads have tasks enough.
+const TASK_ROWS: usize = 64;
+/// Numbers of a task's queries at most: with as many values they stay in the second-level cache.
+const TASK_NUMBERS: usize = 64 << 10;
 /// Tasks per thread that are enough.
 const TASKS: usize = 8;
 /// Below so many multiplications, waking threads costs more than they save.
@@ -255,7 +257,8 @@ impl Job<'_> {
 fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
     let queries: usize = job.spans.iter().map(|span| span.query_len).sum();
     let rows = queries * job.shape.heads / (TASKS * pool::threads());
-    let per_task = (rows.clamp(*TASK_ROWS.start(), *TASK_ROWS.end()) / job.group).max(1);
+    let most = TASK_ROWS.max(TASK_NUMBERS / job.shape.head_dim);
+    let per_task = (rows.clamp(TASK_ROWS, most) / job.group).max(1);
     let mut tasks = Vec::new();
     for (index, span) in job.spans.iter().enumerate() {
         for first in (0..span.query_len).step_by(per_task) {
@@ -307,18 +310,19 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     };
     let all = first.start..last.end;
     let rows = seen.len();
-    let mut scratch = Scratch::take(2 * rows * (dim + 1) + 2 * TILE * dim);
-    // Vectors first: they begin at cache lines where a head's numbers are whole ones.
-    let (tile, scratch) = scratch.numbers().split_at_mut(2 * TILE * dim);
+    let width = dim.next_multiple_of(S::LANES);
+    let mut scratch = Scratch::take(rows * (dim + width + 2) + TILE * (dim + width));
+    // Whole vectors first: they begin at cache lines.
+    let (tile, scratch) = scratch.numbers().split_at_mut(TILE * (dim + width));
+    let (values, scratch) = scratch.split_at_mut(rows * width);
     let (q, scratch) = scratch.split_at_mut(rows * dim);
-    let (values, scratch) = scratch.split_at_mut(rows * dim);
     let (largest, total) = scratch.split_at_mut(rows);
     read_queries(job, task, q);
     values.fill(0.0);
     largest.fill(f32::MIN);
     total.fill(0.0);
-    let mut running = Running { seen: &seen, q, values, largest, total };
-    let mut tile = Tile::new(tile, dim);
+    let mut running = Running { seen: &seen, q, values, width, largest, total };
+    let mut tile = Tile::new(tile, dim, width);
     for start in (all.start / TILE * TILE..all.end).step_by(TILE) {
         let keys = start.max(all.start)..all.end.min(start + TILE);
         // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
@@ -353,16 +357,16 @@ fn read_queries(job: &Job<'_>, task: &Task, out: &mut [f32]) {
 #[inline(always)]
 fn write_out(job: &Job<'_>, task: &Task, running: &Running<'_>) {
     let dim = job.shape.head_dim;
-    let rows = running.values.chunks_exact(job.group * dim);
+    let rows = running.values.chunks_exact(job.group * running.width);
     for ((row, values), total) in
         task.rows.clone().zip(rows).zip(running.total.chunks_exact(job.group))
     {
         let heads = heads_of(job, task, row);
         // SAFETY: the task's own row and heads, within the checked size.
         let out = unsafe { job.out.place(heads.start, heads.len()) };
-        for (head, (values, total)) in values.chunks_exact(dim).zip(total).enumerate() {
+        for (head, (values, total)) in values.chunks_exact(running.width).zip(total).enumerate() {
             let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
-            for (d, value) in values.iter().enumerate() {
+            for (d, value) in values.iter().enumerate().take(dim) {
                 // SAFETY: as above.
                 unsafe { out.add(head * dim + d).write(value * inverse) };
             }

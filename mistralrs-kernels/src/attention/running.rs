@@ -14,8 +14,10 @@ pub(super) struct Running<'a> {
     pub(super) seen: &'a [Range<usize>],
     /// Queries, times the scale: `[rows, head_dim]`.
     pub(super) q: &'a [f32],
-    /// Weighted sums of values: `[rows, head_dim]`.
+    /// Weighted sums of values: `[rows, width]`.
     pub(super) values: &'a mut [f32],
+    /// Numbers of a head, and what fills the last vector.
+    pub(super) width: usize,
     /// The largest score so far, per row; a finite number, so that differences are numbers.
     pub(super) largest: &'a mut [f32],
     /// The sum of weights so far, per row.
@@ -77,7 +79,7 @@ unsafe fn add_rows<S: Exponential, const R: usize>(
         score::<S, R>(running.q.as_ptr().add(row * tile.dim), tile, &mut scores);
         let largest = measure::<S, R>(shape.softcap, &views, &mut scores, &running.largest[row..]);
         let shrink = weigh::<S, R>(row, &largest, &mut scores, running);
-        let values = running.values.as_mut_ptr().add(row * tile.dim);
+        let values = running.values.as_mut_ptr().add(row * running.width);
         add_views::<S, R>((&views, shrink), &scores, tile, values);
     }
 }
@@ -179,7 +181,7 @@ unsafe fn add_views<S: Simd, const R: usize>(
                 (before, shrink),
                 scores.0[r].as_ptr(),
                 tile,
-                values.add(r * tile.dim),
+                values.add(r * tile.width),
             )
         };
     }
@@ -193,7 +195,7 @@ unsafe fn add_views<S: Simd, const R: usize>(
         // SAFETY: as the caller vouches.
         unsafe {
             let (behind, weights) = (end..view.end, scores.0[r].as_ptr());
-            add_values::<S, 1>((behind, [1.0]), weights, tile, values.add(r * tile.dim));
+            add_values::<S, 1>((behind, [1.0]), weights, tile, values.add(r * tile.width));
         }
     }
 }
@@ -211,48 +213,44 @@ unsafe fn add_values<S: Simd, const R: usize>(
     }
     let mut first = 0;
     let part = (&keys, &shrink);
-    // SAFETY: columns up to `dim` of rows and values exist.
+    // SAFETY: whole vectors of rows and values.
     unsafe {
-        while first < tile.dim {
-            let vectors = (tile.dim - first).div_ceil(S::LANES);
-            let count = |vectors: usize| (tile.dim - first).min(vectors * S::LANES);
-            first += match vectors {
-                1 => add_columns::<S, R, 1>(part, weights, tile, (first, count(1)), values),
-                2 => add_columns::<S, R, 2>(part, weights, tile, (first, count(2)), values),
+        while first < tile.width {
+            first += match (tile.width - first) / S::LANES {
+                1 => add_columns::<S, R, 1>(part, weights, tile, first, values),
+                2 => add_columns::<S, R, 2>(part, weights, tile, first, values),
                 // Five are better cut into three and two than into four and one.
-                3 | 5 => add_columns::<S, R, 3>(part, weights, tile, (first, count(3)), values),
-                _ => add_columns::<S, R, 4>(part, weights, tile, (first, count(4)), values),
+                3 | 5 => add_columns::<S, R, 3>(part, weights, tile, first, values),
+                _ => add_columns::<S, R, 4>(part, weights, tile, first, values),
             };
         }
     }
 }
 
-/// The same for `N` vectors of columns from `first`, `count` columns in all; returns `count`.
+/// The same for `N` vectors of columns from `first`; returns how many columns that are.
 #[inline(always)]
 unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
     (keys, shrink): (&Range<usize>, &[f32; R]),
     weights: *const f32,
     tile: &Tile<'_>,
-    (first, count): (usize, usize),
+    first: usize,
     values: *mut f32,
 ) -> usize {
-    // Only the last vector may be used in part.
-    let lanes = |n: usize| if n + 1 < N { S::LANES } else { count - (N - 1) * S::LANES };
     // SAFETY: the caller vouches for rows and columns, the tile for its values.
     unsafe {
-        let place = |r: usize, n: usize| values.add(r * tile.dim + first + n * S::LANES);
+        let place = |r: usize, n: usize| values.add(r * tile.width + first + n * S::LANES);
         let zero = S::splat(0.0);
         let mut sums = [[zero; N]; R];
         for (r, (sums, shrink)) in sums.iter_mut().zip(shrink).enumerate() {
             for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = S::mul_add(S::load(place(r, n), lanes(n)), S::splat(*shrink), zero);
+                *sum = S::mul_add(S::load(place(r, n), S::LANES), S::splat(*shrink), zero);
             }
         }
         for key in keys.clone() {
             let value = tile.value(key).add(first);
             let mut of_value = [zero; N];
             for (n, v) in of_value.iter_mut().enumerate() {
-                *v = S::load(value.add(n * S::LANES), lanes(n));
+                *v = S::load(value.add(n * S::LANES), S::LANES);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let weight = S::splat(*weights.add(r * TILE + key));
@@ -263,9 +261,9 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
         }
         for (r, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
-                S::store(*sum, place(r, n), lanes(n));
+                S::store(*sum, place(r, n), S::LANES);
             }
         }
     }
-    count
+    N * S::LANES
 }

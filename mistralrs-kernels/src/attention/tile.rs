@@ -34,17 +34,19 @@ impl CacheNumber for f16 {
 
 /// A thread's tile of one key head.
 pub(super) struct Tile<'a> {
-    /// The keys, `[dim, TILE]`; behind them the values, `[TILE, dim]`.
+    /// The keys, `[dim, TILE]`; behind them the values, `[TILE, width]`.
     numbers: &'a mut [f32],
     pub(super) dim: usize,
+    /// Numbers of a value and zeros behind them, so that it is whole vectors.
+    pub(super) width: usize,
     /// Which of the tile's positions are there.
     pub(super) keys: Range<usize>,
 }
 
 impl<'a> Tile<'a> {
-    /// Tiles of heads of `dim` numbers, in `2 * TILE * dim` numbers of memory.
-    pub(super) fn new(numbers: &'a mut [f32], dim: usize) -> Self {
-        Self { numbers, dim, keys: 0..0 }
+    /// Tiles of heads of `dim` numbers, in `TILE * (dim + width)` numbers of memory.
+    pub(super) fn new(numbers: &'a mut [f32], dim: usize, width: usize) -> Self {
+        Self { numbers, dim, width, keys: 0..0 }
     }
 
     /// Number `d` of all keys: [`TILE`] numbers, those of absent keys arbitrary.
@@ -53,10 +55,10 @@ impl<'a> Tile<'a> {
         self.numbers.as_ptr().wrapping_add(d * TILE)
     }
 
-    /// The numbers of one value.
+    /// The numbers of one value, then zeros.
     #[inline(always)]
     pub(super) fn value(&self, key: usize) -> *const f32 {
-        self.numbers.as_ptr().wrapping_add((TILE + key) * self.dim)
+        self.numbers.as_ptr().wrapping_add(TILE * self.dim + key * self.width)
     }
 
     /// Reads the positions `keys` of the tile that begins at position `start`.
@@ -137,10 +139,10 @@ impl<'a> Tile<'a> {
         for (key, place) in places.iter().enumerate().take(self.keys.end).skip(self.keys.start) {
             for d in (0..self.dim).step_by(S::LANES) {
                 let count = S::LANES.min(self.dim - d);
-                // SAFETY: numbers `d..d + count` of a key that is there, and their place in `out`.
+                // SAFETY: numbers `d..d + count` of a key that is there, and the place of a vector in `out`.
                 unsafe {
                     let v = C::load::<S>(from.add(place + d), count);
-                    S::store(v, out.add(key * self.dim + d), count);
+                    S::store(v, out.add(key * self.width + d), S::LANES);
                 }
             }
         }
