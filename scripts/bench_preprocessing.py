@@ -9,6 +9,7 @@ nine runs, in processor time over all threads. From the decoded picture to the t
 """
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -44,9 +45,9 @@ def rows(command, threads):
         command, capture_output=True, text=True, env=environment, check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
-    names = ("qwen2 ", "gemma3 ", "smolvlm ")
-    lines = [line.split() for line in run.stdout.splitlines() if line.startswith(names)]
-    return {(line[0], line[1]): float(line[2]) for line in lines}
+    # The test's name stands before our first row, on the same line.
+    found = re.findall(r"(qwen2|gemma3|smolvlm) (\d+x\d+) ([\d.]+)", run.stdout)
+    return {(recipe, size): float(median) for recipe, size, median in found}
 
 
 def main():

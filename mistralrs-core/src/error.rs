@@ -105,6 +105,28 @@ pub enum RequestError {
         /// The model's context in tokens.
         tokens: usize,
     },
+    /// Pictures, clips and sounds that do not fit into the context, before all of them were prepared.
+    #[error(
+        "the pictures, clips and sounds of the conversation have more than {tokens} tokens, the model's context \
+         is {limit} tokens; send fewer or smaller ones"
+    )]
+    TooMuchMedia {
+        /// Tokens that stand for those that were prepared.
+        tokens: usize,
+        /// The model's context in tokens.
+        limit: usize,
+    },
+    /// Pictures, clips and sounds of other requests take all the memory there is for them.
+    #[error(
+        "the server is busy: pictures, clips and sounds of other requests take {bytes} bytes (the limit is \
+         {limit}); try again later"
+    )]
+    MediaInFlight {
+        /// What they take.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The queue is full.
     #[error("the server is busy: {queued} requests are waiting (the limit); try again later")]
     Overloaded {
@@ -150,8 +172,10 @@ impl RequestError {
     pub fn kind(&self) -> RequestErrorKind {
         match self {
             Self::Invalid { .. } => RequestErrorKind::Invalid,
-            Self::TooLong { .. } | Self::TooManyBytes { .. } => RequestErrorKind::TooLong,
-            Self::Overloaded { .. } => RequestErrorKind::Overloaded,
+            Self::TooLong { .. } | Self::TooManyBytes { .. } | Self::TooMuchMedia { .. } => {
+                RequestErrorKind::TooLong
+            }
+            Self::Overloaded { .. } | Self::MediaInFlight { .. } => RequestErrorKind::Overloaded,
             Self::Timeout { .. } => RequestErrorKind::Timeout,
             Self::Shutdown => RequestErrorKind::Shutdown,
             Self::Internal { .. } => RequestErrorKind::Internal,

@@ -4,7 +4,9 @@
 
 mod media;
 
-pub use media::{ContentHash, Encoded, Media, MediaItem, MediaSpan, Modality, RopePositions};
+pub use media::{
+    ContentHash, Encoded, LiveBytes, Media, MediaItem, MediaSpan, Modality, RopePositions,
+};
 
 use std::ops::Range;
 

@@ -5,6 +5,7 @@ mod form;
 mod generation;
 mod media;
 mod placeholders;
+mod places;
 mod senses;
 mod truncation;
 mod written;
@@ -13,6 +14,7 @@ pub use dialect::Capabilities;
 pub(crate) use dialect::ChatDialect;
 pub use generation::Generation;
 pub use senses::Look;
+use senses::Use;
 pub(crate) use senses::{Preparation, Senses};
 
 use form::FormPlan;
@@ -64,6 +66,14 @@ struct Asked {
     form: Option<FormPlan>,
     thinking: Option<ThinkingLimit>,
     reading: Option<Reading>,
+}
+
+/// A conversation as the model reads it.
+struct Conversation {
+    prompt: String,
+    tokens: Vec<u32>,
+    /// What some of the tokens stand for.
+    media: Vec<MediaItem>,
 }
 
 /// Facts about the loaded model.
@@ -153,29 +163,61 @@ impl Llm {
         }
     }
 
-    /// Continues a conversation. CPU work (template, tokenizer) happens here, before it returns:
+    /// Continues a conversation. CPU work (template, tokenizer, pictures) happens here, before it returns:
     /// call it from a blocking thread.
     ///
     /// # Errors
     /// [`RequestError`] by kind.
     pub fn chat(&self, request: ChatRequest) -> Result<Generation, RequestError> {
-        let parts = &self.parts;
-        let prompt = self.render(&request)?;
+        let options = request.options.clone();
+        self.answer(&self.conversation(&request)?, &request, options)
+    }
+
+    /// Continues a conversation in several ways, one for each of `options`, which differ in nothing but how tokens
+    /// are drawn. As [`Llm::chat`], but the conversation is read once, its pictures too.
+    ///
+    /// # Errors
+    /// As [`Llm::chat`].
+    pub fn answers(
+        &self,
+        request: &ChatRequest,
+        options: Vec<GenerateOptions>,
+    ) -> Result<Vec<Generation>, RequestError> {
+        let conversation = self.conversation(request)?;
+        let answer = |options| self.answer(&conversation, request, options);
+        options.into_iter().map(answer).collect()
+    }
+
+    fn conversation(&self, request: &ChatRequest) -> Result<Conversation, RequestError> {
+        let limit = self.parts.info.max_sequence_length;
+        let prompt = self.render(request)?;
         tracing::debug!(prompt, "the conversation as the model reads it");
-        check_bytes(&prompt, parts.info.max_sequence_length)?;
+        check_bytes(&prompt, limit)?;
+        let wanted = Use::Seen { most_tokens: limit, cut: request.options.truncate_sequence };
         // The template writes its own special tokens.
-        let (tokens, media) = self.encode(&prompt, &request, false)?;
-        let form = FormPlan::for_chat(&parts.dialect, parts.text.tokenizer(), &request, &prompt)?;
-        let parser = parts.dialect.parser(dialect::offered(&request), &prompt);
+        let (tokens, media) = self.encode(&prompt, request, wanted, false)?;
+        Ok(Conversation { prompt, tokens, media })
+    }
+
+    fn answer(
+        &self,
+        conversation: &Conversation,
+        request: &ChatRequest,
+        mut options: GenerateOptions,
+    ) -> Result<Generation, RequestError> {
+        let parts = &self.parts;
+        let Conversation { prompt, tokens, media } = conversation;
+        let form = FormPlan::for_chat(&parts.dialect, parts.text.tokenizer(), request, prompt)?;
+        let parser = parts.dialect.parser(dialect::offered(request), prompt);
         let single_call = request.single_tool_call;
         let reading = parser.map(|parser| Reading { parser, single_call });
-        let mut options = request.options;
         options.form = None;
         let budget = options.thinking_budget;
         let thinking = budget.and_then(|budget| {
-            parts.dialect.thinking_limit(parts.text.tokenizer(), &prompt, budget)
+            parts.dialect.thinking_limit(parts.text.tokenizer(), prompt, budget)
         });
-        self.generate(Asked { tokens, media, field: "messages", options, form, thinking, reading })
+        let (tokens, media, field) = (tokens.clone(), media.clone(), "messages");
+        self.generate(Asked { tokens, media, field, options, form, thinking, reading })
     }
 
     /// The prompt of a conversation, whose media the model takes.
@@ -189,13 +231,14 @@ impl Llm {
         &self,
         prompt: &str,
         request: &ChatRequest,
+        wanted: Use,
         add_special_tokens: bool,
     ) -> Result<(Vec<u32>, Vec<MediaItem>), RequestError> {
         let tokenizer = self.parts.text.tokenizer();
         let Some(senses) = &self.parts.senses else {
             return Ok((tokenizer.encode(prompt, add_special_tokens)?, Vec::new()));
         };
-        let media = senses.prepare(&request.messages)?;
+        let media = senses.prepare(&request.messages, wanted)?;
         let tokens = tokenizer.encode(&senses.write(prompt, &media)?, add_special_tokens)?;
         senses.expand(&tokens, &media)
     }
@@ -334,7 +377,8 @@ impl Llm {
         request: &ChatRequest,
         add_special_tokens: bool,
     ) -> Result<Vec<u32>, RequestError> {
-        let (tokens, _) = self.encode(&self.render(request)?, request, add_special_tokens)?;
+        let prompt = self.render(request)?;
+        let (tokens, _) = self.encode(&prompt, request, Use::Counted, add_special_tokens)?;
         Ok(tokens)
     }
 

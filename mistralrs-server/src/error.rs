@@ -241,13 +241,15 @@ impl From<RequestError> for ApiError {
         let message = error.to_string();
         match error {
             RequestError::Invalid { param, .. } => Self::invalid(param, message),
-            RequestError::TooLong { .. } | RequestError::TooManyBytes { .. } => Self::new(
+            RequestError::TooLong { .. }
+            | RequestError::TooManyBytes { .. }
+            | RequestError::TooMuchMedia { .. } => Self::new(
                 StatusCode::BAD_REQUEST,
                 INVALID,
                 Some("context_length_exceeded"),
                 message,
             ),
-            RequestError::Overloaded { .. } => {
+            RequestError::Overloaded { .. } | RequestError::MediaInFlight { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, RATE, Some("server_overloaded"), message)
                     .retry_after(1)
             }
@@ -306,7 +308,19 @@ mod tests {
                 Some("context_length_exceeded"),
                 None,
             ),
+            (
+                RequestError::TooMuchMedia { tokens: 9, limit: 8 },
+                400,
+                Some("context_length_exceeded"),
+                None,
+            ),
             (RequestError::Overloaded { queued: 3 }, 429, Some("server_overloaded"), None),
+            (
+                RequestError::MediaInFlight { bytes: 9, limit: 8 },
+                429,
+                Some("server_overloaded"),
+                None,
+            ),
             (RequestError::Timeout { timeout_ms: 5 }, 408, Some("timeout"), Some("timeout_ms")),
             (RequestError::Shutdown, 503, Some("shutdown"), None),
             (RequestError::Internal { id: 7 }, 500, Some("internal_error"), None),

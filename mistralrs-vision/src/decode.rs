@@ -21,12 +21,19 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Pictures of one video.
     pub max_frames: usize,
+    /// Pixels of all pictures of one video together: few bytes can stand for many frames.
+    pub max_clip_pixels: u64,
 }
 
 impl Default for Limits {
-    /// 20 MiB, 50 million pixels, 128 frames.
+    /// 20 MiB, 50 million pixels, 128 frames of 200 million pixels.
     fn default() -> Self {
-        Self { max_bytes: 20 << 20, max_pixels: 50_000_000, max_frames: 128 }
+        Self {
+            max_bytes: 20 << 20,
+            max_pixels: 50_000_000,
+            max_frames: 128,
+            max_clip_pixels: 200_000_000,
+        }
     }
 }
 
@@ -77,20 +84,20 @@ pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
     let format = format(bytes, limits)?;
     let undecodable = |error: ImageError| undecodable(format, &error);
     let cursor = Cursor::new(bytes);
-    let frames = match format {
+    let (frames, size) = match format {
         ImageFormat::Gif => {
             let mut decoder = GifDecoder::new(cursor).map_err(undecodable)?;
-            check_size(decoder.dimensions(), limits)?;
+            let size = check_size(decoder.dimensions(), limits)?;
             decoder.set_limits(decoder_limits(limits)).map_err(undecodable)?;
-            decoder.into_frames()
+            (decoder.into_frames(), size)
         }
         ImageFormat::WebP => {
             let decoder = WebPDecoder::new(cursor).map_err(undecodable)?;
-            check_size(decoder.dimensions(), limits)?;
+            let size = check_size(decoder.dimensions(), limits)?;
             if !decoder.has_animation() {
                 return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None });
             }
-            decoder.into_frames()
+            (decoder.into_frames(), size)
         }
         _ => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
     };
@@ -99,6 +106,7 @@ pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
         if pictures.len() == limits.max_frames {
             return Err(Error::TooManyFrames { limit: limits.max_frames });
         }
+        check_clip(size * (pictures.len() as u64 + 1), limits)?;
         let frame = frame.map_err(undecodable)?;
         let (numerator, denominator) = frame.delay().numer_denom_ms();
         seconds += f64::from(numerator) / f64::from(denominator.max(1)) / 1000.;
@@ -152,14 +160,24 @@ fn decoder_limits(limits: &Limits) -> image::Limits {
     decoder
 }
 
-fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<()> {
+/// The number of pixels.
+fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<u64> {
     if width == 0 || height == 0 {
         return Err(Error::Empty("image"));
     }
-    if u64::from(width) * u64::from(height) > limits.max_pixels {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > limits.max_pixels {
         return Err(Error::TooManyPixels { width, height, limit: limits.max_pixels });
     }
-    Ok(())
+    Ok(pixels)
+}
+
+/// Whether a video may have so many pixels in all its frames.
+pub(crate) fn check_clip(pixels: u64, limits: &Limits) -> Result<()> {
+    match pixels > limits.max_clip_pixels {
+        true => Err(Error::TooLargeClip { limit: limits.max_clip_pixels }),
+        false => Ok(()),
+    }
 }
 
 fn image_of(picture: Picture) -> Result<DynamicImage> {

@@ -33,6 +33,12 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// Frames of a video have too many pixels together.
+    #[error("the frames of the video have more than {limit} pixels together, which is the limit")]
+    TooLargeClip {
+        /// The limit.
+        limit: u64,
+    },
     /// The sound is too long.
     #[error("the audio is longer than {limit} seconds, which is the limit")]
     TooLong {

@@ -2,7 +2,7 @@
 //! panic border. Idle means asleep on the queue: no clock, no spinning.
 
 use super::commit::{self, Ending, Sampled};
-use super::media::EncodedCache;
+use super::media::{EncodedCache, SequenceMedia};
 use super::scheduler::{Outcome, Scheduler, StepPlan};
 use super::sequence::Sequence;
 use super::{Command, EngineLimits, FailureKind, StatsCells, batch};
@@ -133,8 +133,9 @@ impl Worker {
         }
         for (index, ending) in finished.into_iter().rev() {
             let mut sequence = self.scheduler.running.remove(index);
-            // Blocks first: whoever sees the answer's end must find them free.
+            // Blocks and media first: whoever sees the answer's end must find their memory free.
             sequence.release(&mut self.blocks);
+            sequence.media = SequenceMedia::default();
             self.stats.publish(self.scheduler.running.len(), &self.blocks);
             match ending {
                 Ending::Finished(reason) => sequence.finish(reason),

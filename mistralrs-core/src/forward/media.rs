@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Identifies what an encoder is given, to the bit: a cryptographic hash, since whoever sends
 /// pictures must not be able to make two that are taken for one.
@@ -43,6 +44,31 @@ pub struct Media {
     grid: [usize; 3],
     seconds_per_grid: f32,
     hash: ContentHash,
+    _counted: Option<Arc<Counted>>,
+}
+
+/// How many bytes of media there are at this moment. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct LiveBytes(Arc<AtomicUsize>);
+
+impl LiveBytes {
+    /// The number.
+    pub fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a medium adds to the number, as long as it lives.
+#[derive(Debug)]
+struct Counted {
+    bytes: usize,
+    all: LiveBytes,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Media {
@@ -60,7 +86,7 @@ impl Media {
     ) -> Result<Self> {
         let hash = ContentHash::of(modality, &values, shape, grid);
         let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash })
+        Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash, _counted: None })
     }
 
     /// The same of a tensor.
@@ -71,7 +97,7 @@ impl Media {
         let values = values.to_dtype(DType::F32)?.contiguous()?;
         let numbers = values.flatten_all()?.to_vec1::<f32>()?;
         let hash = ContentHash::of(modality, &numbers, values.dims(), grid);
-        Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash })
+        Ok(Self { modality, values, grid, seconds_per_grid: 0.0, hash, _counted: None })
     }
 
     /// A clip of which each step of the grid's first axis stands for so many seconds.
@@ -82,6 +108,19 @@ impl Media {
         hasher.update(seconds.to_le_bytes());
         let hash = ContentHash(hasher.finalize().into());
         Self { seconds_per_grid: seconds, hash, ..self }
+    }
+
+    /// The same, counted among the living.
+    #[must_use]
+    pub fn counted(self, all: &LiveBytes) -> Self {
+        let bytes = self.bytes();
+        all.0.fetch_add(bytes, Ordering::Relaxed);
+        Self { _counted: Some(Arc::new(Counted { bytes, all: all.clone() })), ..self }
+    }
+
+    /// What its numbers take.
+    pub fn bytes(&self) -> usize {
+        self.values.elem_count() * DType::F32.size_in_bytes()
     }
 
     /// What kind it is.
@@ -220,6 +259,21 @@ mod tests {
             assert_ne!(first.hash(), other.hash(), "{i}");
         }
         assert!(Media::new(Modality::Image, numbers.to_vec(), &[3, 2], [1; 3]).is_err());
+    }
+
+    #[test]
+    fn media_are_counted_as_long_as_they_live() {
+        let all = LiveBytes::default();
+        let first = media(&[1.0, 2.0], &[2], [1; 3]).counted(&all);
+        let second = media(&[3.0], &[1], [1; 3]).counted(&all);
+        assert_eq!((first.bytes(), all.now()), (8, 12));
+        let again = first.clone();
+        drop(first);
+        assert_eq!(all.now(), 12, "its numbers are still there");
+        drop(again);
+        assert_eq!(all.clone().now(), 4);
+        drop(second.with_seconds_per_grid(1.0));
+        assert_eq!(all.now(), 0);
     }
 
     #[test]

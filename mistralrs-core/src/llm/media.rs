@@ -30,7 +30,8 @@ pub(super) fn check(
     Ok(())
 }
 
-fn modality(part: &Part) -> Option<Modality> {
+/// The kind of a part that is no text.
+pub(super) fn modality(part: &Part) -> Option<Modality> {
     match part {
         Part::Text(_) => None,
         Part::Image(_) => Some(Modality::Image),

@@ -18,6 +18,35 @@ pub struct Prepared {
     pub pieces: Vec<(Arc<Media>, usize)>,
 }
 
+impl Prepared {
+    /// What stands before the place where a prompt is cut: nothing is written for it.
+    pub fn cut_off(modality: Modality) -> Self {
+        Self { modality, text: String::new(), pieces: Vec::new() }
+    }
+
+    /// Tokens of all its pieces.
+    pub fn num_tokens(&self) -> usize {
+        self.pieces.iter().map(|(_, tokens)| tokens).sum()
+    }
+
+    /// What its numbers take.
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(|(media, _)| media.bytes()).sum()
+    }
+
+    /// How many tokens there are, without what they stand for.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn without_numbers(self) -> candle_core::Result<Self> {
+        let empty = |(media, tokens): (Arc<Media>, usize)| {
+            Ok((Arc::new(Media::new(media.modality(), Vec::new(), &[0], [1; 3])?), tokens))
+        };
+        let pieces = self.pieces.into_iter().map(empty).collect::<candle_core::Result<_>>()?;
+        Ok(Self { pieces, ..self })
+    }
+}
+
 /// How a kind of media is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {

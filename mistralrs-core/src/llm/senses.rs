@@ -2,10 +2,12 @@
 //! in the prompt. The preparation itself is `mistralrs-vision`'s; how families write media is here.
 //! Source of the texts: the processors of Hugging Face transformers (`processing_*.py`).
 
+use super::media::modality;
 use super::placeholders::{self, Mark, Prepared};
+use super::places::Places;
 use super::written;
 use crate::error::{LoadError, RequestError};
-use crate::forward::{Media, MediaItem, Modality};
+use crate::forward::{LiveBytes, Media, MediaItem, Modality};
 use crate::loading::read_json;
 use crate::loading::source::{ModelFiles, PREPROCESSOR, PROCESSOR, VIDEO_PREPROCESSOR};
 use crate::request::{Audio, Content, Image, Message, Part, Video};
@@ -30,6 +32,26 @@ pub(crate) struct Senses {
     marks: Vec<Mark>,
     /// The tokens of the marks' placeholders.
     placeholders: Vec<(u32, Modality)>,
+    /// Where requests are prepared.
+    places: Places,
+    /// Of what was prepared and is still needed.
+    live: LiveBytes,
+    /// Above this, what other requests need leaves no room for one more.
+    most_live_bytes: usize,
+}
+
+/// What media are prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// To be seen, in a context of so many tokens.
+    Seen {
+        /// The context.
+        most_tokens: usize,
+        /// Whether a prompt that is too long loses its beginning.
+        cut: bool,
+    },
+    /// Only their number of tokens counts.
+    Counted,
 }
 
 /// What a picture will be to the model.
@@ -114,7 +136,11 @@ impl Senses {
     ///
     /// # Errors
     /// [`LoadError::BadFile`] naming the file and the key, or the token that the tokenizer lacks.
-    pub(crate) fn new(preparation: Preparation, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        preparation: Preparation,
+        tokenizer: &Tokenizer,
+        most_live_bytes: usize,
+    ) -> Result<Self, LoadError> {
         let Preparation { family, images, json, file, tokenizer_file } = preparation;
         let id = |mark: &Mark| Some((tokenizer.token_id(mark.placeholder)?, mark.modality));
         let videos = images.takes_videos();
@@ -127,7 +153,17 @@ impl Senses {
         let hears = marks.iter().any(|mark| mark.modality == Modality::Audio);
         let mel = hears.then(|| LogMel::from_config(&json)).transpose();
         let mel = mel.map_err(|error| bad_file(&file, &error))?;
-        Ok(Self { family, images, limits: Limits::default(), mel, marks, placeholders })
+        Ok(Self {
+            family,
+            images,
+            limits: Limits::default(),
+            mel,
+            marks,
+            placeholders,
+            places: Places::of_machine(),
+            live: LiveBytes::default(),
+            most_live_bytes,
+        })
     }
 
     /// Whether it takes this kind.
@@ -135,27 +171,64 @@ impl Senses {
         self.marks.iter().any(|mark| mark.modality == modality)
     }
 
-    /// The media of a conversation, in order, ready for the encoder.
+    /// The media of a conversation, in order, ready for the encoder. Files of few bytes may be pictures of many
+    /// numbers, so none is prepared that has no room in the context.
     ///
     /// # Errors
-    /// [`RequestError::Invalid`] with the path `messages[i].content[j]`.
-    pub(crate) fn prepare(&self, messages: &[Message]) -> Result<Vec<Prepared>, RequestError> {
-        let mut prepared = Vec::new();
-        for (i, message) in messages.iter().enumerate() {
-            let Content::Parts(parts) = &message.content else { continue };
-            for (j, part) in parts.iter().enumerate() {
-                let made = match part {
-                    Part::Text(_) => continue,
-                    Part::Image(image) => self.image(image),
-                    Part::Video(video) => self.video(video),
-                    Part::Audio(audio) => self.sound(audio),
-                };
-                let path = format!("messages[{i}].content[{j}]");
-                let made = made.map_err(|e| RequestError::invalid(&path, format!("`{path}`: {e}")));
-                prepared.push(made?);
-            }
+    /// [`RequestError::Invalid`] with the path `messages[i].content[j]`; [`RequestError::TooMuchMedia`];
+    /// [`RequestError::MediaInFlight`] while other requests need too much.
+    pub(crate) fn prepare(
+        &self,
+        messages: &[Message],
+        wanted: Use,
+    ) -> Result<Vec<Prepared>, RequestError> {
+        let parts = media_of(messages);
+        if parts.is_empty() {
+            return Ok(Vec::new());
         }
+        let _place = self.places.take();
+        let (mut prepared, mut tokens, mut bytes) = (Vec::with_capacity(parts.len()), 0, 0);
+        // The last one first: what is cut off is the beginning.
+        for (path, part, modality) in parts.into_iter().rev() {
+            if let Use::Seen { most_tokens, cut } = wanted
+                && tokens > most_tokens
+            {
+                if !cut {
+                    return Err(RequestError::TooMuchMedia { tokens, limit: most_tokens });
+                }
+                prepared.push(Prepared::cut_off(modality));
+                continue;
+            }
+            self.check_live_bytes(bytes)?;
+            let made = self.part(part).and_then(|made| match wanted {
+                Use::Counted => Ok(made.without_numbers()?),
+                Use::Seen { .. } => Ok(made),
+            });
+            let made = made.map_err(|e| RequestError::invalid(&path, format!("`{path}`: {e}")))?;
+            tokens += made.num_tokens();
+            bytes += made.bytes();
+            prepared.push(made);
+        }
+        prepared.reverse();
         Ok(prepared)
+    }
+
+    /// `own` is what the request itself has prepared.
+    fn check_live_bytes(&self, own: usize) -> Result<(), RequestError> {
+        let (bytes, limit) = (self.live.now().saturating_sub(own), self.most_live_bytes);
+        match bytes > limit {
+            true => Err(RequestError::MediaInFlight { bytes, limit }),
+            false => Ok(()),
+        }
+    }
+
+    fn part(&self, part: &Part) -> mistralrs_vision::Result<Prepared> {
+        match part {
+            Part::Text(_) => Err(mistralrs_vision::Error::NotTaken("text among media")),
+            Part::Image(image) => self.image(image),
+            Part::Video(video) => self.video(video),
+            Part::Audio(audio) => self.sound(audio),
+        }
     }
 
     /// Writes media in place of their marks in a rendered conversation.
@@ -185,6 +258,7 @@ impl Senses {
     pub(crate) fn look(&self, image: &Image) -> Result<Look, RequestError> {
         let bad =
             |error: mistralrs_vision::Error| RequestError::invalid("image", error.to_string());
+        let _place = self.places.take();
         let picture = decode(&image.bytes, &self.limits).map_err(bad)?;
         let pixels = self.images.image(&picture, image.detail).map_err(bad)?;
         Ok(Look { width: picture.width(), height: picture.height(), tokens: pixels.num_tokens })
@@ -210,7 +284,7 @@ impl Senses {
         Ok(Prepared {
             modality: Modality::Audio,
             text: "\n\n<start_of_audio><audio_soft_token><end_of_audio>\n\n".to_owned(),
-            pieces: vec![(Arc::new(media), num_tokens)],
+            pieces: vec![(Arc::new(media.counted(&self.live)), num_tokens)],
         })
     }
 
@@ -244,7 +318,7 @@ impl Senses {
             }
             first += rows / count;
             let media = media(kind, values, grid, seconds)?;
-            pieces.push((Arc::new(media), num_tokens / count));
+            pieces.push((Arc::new(media.counted(&self.live)), num_tokens / count));
         }
         Ok(Prepared { modality, text, pieces })
     }
@@ -264,6 +338,20 @@ impl Senses {
             _ => ("<|image_pad|>".to_owned(), vec![grid]),
         }
     }
+}
+
+/// What of a conversation is no text, with its path and kind.
+fn media_of(messages: &[Message]) -> Vec<(String, &Part, Modality)> {
+    let mut media = Vec::new();
+    for (i, message) in messages.iter().enumerate() {
+        let Content::Parts(parts) = &message.content else { continue };
+        for (j, part) in parts.iter().enumerate() {
+            if let Some(modality) = modality(part) {
+                media.push((format!("messages[{i}].content[{j}]"), part, modality));
+            }
+        }
+    }
+    media
 }
 
 /// One piece for the encoder.
@@ -324,3 +412,6 @@ fn image_processor(
     }
     ImageProcessor::new(&processor, family)
 }
+
+#[cfg(test)]
+mod tests;

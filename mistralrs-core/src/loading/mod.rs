@@ -63,6 +63,9 @@ pub struct LoadOptions {
     pub prefill_chunk: usize,
     /// Most bytes of encoded pictures and sounds that are kept for later requests.
     pub media_cache_bytes: usize,
+    /// Bytes of prepared pictures and sounds, of all requests that wait or run, above which requests with more are
+    /// refused until some have ended.
+    pub media_in_flight_bytes: usize,
     /// Reuse the KV blocks of earlier requests with the same prefix.
     pub prefix_cache: bool,
     /// Seed of requests that bring none.
@@ -95,6 +98,7 @@ impl LoadOptions {
             block_size: 32,
             prefill_chunk: 512,
             media_cache_bytes: 256 << 20,
+            media_in_flight_bytes: 2 << 30,
             prefix_cache: true,
             seed: None,
             warm_up: true,
@@ -166,7 +170,9 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         Ok(model)
     })?;
     let senses = match preparation.filter(|_| model.media_encoder().is_some()) {
-        Some(preparation) => Some(Senses::new(preparation?, text.tokenizer())?),
+        Some(preparation) => {
+            Some(Senses::new(preparation?, text.tokenizer(), options.media_in_flight_bytes)?)
+        }
         None => None,
     };
     options.progress.report("load weights", 1, 1);

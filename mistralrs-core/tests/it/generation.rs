@@ -1,9 +1,12 @@
 //! One request's life: ends, limits, refusals, cancellation, seeds.
 
 use crate::answers::{ask, collect, greedy, load, start};
+use crate::media::conversation;
 use mistralrs_core::{
-    CompletionRequest, FinishReason, GenerateOptions, Llm, Prompt, RequestError, SamplingParams,
+    ChatRequest, CompletionRequest, FinishReason, GenerateOptions, Llm, Prompt, RequestError,
+    SamplingParams,
 };
+use mistralrs_testkit::media::media_golden;
 use mistralrs_testkit::{fixture, golden, stories260k};
 use std::time::{Duration, Instant};
 
@@ -188,4 +191,27 @@ fn an_answer_outlives_the_handle_it_came_from() {
     let generation = start(&llm, &[1], greedy(30));
     drop(llm);
     assert_eq!(collect(generation).unwrap().token_ids.len(), 30);
+}
+
+#[test]
+fn several_answers_share_one_reading_of_the_conversation() {
+    let golden = media_golden("qwen3-vl");
+    let request = conversation("qwen3-vl", &golden.cases[2]);
+    // No room for what is read a second time while the first is needed.
+    let llm = load(&fixture("qwen3-vl"), |o| o.media_in_flight_bytes = 0);
+    let seeded = |seed| {
+        let sampling =
+            SamplingParams { temperature: Some(1.5), seed: Some(seed), ..Default::default() };
+        GenerateOptions { sampling, max_tokens: Some(40), ..request.options.clone() }
+    };
+    let answers = llm.answers(&request, [1, 2, 3].map(seeded).into()).unwrap();
+    let answers: Vec<_> = answers.into_iter().map(|answer| collect(answer).unwrap()).collect();
+    assert_eq!(llm.stats().media_encoded_total, 2);
+    for (seed, answer) in (1..).zip(&answers) {
+        wait_idle(&llm);
+        let request = ChatRequest { options: seeded(seed), ..request.clone() };
+        let alone = collect(llm.chat(request).unwrap()).unwrap();
+        assert_eq!((answer.token_ids.len(), answer.bits()), (40, alone.bits()));
+    }
+    assert_ne!(answers[0].token_ids, answers[1].token_ids);
 }

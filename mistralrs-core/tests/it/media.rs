@@ -407,7 +407,7 @@ fn without_tower(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A golden conversation as a client sends it, its media as files.
-fn conversation(name: &str, case: &MediaCase) -> ChatRequest {
+pub fn conversation(name: &str, case: &MediaCase) -> ChatRequest {
     let golden = media_golden(name);
     let read = |file: &str| std::fs::read(fixture(name).join(file)).unwrap();
     let part = |part: &Value| {

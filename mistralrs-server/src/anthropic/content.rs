@@ -75,6 +75,21 @@ pub struct Source {
     pub url: Option<String>,
 }
 
+/// The URLs of pictures that users refer to, with their paths.
+pub fn urls(turns: &mut [Turn]) -> Vec<(String, &mut String)> {
+    let mut urls = Vec::new();
+    for (i, turn) in turns.iter_mut().enumerate() {
+        let TextOr::List(blocks) = &mut turn.content else { continue };
+        for (j, block) in blocks.iter_mut().enumerate() {
+            let source = block.source.as_mut().filter(|source| source.kind == "url");
+            if let Some(url) = source.and_then(|source| source.url.as_mut()) {
+                urls.push((format!("messages[{i}].content[{j}].source.url"), url));
+            }
+        }
+    }
+    urls
+}
+
 /// Translates a conversation.
 ///
 /// # Errors

@@ -17,7 +17,8 @@ const SOUNDS: [&str; 3] = ["wav", "mp3", "flac"];
 /// A sentence with the file and the reason.
 pub fn read(path: &Path) -> Result<Part, String> {
     let failed = |what: String| format!("Cannot attach {}: {what}.", path.display());
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let file = std::fs::File::open(at_home(path, std::env::home_dir()))
+        .map_err(|error| failed(error.to_string()))?;
     let size = file.metadata().map_err(|error| failed(error.to_string()))?;
     if !size.is_file() || size.len() > MAX_FILE_BYTES {
         return Err(failed(format!("it is no file of at most {MAX_FILE_BYTES} bytes")));
@@ -29,6 +30,34 @@ pub fn read(path: &Path) -> Result<Part, String> {
         return Ok(Part::Audio(Audio { bytes: bytes.into() }));
     }
     Ok(Part::Image(Image::new(bytes)))
+}
+
+/// `~/cat.png` below the user's own folder.
+fn at_home(path: &Path, home: Option<PathBuf>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(below), Some(home)) => home.join(below),
+        _ => path.to_owned(),
+    }
+}
+
+/// The file that all of a text names: as it is, or as terminals write what is dropped on them.
+pub fn path(text: &str) -> PathBuf {
+    let whole = ['"', '\''].into_iter().find_map(|quote| {
+        text.strip_prefix(quote)?.strip_suffix(quote).filter(|inside| !inside.contains(quote))
+    });
+    match whole {
+        Some(path) => PathBuf::from(path),
+        None => of_url(text).unwrap_or_else(|| unescaped(text)),
+    }
+}
+
+fn of_url(text: &str) -> Option<PathBuf> {
+    text.starts_with("file://").then(|| reqwest::Url::parse(text).ok()?.to_file_path().ok())?
+}
+
+/// On Windows a backslash is part of the path.
+fn unescaped(text: &str) -> PathBuf {
+    if cfg!(windows) { text.into() } else { text.replace("\\ ", " ").into() }
 }
 
 /// The text without the files named in it, and the files, in order. A name is a word (in quotes, or with
@@ -73,23 +102,17 @@ fn words(text: &str) -> Vec<(usize, usize)> {
 
 /// The path that a word is, and the punctuation behind it.
 fn path_of(word: &str) -> Option<(PathBuf, &str)> {
-    let known = |path: &str| {
-        let path = PathBuf::from(path);
-        (is_one_of(&path, &IMAGES) || is_one_of(&path, &SOUNDS)).then_some(path)
-    };
+    let known =
+        |path: PathBuf| (is_one_of(&path, &IMAGES) || is_one_of(&path, &SOUNDS)).then_some(path);
     let quoted =
         ['"', '\''].into_iter().find_map(|quote| word.strip_prefix(quote)?.split_once(quote));
     if let Some((path, behind)) = quoted {
-        return known(path).map(|path| (path, behind));
+        return known(path.into()).map(|path| (path, behind));
     }
     let bare = word.trim_end_matches(['.', ',', ';', ':', '!', '?', ')']);
     let behind = word.get(bare.len()..).unwrap_or_default();
-    if bare.contains("://") {
-        return bare.strip_prefix("file://").and_then(known).map(|path| (path, behind));
-    }
-    // On Windows a backslash is part of the path.
-    let path = if cfg!(windows) { bare.to_owned() } else { bare.replace("\\ ", " ") };
-    known(&path).map(|path| (path, behind))
+    let path = if bare.contains("://") { of_url(bare) } else { Some(unescaped(bare)) };
+    path.and_then(known).map(|path| (path, behind))
 }
 
 fn is_one_of(path: &Path, endings: &[&str]) -> bool {
@@ -126,13 +149,36 @@ mod tests {
         check("\"my cat.png\", please", ", please", &["my cat.png"]);
         check("listen to a.wav", "listen to", &["a.wav"]);
         check("b.mp3 and c.flac", "and", &["b.mp3", "c.flac"]);
-        check("file:///tmp/a.gif here", "here", &["/tmp/a.gif"]);
+        check("~/a.png", "", &["~/a.png"]);
         check("don't touch  this", "don't touch  this", &[]);
         check("see https://example.com/a.png", "see https://example.com/a.png", &[]);
         check("\\frac{1}{2} is 'half", "\\frac{1}{2} is 'half", &[]);
         check("", "", &[]);
         #[cfg(not(windows))]
-        check("/tmp/my\\ cat.png ?", "?", &["/tmp/my cat.png"]);
+        {
+            check("/tmp/my\\ cat.png ?", "?", &["/tmp/my cat.png"]);
+            check("file:///tmp/a.gif here", "here", &["/tmp/a.gif"]);
+            check("file:///tmp/my%20cat.png.", ".", &["/tmp/my cat.png"]);
+        }
+    }
+
+    #[cfg(not(windows))]
+    #[test]
+    fn a_name_is_read_as_typed_and_as_dropped() {
+        for text in [
+            "/tmp/my cat.png",
+            "'/tmp/my cat.png'",
+            "\"/tmp/my cat.png\"",
+            "/tmp/my\\ cat.png",
+            "file:///tmp/my%20cat.png",
+        ] {
+            assert_eq!(path(text), Path::new("/tmp/my cat.png"), "{text}");
+        }
+        assert_eq!(path("'a' and 'b'"), Path::new("'a' and 'b'"));
+        let home = || Some(PathBuf::from("/home/ann"));
+        assert_eq!(at_home(Path::new("~/a.png"), home()), Path::new("/home/ann/a.png"));
+        assert_eq!(at_home(Path::new("~/a.png"), None), Path::new("~/a.png"));
+        assert_eq!(at_home(Path::new("a~/b.png"), home()), Path::new("a~/b.png"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the user typed: something to say, a command, or a mistake explained. `/name` and the older
 //! `\name` mean the same. Pure: knows no conversation and no terminal.
 
+use super::attach;
 use std::path::PathBuf;
 
 /// A command, its arguments checked.
@@ -146,7 +147,7 @@ fn command(name: &str, argument: &str) -> Result<Command, String> {
         "system" => Ok(Command::System((!argument.is_empty()).then(|| argument.to_owned()))),
         "save" => file(name, argument).map(Command::Save),
         "load" => file(name, argument).map(Command::Load),
-        "image" => file(name, argument).map(Command::Image),
+        "image" => file(name, argument).map(|_| Command::Image(attach::path(argument))),
         "temperature" => number(name, argument, 2.0).map(Command::Temperature),
         "topp" => number(name, argument, 1.0).map(Command::TopP),
         "topk" => match argument.parse::<usize>() {

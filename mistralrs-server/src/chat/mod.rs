@@ -197,7 +197,9 @@ fn closed_is_fine(result: std::io::Result<()>) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use answer::Answer;
-    use mistralrs_core::RequestError;
+    use mistralrs_core::loading::progress::Progress;
+    use mistralrs_core::{Audio, Image, LoadOptions, RequestError};
+    use mistralrs_testkit::{fixture, stories260k};
 
     struct Fixed(Vec<Result<&'static str, RequestError>>);
 
@@ -242,5 +244,21 @@ mod tests {
         assert_eq!(answer(vec![Ok("\u{1b}[2J")], false).unwrap(), "\u{1b}[2J\n");
         assert!(!answer(vec![Ok("\u{1b}[2J")], true).unwrap().contains('\u{1b}'));
         assert!(answer(vec![Ok("a"), Err(RequestError::Shutdown)], true).is_err());
+    }
+
+    #[test]
+    fn size_and_tokens_of_a_picture_are_told() {
+        let load = |folder: PathBuf| {
+            let (progress, warm_up) = (Progress::silent(), false);
+            let model = folder.to_string_lossy();
+            Llm::load(LoadOptions { progress, warm_up, ..LoadOptions::new(model) }).unwrap()
+        };
+        let look = eyes(&load(fixture("qwen3-vl"))).unwrap();
+        let file = std::fs::read(fixture("qwen3-vl").join("images/0.png")).unwrap();
+        assert_eq!(look(&Part::Image(Image::new(file))).unwrap(), "40 × 24 pixels, 15 tokens");
+        assert!(look(&Part::Image(Image::new(vec![1, 2, 3]))).is_err());
+        let sound = Part::Audio(Audio { bytes: vec![1].into() });
+        assert!(look(&sound).unwrap_err().contains("no audio"));
+        assert!(eyes(&load(stories260k())).is_none());
     }
 }

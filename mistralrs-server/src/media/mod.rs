@@ -58,29 +58,14 @@ impl MediaConfig {
 /// # Errors
 /// [`ApiError`] with the path of the field, and the limit.
 pub async fn fetch(config: &MediaConfig, messages: &mut Messages) -> Result<(), ApiError> {
-    let (mut files, mut bytes) = (0, 0);
+    let mut reader = Reader::new(config);
     for (i, message) in messages.0.iter_mut().enumerate() {
         let Some(ContentBody::Parts(parts)) = &mut message.content else { continue };
         for (j, part) in parts.iter_mut().enumerate() {
             let mut fetched = Vec::new();
             let Some(media) = part.media(&format!("messages[{i}].content[{j}]"))? else { continue };
             for (path, source) in media.sources {
-                files += 1;
-                if files > config.max_files {
-                    let limit = config.max_files;
-                    let message = format!("`{path}` is one file more than {limit}, the limit");
-                    return Err(ApiError::invalid(path, message));
-                }
-                let file = read(config, &source, &path).await?;
-                bytes += file.len();
-                if bytes > config.max_request_bytes {
-                    let limit = config.max_request_bytes;
-                    let message = format!(
-                        "with `{path}` the files of the request have more than {limit} bytes, the limit"
-                    );
-                    return Err(ApiError::invalid(path, message));
-                }
-                fetched.push(file);
+                fetched.push(reader.read(&source, &path).await?);
             }
             part.fetched = fetched;
         }
@@ -88,17 +73,69 @@ pub async fn fetch(config: &MediaConfig, messages: &mut Messages) -> Result<(), 
     Ok(())
 }
 
-/// What the request itself brings, for routes that fetch nothing.
+/// Puts URLs that bring their own bytes in the place of those that would have to be fetched; each with its path.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn inline(
+    config: &MediaConfig,
+    urls: Vec<(String, &mut String)>,
+) -> Result<(), ApiError> {
+    let mut reader = Reader::new(config);
+    for (path, url) in urls {
+        let file = reader.read(&Source::Url(url), &path).await?;
+        if !source::is_data(url) {
+            *url = source::to_data_url(&file);
+        }
+    }
+    Ok(())
+}
+
+/// Reads the files of one request, and counts them.
+struct Reader<'a> {
+    config: &'a MediaConfig,
+    files: usize,
+    bytes: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(config: &'a MediaConfig) -> Self {
+        Self { config, files: 0, bytes: 0 }
+    }
+
+    /// One more file.
+    async fn read(&mut self, source: &Source<'_>, path: &str) -> Result<MediaBytes, ApiError> {
+        let Self { config, files, bytes } = self;
+        *files += 1;
+        if *files > config.max_files {
+            let limit = config.max_files;
+            let message = format!("`{path}` is one file more than {limit}, the limit");
+            return Err(ApiError::invalid(path, message));
+        }
+        let file = read(config, source, path).await?;
+        *bytes += file.len();
+        if *bytes > config.max_request_bytes {
+            let limit = config.max_request_bytes;
+            let message = format!(
+                "with `{path}` the files of the request have more than {limit} bytes, the limit"
+            );
+            return Err(ApiError::invalid(path, message));
+        }
+        Ok(file)
+    }
+}
+
+/// What the request itself brings, where nothing has been fetched.
 ///
 /// # Errors
 /// [`ApiError`] with the path of the field; also for what would have to be fetched.
-pub fn inline(sources: &[(String, Source<'_>)]) -> Result<Vec<MediaBytes>, ApiError> {
+pub fn brought(sources: &[(String, Source<'_>)]) -> Result<Vec<MediaBytes>, ApiError> {
     let limit = MediaConfig::default().max_file_bytes;
     let read = |(path, source): &(String, Source<'_>)| {
         let bytes = match source {
             Source::Base64(text) => source::base64(text, limit),
             Source::Url(url) if source::is_data(url) => source::data_url(url, limit),
-            Source::Url(_) => Err("this route takes `data:` URLs only".to_owned()),
+            Source::Url(_) => Err("here it has to be a `data:` URL".to_owned()),
         };
         named(path, bytes)
     };

@@ -40,6 +40,11 @@ pub(super) fn data_url(url: &str, limit: usize) -> Result<Vec<u8>, String> {
     base64(content, limit)
 }
 
+/// The bytes in a URL of their own; what they are, they say themselves.
+pub(super) fn to_data_url(bytes: &[u8]) -> String {
+    format!("data:;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
 /// `file:///folder/picture.png`, below the allowed folder. What lies outside is not told apart from
 /// what is not there.
 pub(super) fn file_url(config: &MediaConfig, url: &str) -> Result<Vec<u8>, String> {

@@ -113,7 +113,7 @@ impl PartBody {
         if let Some(media) = self.media(path)? {
             let kind = media.kind;
             let files = match self.fetched.is_empty() {
-                true => media::inline(&media.sources)?,
+                true => media::brought(&media.sources)?,
                 false => self.fetched,
             };
             return Ok(kind.with_files(files));

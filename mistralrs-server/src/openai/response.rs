@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::stream::{ChoiceAnswer, Frame};
 use mistralrs_core::request::{Candidate, TokenLogprobs};
-use mistralrs_core::{EmbedderInfo, EmbedderKind, FinishReason, Llm, ModelInfo, Usage};
+use mistralrs_core::{EmbedderInfo, EmbedderKind, FinishReason, Llm, Modality, ModelInfo, Usage};
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use utoipa::ToSchema;
@@ -268,6 +268,16 @@ pub struct CapabilitiesBody {
     pub tool_round_trip: bool,
     /// Whether reasoning is told apart from content (`reasoning_content`).
     pub reasoning: bool,
+    /// What a user's message may hold: `text`, and of models that take them `image`, `video`, `audio`.
+    pub input: Vec<&'static str>,
+}
+
+/// The kinds of parts that a model takes.
+fn input(llm: &Llm) -> Vec<&'static str> {
+    let media =
+        [(Modality::Image, "image"), (Modality::Video, "video"), (Modality::Audio, "audio")];
+    let taken = media.into_iter().filter(|(modality, _)| llm.takes(*modality));
+    std::iter::once("text").chain(taken.map(|(_, name)| name)).collect()
 }
 
 impl ModelBody {
@@ -280,6 +290,7 @@ impl ModelBody {
             tools_in_template: capabilities.tools_in_template,
             tool_round_trip: capabilities.tool_round_trip,
             reasoning: capabilities.reasoning,
+            input: input(llm),
         });
         body
     }

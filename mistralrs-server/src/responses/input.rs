@@ -97,6 +97,22 @@ pub fn items(input: TextOr<Item>) -> Vec<Item> {
     }
 }
 
+/// The URLs of pictures that items refer to, with their paths.
+pub fn urls(items: &mut [Item]) -> Vec<(String, &mut String)> {
+    let mut urls = Vec::new();
+    for (i, item) in items.iter_mut().enumerate() {
+        for (field, parts) in [("content", &mut item.content), ("output", &mut item.output)] {
+            let Some(TextOr::List(parts)) = parts else { continue };
+            let found = parts.iter_mut().enumerate().filter_map(|(j, part)| {
+                let path = format!("input[{i}].{field}[{j}].image_url");
+                Some((path, part.image_url.as_mut()?))
+            });
+            urls.extend(found);
+        }
+    }
+    urls
+}
+
 /// An item as it is kept and listed: with kind, name and parts spelled out.
 pub fn spelled_out(mut item: Item) -> Item {
     let kind = item.kind.get_or_insert_with(|| "message".to_owned());

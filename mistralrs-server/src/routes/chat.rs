@@ -98,11 +98,9 @@ pub(super) async fn begin(
         None => {
             let llm = model.llm.clone();
             submit(app, move || {
-                let nth = |i| {
-                    let options = nth_options(&request.options, i);
-                    llm.chat(ChatRequest { options, ..request.clone() }).map(StreamExt::boxed)
-                };
-                (0..n).map(nth).collect::<Result<Vec<_>, _>>()
+                let options = (0..n).map(|i| nth_options(&request.options, i)).collect();
+                let answers = llm.answers(&request, options)?;
+                Ok(answers.into_iter().map(StreamExt::boxed).collect::<Vec<_>>())
             })
             .await?
         }

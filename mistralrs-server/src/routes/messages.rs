@@ -2,12 +2,14 @@
 
 use super::chat::{Begun, begin};
 use super::{blocking, check_warnings, event_stream, notes};
+use crate::anthropic::content;
 use crate::anthropic::events::MessagesDialect;
 use crate::anthropic::request::{CreateMessageRequest, MessagesBody, flat};
 use crate::anthropic::response::{MessageResponse, TokenCount};
 use crate::app::AppState;
 use crate::error::ApiError;
 use crate::extract::JsonBytes;
+use crate::media;
 use crate::openai::chat::Chat;
 use crate::openai::generate::GenerateBody;
 use crate::stream::assemble;
@@ -34,7 +36,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let model = app.model.get()?;
     let mut warnings = Vec::new();
-    let mut chat = read(&app, &body, false, &mut warnings)?;
+    let mut chat = read(&app, &body, false, &mut warnings).await?;
     let begun = begin(&app, model, &mut chat, &mut warnings).await;
     let Begun { mut choices, origins } = begun.map_err(flat)?;
     let mut notes = notes(&app, &chat.generate, warnings)?;
@@ -61,22 +63,23 @@ pub async fn count_tokens(
     State(app): State<Arc<AppState>>,
     body: JsonBytes,
 ) -> Result<Json<TokenCount>, ApiError> {
-    let chat = read(&app, &body, true, &mut Vec::new())?;
+    let chat = read(&app, &body, true, &mut Vec::new()).await?;
     let llm = app.model.get()?.llm.clone();
     let count = move || llm.tokenize_chat(&chat.request, false);
     let input_tokens = blocking(count).await.map_err(flat)?.len();
     Ok(Json(TokenCount { input_tokens }))
 }
 
-fn read(
+async fn read(
     app: &AppState,
     body: &JsonBytes,
     counts: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Chat, ApiError> {
     let model = app.model.get()?;
-    let (body, generate, unknown) = body.parse_both::<MessagesBody, GenerateBody>()?;
+    let (mut body, generate, unknown) = body.parse_both::<MessagesBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
+    media::inline(&app.config.media, content::urls(&mut body.messages)).await?;
     let mut chat = body.into_core(generate, &app.limits()?, counts, warnings)?;
     check_warnings(app, &unknown, warnings)?;
     // Who does not ask for thoughts expects none.

@@ -5,9 +5,11 @@ use super::{check_warnings, event_stream, notes};
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
+use crate::media;
 use crate::openai::generate::GenerateBody;
+use crate::openai::values::TextOr;
 use crate::responses::events::ResponsesDialect;
-use crate::responses::input::Item;
+use crate::responses::input::{self, Item};
 use crate::responses::request::{CreateResponseRequest, ResponsesBody, flat};
 use crate::responses::response::{DeletedResponse, ItemList, ResponseBody, Status};
 use crate::responses::store::Kept;
@@ -37,8 +39,11 @@ pub async fn create(
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
     let model = app.model.get()?;
-    let (body, generate, unknown) = body.parse_both::<ResponsesBody, GenerateBody>()?;
+    let (mut body, generate, unknown) = body.parse_both::<ResponsesBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
+    if let Some(TextOr::List(items)) = &mut body.input {
+        media::inline(&app.config.media, input::urls(items)).await?;
+    }
     let before = conversation(&app, body.previous_response_id.as_deref())?;
     let mut warnings = Vec::new();
     let mut asked = body.into_core(generate, &before, &app.limits()?, &mut warnings)?;

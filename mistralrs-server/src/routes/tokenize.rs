@@ -6,6 +6,7 @@ use super::{blocking, check_warnings};
 use crate::app::AppState;
 use crate::error::{ApiError, ErrorResponse};
 use crate::extract::JsonBytes;
+use crate::media;
 use crate::openai::chat::ChatBody;
 use crate::openai::generate::{GenerateBody, check_token};
 use crate::openai::message::Messages;
@@ -73,7 +74,8 @@ pub async fn tokenize(
     check_warnings(&app, &parsed.unknown, &mut warnings)?;
     let source = match (body.content, body.messages) {
         (Some(text), None) => Source::Text(text),
-        (None, Some(messages)) => {
+        (None, Some(mut messages)) => {
+            media::fetch(&app.config.media, &mut messages).await?;
             let mut request = ChatRequest {
                 messages: messages.into_core()?,
                 template_kwargs: body.chat_template_kwargs.unwrap_or_default(),
@@ -187,8 +189,9 @@ pub async fn apply_template(
     body: JsonBytes,
 ) -> Result<Json<TemplateResponse>, ApiError> {
     let model = app.model.get()?;
-    let (chat, generate, unknown) = body.parse_both::<ChatBody, GenerateBody>()?;
+    let (mut chat, generate, unknown) = body.parse_both::<ChatBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
+    media::fetch(&app.config.media, &mut chat.messages).await?;
     let mut warnings = Vec::new();
     let mut chat = chat.into_core(generate, &app.limits()?, &mut warnings)?;
     check_warnings(&app, &unknown, &mut warnings)?;

@@ -11,6 +11,7 @@ mod embeddings;
 mod hostile;
 mod lifecycle;
 mod load;
+mod looking;
 mod mcp;
 mod messages;
 mod openapi;

@@ -1,6 +1,6 @@
 //! Pictures over HTTP: by every way that is allowed, and twenty that are not what they seem.
 
-use crate::support::{CHAT, Reply, Server, stories};
+use crate::support::{CHAT, RESPONSES, Reply, Server, stories};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mistralrs_core::LoadOptions;
@@ -30,7 +30,7 @@ fn stub(file: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for stream in listener.incoming().take(8) {
+        for stream in listener.incoming().take(16) {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 2048]);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
@@ -98,9 +98,6 @@ fn a_picture_is_the_same_whichever_way_it_comes() {
     }
     let other = answer(&ask(server, image(data_url(&std::fs::read(&second).unwrap()))));
     assert_ne!(other.0, by_data.0, "another picture is another answer");
-    let low = json!({"type": "image_url", "image_url":
-        {"url": data_url(&std::fs::read(&first).unwrap()), "detail": "low"}});
-    assert!(answer(&ask(server, low)).1 <= by_data.1);
 }
 
 #[test]
@@ -122,6 +119,48 @@ fn tokens_are_counted_as_the_chat_counts_them() {
     assert_eq!(found, json!({"input_tokens": chat}));
     let sent = json!({"messages": [{"role": "user", "content": [image(data_url(b"x"))]}]});
     assert_eq!(server.post("/tokenize", &sent).status, 400);
+}
+
+#[test]
+fn the_other_routes_read_urls_within_the_same_rules() {
+    let Setup { server, stub } = setup();
+    let [first, _] = pictures();
+    let picture = format!("data:;base64,{}", STANDARD.encode(std::fs::read(&first).unwrap()));
+    let good = [picture, format!("file://{}", first.display()), format!("http://{stub}/any.png")];
+    let bad = ["file:///etc/passwd", "http://127.0.0.1:9/x.png", "ftp://127.0.0.1/x.png"];
+    let response = |url: &str| {
+        let content = json!([{"type": "input_image", "image_url": url}]);
+        let input = json!([{"role": "user", "content": content}]);
+        let reply = server
+            .post(RESPONSES, &json!({"input": input, "max_output_tokens": 1, "store": false}));
+        (reply, "/usage/input_tokens", "input[0].content[0].image_url")
+    };
+    let content = |url: &str| json!([{"type": "image", "source": {"type": "url", "url": url}}]);
+    let count = |url: &str| {
+        let messages = json!([{"role": "user", "content": content(url)}]);
+        let path = "/v1/messages/count_tokens";
+        let reply = server.post(path, &json!({"messages": messages}));
+        (reply, "/input_tokens", "messages[0].content[0].source.url")
+    };
+    let tokenize = |url: &str| {
+        let messages = json!([{"role": "user", "content": [image(url)]}]);
+        let reply = server.post("/tokenize", &json!({"messages": messages}));
+        (reply, "/count", "messages[0].content[0].image_url.url")
+    };
+    let routes: [&dyn Fn(&str) -> (Reply, &'static str, &'static str); 3] =
+        [&response, &count, &tokenize];
+    for route in routes {
+        let counted = good.each_ref().map(|url| {
+            let (reply, place, _) = route(url);
+            reply.ok().pointer(place).and_then(Value::as_u64).unwrap()
+        });
+        assert!(counted[0] > 10 && counted == [counted[0]; 3], "{counted:?}");
+        for url in bad {
+            let (reply, _, path) = route(url);
+            assert_eq!(reply.status, 400, "{url}: {}", reply.body);
+            assert!(reply.body.contains(path), "{url}: {}", reply.body);
+        }
+    }
 }
 
 fn refused(server: &Server, what: &str, part: Value) -> String {

@@ -67,7 +67,8 @@ fn faults_of_tools_are_named() {
 #[test]
 fn what_a_model_can_do_is_published() {
     let card = shared().get("/v1/models/default").ok();
-    let expected = json!({"tool_format": "json", "tools_in_template": false, "tool_round_trip": true, "reasoning": false});
+    let expected = json!({"tool_format": "json", "tools_in_template": false, "tool_round_trip": true, "reasoning": false,
+        "input": ["text"]});
     assert_eq!(card["meta"]["capabilities"], expected);
 }
 

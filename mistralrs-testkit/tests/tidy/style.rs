@@ -1,5 +1,6 @@
 //! Rules about single files: size, header, where `unsafe` and the environment may appear.
 
+use crate::manifests::dependencies;
 use crate::sources::{CRATES, Source, all_files, expect_none, rust_sources, without_tests};
 
 /// Longest file without its tests, in lines; `//! table` in the header exempts.
@@ -70,6 +71,18 @@ fn convolutions_go_through_one_door() {
             && CALLS.iter().any(|call| line.contains(call))
     });
     expect_none("convolutions outside layers/conv.rs", &found);
+}
+
+/// Rows C2 and C7: attention is our own on every device. A fused kernel of the tensor library, which knows no
+/// F32, is never called: not for text, and not for the towers, which compute in F32.
+#[test]
+fn attention_calls_no_fused_kernel_of_the_tensor_library() {
+    const CALLS: [&str; 2] = ["flash_attn", "ops::sdpa"];
+    let found = lines_with(&rust_sources(), |_, line| CALLS.iter().any(|call| line.contains(call)));
+    expect_none("attention of the tensor library", &found);
+    let flash = CRATES.iter().flat_map(|folder| dependencies(folder, "dependencies"));
+    let flash: Vec<String> = flash.filter(|name| name.contains("flash")).collect();
+    expect_none("crates of fused attention", &flash);
 }
 
 #[test]

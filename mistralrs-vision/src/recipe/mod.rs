@@ -185,8 +185,14 @@ impl Animation {
             [] => return Err(Error::Empty("video")),
             [file] => crate::decode::decode_frames(file, limits)?,
             files => {
-                let frames = files.iter().map(|file| crate::decode::decode(file, limits));
-                Self { frames: frames.collect::<Result<_>>()?, fps: None }
+                let (mut frames, mut pixels) = (Vec::with_capacity(files.len()), 0);
+                for file in files {
+                    let frame = crate::decode::decode(file, limits)?;
+                    pixels += u64::from(frame.width()) * u64::from(frame.height());
+                    crate::decode::check_clip(pixels, limits)?;
+                    frames.push(frame);
+                }
+                Self { frames, fps: None }
             }
         };
         Ok(Self { fps: fps.or(animation.fps), ..animation })

@@ -130,6 +130,26 @@ fn an_animation_has_frames_and_a_speed() {
     assert!(matches!(error, Error::TooManyFrames { limit: 3 }), "{error}");
 }
 
+/// Frames of one pixel each, on a large canvas: fifteen bytes a frame.
+#[test]
+fn an_animation_of_few_bytes_and_many_pixels_is_refused() {
+    let side = 1000u16.to_le_bytes();
+    let screen = [b"GIF89a".as_slice(), &side, &side, &[0x80, 0, 0]].concat();
+    let colors = [0, 0, 0, 255, 255, 255];
+    let frame = [0x2C, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 0x01, 0];
+    let file = |frames| [&screen, colors.as_slice(), &frame.repeat(frames), &[0x3B]].concat();
+    let limits = Limits { max_clip_pixels: 2_999_999, ..Limits::default() };
+    assert_eq!(decode_frames(&file(2), &limits).unwrap().frames.len(), 2);
+    let error = decode_frames(&file(100), &limits).unwrap_err();
+    assert!(matches!(error, Error::TooLargeClip { limit: 2_999_999 }), "{error}");
+    // The same of a list of stills.
+    let still = encode(ImageBuffer::from_pixel(40, 30, Rgb([0u8; 3])), ImageFormat::Png);
+    let limits = Limits { max_clip_pixels: 2400, ..Limits::default() };
+    let stills = |count| Animation::from_files(&vec![still.as_slice(); count], None, &limits);
+    assert_eq!(stills(2).unwrap().frames.len(), 2);
+    assert!(matches!(stills(3).unwrap_err(), Error::TooLargeClip { limit: 2400 }));
+}
+
 /// Camera files are turned by a note in their EXIF data.
 #[test]
 fn the_orientation_is_applied() {
