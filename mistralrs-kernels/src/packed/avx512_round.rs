@@ -14,8 +14,8 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
     _mm256_unpacklo_epi64, _mm512_abs_ps, _mm512_castps_si512, _mm512_castsi512_si128,
     _mm512_cvtepi32_epi8, _mm512_cvtps_epi32, _mm512_loadu_ps, _mm512_max_epu32, _mm512_mul_ps,
-    _mm512_set1_ps, _mm512_shuffle_i64x2, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i64x2,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 /// Blocks that are rounded together.
@@ -46,14 +46,16 @@ vnni! {
     unsafe fn quantize(x: &[[f32; BLOCK_COLS]; FOUR], out: [&mut Block; FOUR]) {
         // SAFETY: both halves of every block's numbers and codes are there; a block is a cache line.
         unsafe {
-            let halves = x.each_ref().map(|x| {
-                [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(BLOCK_COLS / 2))]
-            });
-            // The order of magnitudes is that of their bits, and nothing is larger than what is no number.
-            let magnitudes = halves.map(|halves| {
-                let [low, high] = halves.map(|half| _mm512_castps_si512(_mm512_abs_ps(half)));
-                _mm512_max_epu32(low, high)
-            });
+            // Loops, not closures: those would be compiled without the instruction set, and called.
+            let mut halves = [[_mm512_setzero_ps(); 2]; FOUR];
+            let mut magnitudes = [_mm512_setzero_si512(); FOUR];
+            for i in 0..FOUR {
+                let from = x[i].as_ptr();
+                halves[i] = [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(BLOCK_COLS / 2))];
+                // The order of magnitudes is that of their bits, and nothing is larger than what is no number.
+                let low = _mm512_castps_si512(_mm512_abs_ps(halves[i][0]));
+                magnitudes[i] = _mm512_max_epu32(low, _mm512_castps_si512(_mm512_abs_ps(halves[i][1])));
+            }
             let largest = _mm_castsi128_ps(largest(magnitudes));
             let finite = _mm_cmp_ps_mask::<_CMP_LT_OQ>(largest, _mm_set1_ps(f32::INFINITY));
             let counts = finite & _mm_cmp_ps_mask::<_CMP_GE_OQ>(largest, _mm_set1_ps(Block::LEAST));
@@ -66,9 +68,9 @@ vnni! {
             for i in 0..FOUR {
                 let inverse = _mm512_set1_ps(inverse[i]);
                 // What is not finite becomes the least integer, whose last byte is zero.
-                let [low, high] = halves[i].map(|half| {
-                    _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(half, inverse)))
-                });
+                let low = _mm512_cvtps_epi32(_mm512_mul_ps(halves[i][0], inverse));
+                let high = _mm512_cvtps_epi32(_mm512_mul_ps(halves[i][1], inverse));
+                let (low, high) = (_mm512_cvtepi32_epi8(low), _mm512_cvtepi32_epi8(high));
                 codes[i] = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
                 sums[i] = _mm256_dpbusd_epi32(sums[i], _mm256_set1_epi8(1), codes[i]);
             }
@@ -103,12 +105,26 @@ vnni! {
 
     /// What follows the codes of each block, given the scales and the sums of both halves' codes.
     fn describe(scale: __m128, halves: [__m128i; 2]) -> [[__m128i; 2]; FOUR] {
-        let offset = |sum| _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32::<7>(sum));
-        let number = |sum| _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(sum), scale));
         let both = _mm_add_epi32(halves[0], halves[1]);
-        let first = transpose([_mm_castps_si128(scale), offset(both), offset(halves[0]), offset(halves[1])]);
-        let second = transpose([number(both), number(halves[0]), number(halves[1]), _mm_setzero_si128()]);
-        std::array::from_fn(|i| [first[i], second[i]])
+        let first = [_mm_castps_si128(scale), offset(both), offset(halves[0]), offset(halves[1])];
+        let numbers = [number(both, scale), number(halves[0], scale), number(halves[1], scale)];
+        let second = transpose([numbers[0], numbers[1], numbers[2], _mm_setzero_si128()]);
+        let first = transpose(first);
+        [
+            [first[0], second[0]],
+            [first[1], second[1]],
+            [first[2], second[2]],
+            [first[3], second[3]],
+        ]
+    }
+
+    /// What a zero of 128 adds, taken off again.
+    fn offset(sum: __m128i) -> __m128i {
+        _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32::<7>(sum))
+    }
+
+    fn number(sum: __m128i, scale: __m128) -> __m128i {
+        _mm_castps_si128(_mm_mul_ps(_mm_cvtepi32_ps(sum), scale))
     }
 
     fn transpose(v: [__m128i; FOUR]) -> [__m128i; FOUR] {
