@@ -147,8 +147,9 @@ fn the_other_routes_read_urls_within_the_same_rules() {
         let reply = server.post("/tokenize", &json!({"messages": messages}));
         (reply, "/count", "messages[0].content[0].image_url.url")
     };
-    let routes: [&dyn Fn(&str) -> (Reply, &'static str, &'static str); 3] =
-        [&response, &count, &tokenize];
+    // An answer, where its number of tokens stands, the field an error names.
+    type Route<'a> = &'a dyn Fn(&str) -> (Reply, &'static str, &'static str);
+    let routes: [Route<'_>; 3] = [&response, &count, &tokenize];
     for route in routes {
         let counted = good.each_ref().map(|url| {
             let (reply, place, _) = route(url);
