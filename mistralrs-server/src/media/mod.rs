@@ -76,7 +76,7 @@ pub async fn fetch(config: &MediaConfig, messages: &mut Messages) -> Result<(), 
 /// Puts URLs that bring their own bytes in the place of those that would have to be fetched; each with its path.
 ///
 /// # Errors
-/// As [`fetch`].
+/// As [`fetch()`].
 pub async fn inline(
     config: &MediaConfig,
     urls: Vec<(String, &mut String)>,
