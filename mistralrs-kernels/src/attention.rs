@@ -2,13 +2,17 @@
 //!
 //! The sum over keys runs in tiles of [`TILE`] positions that begin at multiples of `TILE` in the
 //! sequence, with a running maximum; within a tile and from tile to tile the order is that of the
-//! positions. So a query's result is the same bits however its sequence was cut or batched.
+//! positions. Each stretch of [`SPLIT`] positions has sums of its own, which are joined in the order of the
+//! positions, too: so threads can share a long context, and a query's result is the same bits however its
+//! sequence was cut, batched or shared out.
 //! Encoders use the same kernel with the other [`Sight`].
 //! Source: online softmax, Milakov and Gimelshein 2018 (arXiv 1805.02867).
 
 mod check;
+mod plan;
 mod running;
 mod score;
+mod sums;
 mod tile;
 
 use crate::dispatch::{self, Kernels};
@@ -16,8 +20,11 @@ use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Exponential;
 use half::f16;
+pub(crate) use plan::Task;
+use plan::{Step, widest};
 use running::{Running, add_tile};
 use std::ops::Range;
+use sums::Sums;
 use tile::{CacheNumber, Tile};
 
 /// What all spans of one attention call share.
@@ -121,13 +128,8 @@ impl CacheSlice<'_> {
 
 /// Positions per step of the running softmax.
 const TILE: usize = 64;
-/// Query rows (of all heads that share a key head) that one task takes at least: so many that a tile's keys are
-/// worth transposing. More if all threads have tasks enough.
-const TASK_ROWS: usize = 64;
-/// Numbers of a task's queries at most: with as many values they stay in the second-level cache.
-const TASK_NUMBERS: usize = 64 << 10;
-/// Tasks per thread that are enough.
-const TASKS: usize = 8;
+/// Positions whose sums are kept apart from those of others: whole tiles.
+const SPLIT: usize = 8 * TILE;
 /// Below so many multiplications, waking threads costs more than they save.
 const SERIAL: usize = 64 << 10;
 
@@ -185,13 +187,8 @@ pub(crate) struct Job<'a> {
     v_cache: CacheSlice<'a>,
     spans: &'a [AttentionSpan<'a>],
     out: SharedSlice<'a>,
-}
-
-/// A part of the work: some query rows of one span, with the heads that share one key head.
-pub(crate) struct Task {
-    span: usize,
-    kv_head: usize,
-    rows: Range<usize>,
+    /// Sums of stretches that wait to be joined.
+    waiting: SharedSlice<'a>,
 }
 
 pub(crate) fn attend_on(
@@ -217,7 +214,7 @@ pub(crate) fn attend_on(
     if q.is_empty() {
         return out;
     }
-    let job = Job {
+    let mut job = Job {
         shape: *shape,
         sight,
         group: shape.heads / shape.kv_heads,
@@ -226,21 +223,25 @@ pub(crate) fn attend_on(
         v_cache,
         spans,
         out: SharedSlice::unwritten(&mut out.spare_capacity_mut()[..q.len()]),
+        waiting: SharedSlice::new(&mut []),
     };
-    let mut tasks = tasks(&job);
-    let run = |(_, task): &(usize, Task)| {
-        // SAFETY: the kernels' instruction set is present, `check::fits` vouches for the sizes,
-        // and no two tasks share a row and head.
+    let mut plan = plan::plan(&job);
+    let mut waiting = vec![0.0; plan.memory];
+    job.waiting = SharedSlice::new(&mut waiting);
+    let run = |task: &Task| {
+        // SAFETY: the kernels' instruction set is present, `check::fits` vouches for the sizes, no two tasks
+        // share a row, head and stretch, and what a task joins was left before.
         unsafe { (kernels.attend)(&job, task) }
     };
-    let work: usize = tasks.iter().map(|(cost, _)| cost).sum();
-    if work < SERIAL || tasks.len() == 1 {
-        tasks.iter().for_each(run);
+    let work: usize = plan.tasks.iter().map(|(cost, _)| cost).sum();
+    if work < SERIAL || plan.tasks.len() == 1 {
+        plan.tasks.iter().for_each(|(_, task)| run(task));
     } else {
         // The dearest first, so that no thread begins a long one when the others are done.
-        tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-        pool::in_parallel(tasks.len(), |at| run(&tasks[at]));
+        plan.tasks.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        pool::in_parallel(plan.tasks.len(), |at| run(&plan.tasks[at].1));
     }
+    plan.joins.iter().for_each(run);
     // SAFETY: the tasks have written the rows of all spans; if there are others, all are zeros.
     unsafe { out.set_len(q.len()) };
     out
@@ -251,27 +252,6 @@ impl Job<'_> {
     fn visible(&self, span: &AttentionSpan<'_>, row: usize) -> Range<usize> {
         span.visible(row, self.shape.window, self.sight)
     }
-}
-
-/// The parts of a job, each with its number of multiplications.
-fn tasks(job: &Job<'_>) -> Vec<(usize, Task)> {
-    let queries: usize = job.spans.iter().map(|span| span.query_len).sum();
-    let rows = queries * job.shape.heads / (TASKS * pool::threads());
-    let most = TASK_ROWS.max(TASK_NUMBERS / job.shape.head_dim);
-    let per_task = (rows.clamp(TASK_ROWS, most) / job.group).max(1);
-    let mut tasks = Vec::new();
-    for (index, span) in job.spans.iter().enumerate() {
-        for first in (0..span.query_len).step_by(per_task) {
-            let rows = first..span.query_len.min(first + per_task);
-            let positions: usize = rows.clone().map(|row| job.visible(span, row).len()).sum();
-            let cost = positions.saturating_mul(2 * job.group * job.shape.head_dim);
-            for kv_head in 0..job.shape.kv_heads {
-                let task = Task { span: index, kv_head, rows: rows.clone() };
-                tasks.push((cost, task));
-            }
-        }
-    }
-    tasks
 }
 
 /// Computes one task's rows of the output. `ROWS` is how many of them a register tile takes.
@@ -309,29 +289,61 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
         return;
     };
     let all = first.start..last.end;
-    let rows = seen.len();
-    let width = dim.next_multiple_of(S::LANES);
-    let mut scratch = Scratch::take(rows * (dim + width + 2) + TILE * (dim + width));
+    let (rows, width) = (seen.len(), widest(&job.shape));
+    let size = Sums::size(rows, width);
+    let mut scratch = Scratch::take(TILE * (dim + width) + 2 * size + rows * dim);
     // Whole vectors first: they begin at cache lines.
     let (tile, scratch) = scratch.numbers().split_at_mut(TILE * (dim + width));
-    let (values, scratch) = scratch.split_at_mut(rows * width);
-    let (q, scratch) = scratch.split_at_mut(rows * dim);
-    let (largest, total) = scratch.split_at_mut(rows);
+    let (sums, scratch) = scratch.split_at_mut(size);
+    let (of_stretch, q) = scratch.split_at_mut(size);
+    let mut sums = Sums::of(sums, rows, width);
+    sums.clear();
     read_queries(job, task, q);
-    values.fill(0.0);
-    largest.fill(f32::MIN);
-    total.fill(0.0);
-    let mut running = Running { seen: &seen, q, values, width, largest, total };
     let mut tile = Tile::new(tile, dim, width);
-    for start in (all.start / TILE * TILE..all.end).step_by(TILE) {
-        let keys = start.max(all.start)..all.end.min(start + TILE);
-        // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
+    for (number, stretch) in task.stretches.clone().enumerate() {
+        let memory = match task.step {
+            Step::Whole => &mut *of_stretch,
+            // SAFETY: the plan has a place for the sums of each stretch, and it is this task's own.
+            Step::Add(first) | Step::Join(first) => unsafe {
+                job.waiting.part(first + number * size, size)
+            },
+        };
+        let mut running = Running { seen: &seen, q, sums: Sums::of(memory, rows, width) };
+        // SAFETY: as the caller vouches; the positions are within the task's, the sums are of its rows.
         unsafe {
-            tile.read::<S, C>(job, cache, (span, task.kv_head), (start, keys));
-            add_tile::<S, ROWS>(&job.shape, (start, &tile), &mut running);
+            if !matches!(task.step, Step::Join(_)) {
+                let stretch = stretch * SPLIT..(stretch + 1) * SPLIT;
+                let positions = all.start.max(stretch.start)..all.end.min(stretch.end);
+                add_positions::<S, C, ROWS>(job, task, cache, positions, (&mut tile, &mut running));
+            }
+            if !matches!(task.step, Step::Add(_)) {
+                sums.join::<S>(&running.sums);
+            }
         }
     }
-    write_out(job, task, &running);
+    if !matches!(task.step, Step::Add(_)) {
+        write_out(job, task, &sums);
+    }
+}
+
+/// The sums over some positions.
+#[inline(always)]
+unsafe fn add_positions<S: Exponential, C: CacheNumber, const ROWS: usize>(
+    job: &Job<'_>,
+    task: &Task,
+    cache: (&[C], &[C]),
+    positions: Range<usize>,
+    (tile, running): (&mut Tile<'_>, &mut Running<'_>),
+) {
+    running.sums.clear();
+    for start in (positions.start / TILE * TILE..positions.end).step_by(TILE) {
+        let keys = start.max(positions.start)..positions.end.min(start + TILE);
+        // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
+        unsafe {
+            tile.read::<S, C>(job, cache, (&job.spans[task.span], task.kv_head), (start, keys));
+            add_tile::<S, ROWS>(&job.shape, (start, tile), running);
+        }
+    }
 }
 
 /// Where in `q` and `out` the heads of a task's query row lie: `group` of them.
@@ -355,16 +367,15 @@ fn read_queries(job: &Job<'_>, task: &Task, out: &mut [f32]) {
 
 /// Divides by the sums of weights.
 #[inline(always)]
-fn write_out(job: &Job<'_>, task: &Task, running: &Running<'_>) {
+fn write_out(job: &Job<'_>, task: &Task, sums: &Sums<'_>) {
     let dim = job.shape.head_dim;
-    let rows = running.values.chunks_exact(job.group * running.width);
-    for ((row, values), total) in
-        task.rows.clone().zip(rows).zip(running.total.chunks_exact(job.group))
-    {
+    let rows = sums.values.chunks_exact(job.group * sums.width);
+    let rows = task.rows.clone().zip(rows).zip(sums.total.chunks_exact(job.group));
+    for ((row, values), total) in rows {
         let heads = heads_of(job, task, row);
         // SAFETY: the task's own row and heads, within the checked size.
         let out = unsafe { job.out.place(heads.start, heads.len()) };
-        for (head, (values, total)) in values.chunks_exact(running.width).zip(total).enumerate() {
+        for (head, (values, total)) in values.chunks_exact(sums.width).zip(total).enumerate() {
             let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
             for (d, value) in values.iter().enumerate().take(dim) {
                 // SAFETY: as above.

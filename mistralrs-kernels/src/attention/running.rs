@@ -2,6 +2,7 @@
 //! a time, so that what a row does in between stays in the nearest cache.
 
 use super::score::{Scores, score};
+use super::sums::Sums;
 use super::tile::Tile;
 use super::{AttentionShape, TILE};
 use crate::math::tanh;
@@ -14,14 +15,8 @@ pub(super) struct Running<'a> {
     pub(super) seen: &'a [Range<usize>],
     /// Queries, times the scale: `[rows, head_dim]`.
     pub(super) q: &'a [f32],
-    /// Weighted sums of values: `[rows, width]`.
-    pub(super) values: &'a mut [f32],
-    /// Numbers of a head, and what fills the last vector.
-    pub(super) width: usize,
-    /// The largest score so far, per row; a finite number, so that differences are numbers.
-    pub(super) largest: &'a mut [f32],
-    /// The sum of weights so far, per row.
-    pub(super) total: &'a mut [f32],
+    /// What it has come to.
+    pub(super) sums: Sums<'a>,
 }
 
 /// Adds the tile that begins at position `start` to all rows, in parts of nearly the same length, `ROWS` or
@@ -77,9 +72,10 @@ unsafe fn add_rows<S: Exponential, const R: usize>(
     // SAFETY: as the caller vouches; queries and values of `R` rows are there.
     unsafe {
         score::<S, R>(running.q.as_ptr().add(row * tile.dim), tile, &mut scores);
-        let largest = measure::<S, R>(shape.softcap, &views, &mut scores, &running.largest[row..]);
+        let largest =
+            measure::<S, R>(shape.softcap, &views, &mut scores, &running.sums.largest[row..]);
         let shrink = weigh::<S, R>(row, &largest, &mut scores, running);
-        let values = running.values.as_mut_ptr().add(row * running.width);
+        let values = running.sums.values.as_mut_ptr().add(row * running.sums.width);
         add_views::<S, R>((&views, shrink), &scores, tile, values);
     }
 }
@@ -128,8 +124,8 @@ unsafe fn weigh<S: Exponential, const R: usize>(
     scores: &mut Scores<R>,
     running: &mut Running<'_>,
 ) -> [f32; R] {
-    let before = &mut running.largest[row..row + R];
-    let total = &mut running.total[row..row + R];
+    let before = &mut running.sums.largest[row..row + R];
+    let total = &mut running.sums.total[row..row + R];
     let mut shrink = [0.0; 16];
     for ((shrink, before), now) in shrink.iter_mut().zip(&mut *before).zip(largest) {
         *shrink = std::mem::replace(before, *now) - now;

@@ -335,6 +335,48 @@ fn long_prompts_beside_single_tokens() {
     check_case(&case.halved(), 33).unwrap();
 }
 
+/// Contexts of several stretches are the same numbers whoever adds them up.
+#[test]
+fn long_contexts_may_be_shared_out() {
+    for (heads, window, lengths) in [
+        (1, None, &[(1, 5 * SPLIT + 7)][..]),
+        (3, Some(SPLIT + 90), &[(2, 3 * SPLIT)]),
+        (2, None, &[(1, SPLIT), (3, SPLIT + 1), (1, 20)]),
+        (2, Some(9), &[(5, 2 * SPLIT + 3)]),
+    ] {
+        let shape = AttentionShape { window, ..plain(2 * heads, heads, 40) };
+        let case = Case::new(shape, lengths, 3);
+        let spans = case.spans();
+        let mut wanted = vec![0.0; case.q.len()];
+        scalar::paged_attention(&shape, &case.q, &case.k, &case.v, &spans, &mut wanted);
+        for kernels in all_kernels() {
+            let on = |threads| {
+                let threads = std::num::NonZeroUsize::new(threads).unwrap();
+                pool::with_threads(threads, || case.run(kernels, &spans))
+            };
+            let out = on(1);
+            assert!(out.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 2e-5), "{lengths:?}");
+            for threads in [2, 3, 8] {
+                assert_eq!(bits(&on(threads)), bits(&out), "{lengths:?} by {threads}");
+            }
+            let one_by_one = case.run(kernels, &cut(&spans, 1));
+            assert_eq!(bits(&one_by_one), bits(&out), "{lengths:?}");
+        }
+    }
+}
+
+/// Sums of neighboring positions join to those of all, whichever has the largest score, and what is no number
+/// stays none.
+#[test]
+fn a_stretch_without_a_number_is_not_lost() {
+    let mut case = Case::new(plain(2, 1, 16), &[(1, 2 * SPLIT)], 3);
+    case.k[16] = f32::NAN;
+    for kernels in all_kernels() {
+        let out = case.run(kernels, &case.spans());
+        assert!(out.iter().all(|y| y.is_nan()), "{}", kernels.isa.name());
+    }
+}
+
 #[test]
 fn scores_of_any_size_stay_finite() {
     let mut case = Case::new(plain(4, 2, 16), &[(3, 100), (1, 7)], 9);
