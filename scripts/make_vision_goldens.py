@@ -4,11 +4,12 @@
     python scripts/make_vision_goldens.py ../shared
 
 writes mistralrs-testkit/fixtures/vision/: files.safetensors (small image files of every kind and the
-RGB that Pillow and transformers' convert_to_rgb read from them), sounds.safetensors (the same of sound
+RGB that Pillow and transformers' convert_to_rgb read from them), unusual.safetensors (the same of rare
+kinds, with the frames of animations, and without RGB where Pillow cannot read them), sounds.safetensors (the same of sound
 files, read by libsndfile as transformers has them read), pictures.json (samples of the pixels
 that the image processors give for drawn pictures and for those of ../shared/images, with grids and
 counts) and sound.json (log-mel frames and a resampled sound). The tests in mistralrs-vision/tests/it
-compare. Needs transformers 5, torchvision, Pillow, scipy and soundfile.
+compare. Needs transformers 5, torchvision, Pillow, scipy, soundfile, tifffile and imagecodecs.
 """
 
 import hashlib
@@ -34,6 +35,8 @@ from transformers.models.qwen3_vl import Qwen3VLVideoProcessor
 from transformers.models.siglip import SiglipImageProcessor
 from transformers.models.smolvlm import SmolVLMProcessor, SmolVLMVideoProcessor
 from transformers.video_utils import VideoMetadata
+
+from unusual_images import unusual_images
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "mistralrs-testkit/fixtures/vision"
@@ -239,9 +242,33 @@ def image_files():
         save(f"exif{orientation}.jpg", soft, "JPEG", quality=95, subsampling=0, exif=exif)
     tensors = {}
     for name, file in files.items():
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
         tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
-        tensors[f"{name}/rgb"] = np.ascontiguousarray(convert_to_rgb(picture, return_numpy=True))
+        tensors[f"{name}/rgb"] = seen(Image.open(io.BytesIO(file)))
+    return tensors
+
+
+def seen(picture):
+    """The picture's pixels as transformers gets them."""
+    return np.ascontiguousarray(convert_to_rgb(ImageOps.exif_transpose(picture), return_numpy=True))
+
+
+def unusual_files():
+    """Rare kinds of files, by name; without pixels if Pillow does not know what to do with one."""
+    tensors = {}
+    for name, file in unusual_images(drawn).items():
+        tensors[f"{name}/file"] = np.frombuffer(file, np.uint8)
+        try:
+            picture = Image.open(io.BytesIO(file))
+            tensors[f"{name}/rgb"] = seen(picture)
+        except (OSError, ValueError) as error:
+            print(f"{name}: {error}")
+            continue
+        if name.startswith("frames") and name.endswith(".gif"):
+            frames = []
+            for number in range(picture.n_frames):
+                picture.seek(number)
+                frames.append(seen(picture))
+            tensors[f"{name}/frames"] = np.stack(frames)
     return tensors
 
 
@@ -327,6 +354,7 @@ def main():
     shared = pathlib.Path(sys.argv[1]).resolve()
     TARGET.mkdir(exist_ok=True)
     save_file(image_files(), TARGET / "files.safetensors")
+    save_file(unusual_files(), TARGET / "unusual.safetensors")
     save_file(sound_files(), TARGET / "sounds.safetensors")
     contents = {"pictures": pictures(shared), "sound": sound(shared), "clip_texts": clip_texts()}
     for name, content in contents.items():

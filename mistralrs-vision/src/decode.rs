@@ -1,11 +1,16 @@
 //! Bytes of an image file → RGB pixels, as Pillow and transformers' `convert_to_rgb` see them: EXIF
 //! orientation applied, transparency laid on white, 16 bits cut to 8. Knows file formats (through the
-//! crate `image`, and `jpeg`), no model. Sizes are checked by the header, before pixels are allocated.
+//! crate `image`, `jpeg`, and what lies beneath), no model. Sizes are checked by the header, before
+//! pixels are allocated.
+
+mod bmp;
+mod gif;
+mod png;
+mod tiff;
 
 use crate::error::{Error, Result};
 use crate::jpeg;
 use crate::picture::Picture;
-use image::codecs::gif::GifDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{
     AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage,
@@ -53,11 +58,25 @@ const KNOWN: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
 /// # Errors
 /// [`Error`] names the limit, or what is wrong with the file.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
-    let format = format(bytes, limits)?;
+    match format(bytes, limits)? {
+        ImageFormat::Gif => {
+            let first = gif::Frames::open(bytes, limits)?.next();
+            Ok(first.ok_or(Error::Empty("image"))??.0)
+        }
+        ImageFormat::Tiff => {
+            let (picture, orientation) = tiff::decode(bytes, limits)?;
+            let mut image = image_of(picture)?;
+            image.apply_orientation(orientation);
+            to_rgb(&image)
+        }
+        format => still(bytes, format, limits),
+    }
+}
+
+fn still(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture> {
     let undecodable = |error: ImageError| undecodable(format, &error);
     if format == ImageFormat::Jpeg && !jpeg_ends(bytes) {
-        let reason = "it is cut off: its end marker is missing".to_owned();
-        return Err(Error::Undecodable { format: name(format), reason });
+        return Err(self::undecodable(format, &"it is cut off: its end marker is missing"));
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(decoder_limits(limits));
@@ -65,7 +84,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
     check_size(decoder.dimensions(), limits)?;
     let orientation = decoder.orientation().map_err(undecodable)?;
     let exact = match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits.max_pixels)?,
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits.max_pixels, None)?,
         _ => None,
     };
     let mut image = match exact {
@@ -73,7 +92,17 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
         None => DynamicImage::from_decoder(decoder).map_err(undecodable)?,
     };
     image.apply_orientation(orientation);
-    to_rgb(&image)
+    match format {
+        ImageFormat::Png => match png::transparent_color(bytes, limits)? {
+            Some(color) => png::without_color(&image, color),
+            None => to_rgb(&image),
+        },
+        ImageFormat::Bmp => match bmp::bits_of_colors(bytes) {
+            Some(bits) => bmp::scaled_down(&image, bits),
+            None => to_rgb(&image),
+        },
+        _ => to_rgb(&image),
+    }
 }
 
 /// All frames of an animated GIF or WebP; a still picture is one frame.
@@ -82,41 +111,43 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
 /// [`Error`] names the limit, or what is wrong with the file.
 pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
     let format = format(bytes, limits)?;
-    let undecodable = |error: ImageError| undecodable(format, &error);
-    let cursor = Cursor::new(bytes);
-    let (frames, size) = match format {
-        ImageFormat::Gif => {
-            let mut decoder = GifDecoder::new(cursor).map_err(undecodable)?;
-            let size = check_size(decoder.dimensions(), limits)?;
-            decoder.set_limits(decoder_limits(limits)).map_err(undecodable)?;
-            (decoder.into_frames(), size)
-        }
-        ImageFormat::WebP => {
-            let decoder = WebPDecoder::new(cursor).map_err(undecodable)?;
-            let size = check_size(decoder.dimensions(), limits)?;
-            if !decoder.has_animation() {
-                return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None });
-            }
-            (decoder.into_frames(), size)
-        }
+    let frames: Box<dyn Iterator<Item = Result<(Picture, f64)>> + '_> = match format {
+        ImageFormat::Gif => Box::new(gif::Frames::open(bytes, limits)?),
+        ImageFormat::WebP => match animated_webp(bytes, limits)? {
+            Some(frames) => Box::new(frames.map(move |frame| {
+                let frame = frame.map_err(|error| undecodable(format, &error))?;
+                let (numerator, denominator) = frame.delay().numer_denom_ms();
+                let seconds = f64::from(numerator) / f64::from(denominator.max(1)) / 1000.;
+                Ok((to_rgb(&DynamicImage::ImageRgba8(frame.into_buffer()))?, seconds))
+            })),
+            None => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
+        },
         _ => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
     };
-    let (mut pictures, mut seconds) = (Vec::new(), 0.);
+    let (mut pictures, mut seconds, mut pixels) = (Vec::new(), 0., 0);
     for frame in frames {
         if pictures.len() == limits.max_frames {
             return Err(Error::TooManyFrames { limit: limits.max_frames });
         }
-        check_clip(size * (pictures.len() as u64 + 1), limits)?;
-        let frame = frame.map_err(undecodable)?;
-        let (numerator, denominator) = frame.delay().numer_denom_ms();
-        seconds += f64::from(numerator) / f64::from(denominator.max(1)) / 1000.;
-        pictures.push(to_rgb(&DynamicImage::ImageRgba8(frame.into_buffer()))?);
+        let (picture, shown) = frame?;
+        pixels += u64::from(picture.width()) * u64::from(picture.height());
+        check_clip(pixels, limits)?;
+        seconds += shown;
+        pictures.push(picture);
     }
     if pictures.is_empty() {
         return Err(Error::Empty("video"));
     }
     let fps = (seconds > 0.).then(|| pictures.len() as f64 / seconds);
     Ok(Animation { frames: pictures, fps })
+}
+
+/// None of a still picture.
+fn animated_webp<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Option<image::Frames<'a>>> {
+    let decoder = WebPDecoder::new(Cursor::new(bytes))
+        .map_err(|error| undecodable(ImageFormat::WebP, &error))?;
+    check_size(decoder.dimensions(), limits)?;
+    Ok(decoder.has_animation().then(|| decoder.into_frames()))
 }
 
 fn format(bytes: &[u8], limits: &Limits) -> Result<ImageFormat> {
@@ -135,6 +166,10 @@ fn format(bytes: &[u8], limits: &Limits) -> Result<ImageFormat> {
         ImageFormat::Bmp,
         ImageFormat::Tiff,
     ];
+    // The crate `image` knows no TIFF with offsets of 64 bits.
+    if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+        return Ok(ImageFormat::Tiff);
+    }
     let format = image::guess_format(bytes).ok().filter(|format| known.contains(format));
     format.ok_or(Error::UnknownFormat { known: KNOWN })
 }
@@ -146,7 +181,7 @@ fn name(format: ImageFormat) -> String {
     }
 }
 
-fn undecodable(format: ImageFormat, error: &ImageError) -> Error {
+fn undecodable(format: ImageFormat, error: &dyn std::fmt::Display) -> Error {
     let reason: String = error.to_string().chars().take(200).collect();
     Error::Undecodable { format: name(format), reason }
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 /// Whether the components are brightness and two differences (and black, where there are four), not
 /// colors or inks themselves: what the marks of JFIF and of Adobe say, or the names of the components.
-fn are_differences(components: &[Component], jfif: bool, adobe: Option<u8>) -> bool {
+pub(super) fn are_differences(components: &[Component], jfif: bool, adobe: Option<u8>) -> bool {
     match (components, adobe) {
         ([_, _, _], _) if jfif => true,
         ([_, _, _] | [_, _, _, _], Some(transform)) => transform != 0,
@@ -21,9 +21,8 @@ fn are_differences(components: &[Component], jfif: bool, adobe: Option<u8>) -> b
 
 /// # Errors
 /// If there is no pixel.
-pub(super) fn to_rgb(frame: Frame, jfif: bool, adobe: Option<u8>) -> Result<Option<Picture>> {
+pub(super) fn to_rgb(frame: Frame, differences: bool) -> Result<Option<Picture>> {
     let Frame { width, height, components, densest, .. } = frame;
-    let differences = are_differences(&components, jfif, adobe);
     let planes: Vec<Plane> =
         components.into_iter().map(|component| Plane::new(component, densest)).collect();
     let mut rgb = vec![0u8; width * height * Picture::CHANNELS];
@@ -155,7 +154,7 @@ fn from_differences([brightness, blue, red]: [u8; 3]) -> [u8; 3] {
 }
 
 /// What cyan, magenta and yellow leave of the light that black lets through.
-fn under(inks: [u8; 3], light: u8) -> [u8; 3] {
+pub(crate) fn under(inks: [u8; 3], light: u8) -> [u8; 3] {
     inks.map(|ink| {
         let taken = u32::from(ink) * u32::from(light) + 128;
         light.saturating_sub((((taken >> 8) + taken) >> 8) as u8)

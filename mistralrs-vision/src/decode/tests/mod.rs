@@ -2,13 +2,36 @@
 //! stand in the goldens of `tests/it`.
 
 use super::*;
-use image::codecs::gif::GifEncoder;
-use image::{Delay, Frame, ImageBuffer, Luma, LumaA, Rgb, Rgba};
+use ::gif::{Encoder, Frame};
+use ::tiff::encoder::{TiffEncoder, colortype};
+use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba};
 
 fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
-    let mut file = Cursor::new(Vec::new());
-    image.into().write_to(&mut file, format).unwrap();
+    let (image, mut file) = (image.into(), Cursor::new(Vec::new()));
+    let (width, height) = (image.width(), image.height());
+    match format {
+        ImageFormat::Gif => {
+            let frame = Frame::from_rgb(width as u16, height as u16, image.to_rgb8().as_raw());
+            return animation(&[frame]);
+        }
+        ImageFormat::Tiff => {
+            let mut encoder = TiffEncoder::new(&mut file).unwrap();
+            let rgb = image.to_rgb8();
+            encoder.write_image::<colortype::RGB8>(width, height, rgb.as_raw()).unwrap();
+        }
+        _ => image.write_to(&mut file, format).unwrap(),
+    }
     file.into_inner()
+}
+
+fn animation(frames: &[Frame]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, frames[0].width, frames[0].height, &[]).unwrap();
+    for frame in frames {
+        encoder.write_frame(frame).unwrap();
+    }
+    drop(encoder);
+    file
 }
 
 fn decoded(bytes: &[u8]) -> Picture {
@@ -111,14 +134,11 @@ fn every_cut_is_an_error_and_no_byte_panics() {
 
 #[test]
 fn an_animation_has_frames_and_a_speed() {
-    let mut file = Vec::new();
-    let mut encoder = GifEncoder::new(&mut file);
-    for i in 0..4u8 {
-        let image = ImageBuffer::from_pixel(6, 5, Rgba([i * 60, 0, 0, 255]));
-        let delay = Delay::from_numer_denom_ms(250, 1);
-        encoder.encode_frame(Frame::from_parts(image, 0, 0, delay)).unwrap();
-    }
-    drop(encoder);
+    let frames = [0u8, 60, 120, 180].map(|red| {
+        let frame = Frame::from_palette_pixels(6, 5, vec![0; 30], vec![red, 0, 0], None);
+        Frame { delay: 25, ..frame }
+    });
+    let file = animation(&frames);
     let animation = decode_frames(&file, &Limits::default()).unwrap();
     assert_eq!(animation.frames.len(), 4);
     assert_eq!(animation.fps, Some(4.));
@@ -148,6 +168,52 @@ fn an_animation_of_few_bytes_and_many_pixels_is_refused() {
     let stills = |count| Animation::from_files(&vec![still.as_slice(); count], None, &limits);
     assert_eq!(stills(2).unwrap().frames.len(), 2);
     assert!(matches!(stills(3).unwrap_err(), Error::TooLargeClip { limit: 2400 }));
+}
+
+/// What a GIF's first frame and a TIFF's tiles add to a picture counts before it is allocated; so do the
+/// pieces of a TIFF, which may lie over each other.
+#[test]
+fn what_reaches_beyond_a_picture_has_limits_too() {
+    let gif = |frames: &[(u16, u16)]| {
+        let mut file = b"GIF89a\x05\0\x05\0\x80\0\0\0\0\0\xFF\xFF\xFF".to_vec();
+        for (left, side) in frames {
+            file.extend([0x2C]);
+            file.extend([*left, 0, *side, *side].iter().flat_map(|word| word.to_le_bytes()));
+            file.extend([0, 2, 2, 0x44, 0x01, 0]);
+        }
+        file.push(0x3B);
+        file
+    };
+    let limits = Limits { max_pixels: 10_000, ..Limits::default() };
+    assert_eq!(decode(&gif(&[(5, 1)]), &limits).unwrap().width(), 6);
+    for frame in [(60_000, 1), (0, 60_000), (u16::MAX, u16::MAX)] {
+        let error = decode(&gif(&[frame]), &limits).unwrap_err();
+        assert!(matches!(error, Error::TooManyPixels { limit: 10_000, .. }), "{error}");
+    }
+    let error = decode_frames(&gif(&[(0, 1), (0, 60_000)]), &limits).unwrap_err().to_string();
+    assert!(error.contains("larger than the first"), "{error}");
+
+    let tiff = |entries: &[(u16, u32)]| {
+        let mut file = b"II*\0\x08\0\0\0".to_vec();
+        file.extend((entries.len() as u16).to_le_bytes());
+        for (tag, value) in entries {
+            file.extend([tag.to_le_bytes(), [4, 0], [1, 0], [0, 0]].as_flattened());
+            file.extend(value.to_le_bytes());
+        }
+        file.extend([0; 4]);
+        file
+    };
+    // Width, height, bits, compression, meaning, samples; and width, height, start, length of a tile.
+    let tiled = [(256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (277, 1)];
+    let tiles = [(322, 60_000), (323, 60_000), (324, 8), (325, 4)];
+    let error = decode(&tiff(&[tiled.as_slice(), &tiles].concat()), &limits).unwrap_err();
+    assert!(matches!(error, Error::TooManyPixels { limit: 10_000, .. }), "{error}");
+    // JPEG in one strip that is longer than a file may be.
+    let jpeg = [(256, 8), (257, 8), (258, 8), (259, 7), (262, 1), (277, 1)];
+    let strips = [(273, 8), (278, 8), (279, 5000)];
+    let limits = Limits { max_bytes: 4999, ..limits };
+    let error = decode(&tiff(&[jpeg.as_slice(), &strips].concat()), &limits).unwrap_err();
+    assert!(matches!(error, Error::TooManyBytes { limit: 4999, .. }), "{error}");
 }
 
 /// Camera files are turned by a note in their EXIF data.

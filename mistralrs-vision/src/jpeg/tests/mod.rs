@@ -6,6 +6,11 @@ use mistralrs_testkit::fixture;
 
 const MANY: u64 = 1 << 20;
 
+/// A file that nothing stands around.
+fn decode(bytes: &[u8], max_pixels: u64) -> Result<Option<Picture>> {
+    super::decode(bytes, max_pixels, None)
+}
+
 fn files() -> Vec<(String, Vec<u8>)> {
     let files = safetensors::load(fixture("vision/files.safetensors"), &Device::Cpu).unwrap();
     let name = |key: &str| key.strip_suffix(".jpg/file").map(str::to_owned);
