@@ -2,9 +2,10 @@
 //! [`QuantMethod`]; not models. How many products a merged layer computes is its secret.
 
 use crate::method::{QuantMethod, WeightInfo};
-use crate::packed::{forward_many, forward_mlp};
+use crate::packed::{Part, forward_mlp, forward_parts};
 use candle_core::{CpuStorage, D, InplaceOp2, Layout, Result, Tensor, bail};
 use mistralrs_kernels::Gating;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// `y = x · weightᵀ + bias`.
@@ -25,9 +26,18 @@ impl Linear {
     /// # Errors
     /// Shapes, types or devices of `x`, weight and bias do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.forward(x)?;
+        let x = x.contiguous()?;
+        if let Some(y) = forward_parts(&[self.part(None)], &x)?.and_then(|mut ys| ys.pop()) {
+            return Ok(y);
+        }
+        let y = self.weight.forward(&x)?;
         self.add_bias(&y)?;
         Ok(y)
+    }
+
+    /// These rows, or all.
+    fn part(&self, rows: Option<Range<usize>>) -> Part<'_> {
+        Part { weight: self.weight.as_ref(), bias: self.bias.as_ref(), rows }
     }
 
     fn add_bias(&self, y: &Tensor) -> Result<()> {
@@ -73,9 +83,13 @@ impl MergedLinear {
     /// # Errors
     /// Shapes, types or devices of `x`, weights and biases do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let x = x.contiguous()?;
+        if let Some(ys) = forward_parts(&self.parts(), &x)? {
+            return Ok(ys);
+        }
         match &self.parts {
-            Parts::Apart(parts) => forward_apart(parts, &x.contiguous()?),
-            Parts::Stacked(whole, rows) => cut(&whole.forward(x)?, rows),
+            Parts::Apart(parts) => parts.iter().map(|part| part.forward(&x)).collect(),
+            Parts::Stacked(whole, rows) => cut(&whole.forward(&x)?, rows),
         }
     }
 
@@ -86,31 +100,26 @@ impl MergedLinear {
     /// # Errors
     /// As for [`Self::forward`].
     pub fn gated(&self, x: &Tensor, gating: Gating, down: &Linear) -> Result<Option<Tensor>> {
-        let Parts::Apart(parts) = &self.parts else {
-            return Ok(None);
-        };
-        let [gate, up] = parts.as_slice() else {
-            return Ok(None);
-        };
-        if gate.bias.is_some() || up.bias.is_some() {
-            return Ok(None);
+        match <[Part<'_>; 2]>::try_from(self.parts()) {
+            Ok([gate, up]) => forward_mlp(&[gate, up, down.part(None)], &x.contiguous()?, gating),
+            Err(_) => Ok(None),
         }
-        let weights = [gate, up, down].map(|linear| linear.weight.as_ref());
-        let y = forward_mlp(weights, &x.contiguous()?, gating)?;
-        y.iter().try_for_each(|y| down.add_bias(y))?;
-        Ok(y)
     }
-}
 
-fn forward_apart(parts: &[Linear], x: &Tensor) -> Result<Vec<Tensor>> {
-    let weights: Vec<_> = parts.iter().map(|part| part.weight.as_ref()).collect();
-    let Some(ys) = forward_many(&weights, x)? else {
-        return parts.iter().map(|part| part.forward(x)).collect();
-    };
-    for (part, y) in parts.iter().zip(&ys) {
-        part.add_bias(y)?;
+    fn parts(&self) -> Vec<Part<'_>> {
+        match &self.parts {
+            Parts::Apart(parts) => parts.iter().map(|part| part.part(None)).collect(),
+            Parts::Stacked(whole, rows) => {
+                let mut start = 0;
+                let mut next = |rows: &usize| {
+                    let part = whole.part(Some(start..start + rows));
+                    start += rows;
+                    part
+                };
+                rows.iter().map(&mut next).collect()
+            }
+        }
     }
-    Ok(ys)
 }
 
 /// `y [tokens, all rows]` → for each part `[tokens, its rows]`.

@@ -9,11 +9,12 @@ use crate::method::{QuantMethod, WeightInfo};
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
 use mistralrs_kernels::{
-    GatedWeights, Gating, PackedWeight, QuantType, Slabs, WeightRows, matmul, matmul_packed_mlp,
-    matmul_packed_new,
+    GatedWeights, Gating, PackedPart, PackedWeight, QuantType, Slabs, WeightRows, matmul,
+    matmul_packed_mlp, matmul_packed_new,
 };
 use rayon::prelude::*;
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Fewer numbers than this are converted by the calling thread alone.
@@ -184,74 +185,95 @@ impl Packed {
     }
 }
 
-/// The products of `x` `[tokens, in]`, contiguous, with several weights, if all of them are tiled:
-/// `x` is then rounded for all of them at once. The numbers are those of [`QuantMethod::forward`].
-pub(crate) fn forward_many(
-    weights: &[&dyn QuantMethod],
-    x: &Tensor,
-) -> candle_core::Result<Option<Vec<Tensor>>> {
-    let Some(tiled) = tiles_of(weights) else {
-        return Ok(None);
-    };
-    on_numbers(x, &tiled, &tiled, |x| Some(matmul_packed_new(&tiled, x)))
+/// A weight, or some rows of it, and what is added to its products.
+#[derive(Debug, Clone)]
+pub(crate) struct Part<'a> {
+    pub(crate) weight: &'a dyn QuantMethod,
+    /// `[out]`, for all rows of the weight.
+    pub(crate) bias: Option<&'a Tensor>,
+    /// All without.
+    pub(crate) rows: Option<Range<usize>>,
 }
 
-/// `down(act(gate(x)) · up(x))` for `x` `[tokens, in]`, contiguous, of the weights gate, up and down, if all
+/// The products of `x` `[tokens, in]`, contiguous, with several parts, if all of them are tiled: `x` is then
+/// rounded for all of them at once. The numbers are those of [`QuantMethod::forward`], biases added.
+pub(crate) fn forward_parts(
+    parts: &[Part<'_>],
+    x: &Tensor,
+) -> candle_core::Result<Option<Vec<Tensor>>> {
+    with_tiles(parts, |parts| on_numbers(x, parts, parts, |x| Some(matmul_packed_new(parts, x))))
+}
+
+/// `down(act(gate(x)) · up(x))` for `x` `[tokens, in]`, contiguous, of the parts gate, up and down, if all
 /// are tiled and fit each other: the numbers of the products and of what joins them.
 pub(crate) fn forward_mlp(
-    weights: [&dyn QuantMethod; 3],
+    parts: &[Part<'_>; 3],
     x: &Tensor,
     gating: Gating,
 ) -> candle_core::Result<Option<Tensor>> {
-    let tiled = tiles_of(&weights);
-    let Some([gate, up, down]) = tiled.as_deref() else {
-        return Ok(None);
-    };
-    let w = GatedWeights { gate, up, down };
-    let y =
-        on_numbers(x, &[gate, up], &[down], |x| matmul_packed_mlp(w, x, gating).map(|y| vec![y]))?;
-    Ok(y.and_then(|mut y| y.pop()))
+    let y = with_tiles(parts, |parts| {
+        let &[gate, up, down] = parts else { return Ok(None) };
+        let w = GatedWeights { gate, up, down };
+        on_numbers(x, &[gate, up], &[down], |x| matmul_packed_mlp(w, x, gating).map(|y| vec![y]))
+    });
+    Ok(y?.and_then(|mut y| y.pop()))
 }
 
-/// The weights' tiles, if all of them are tiled.
-fn tiles_of<'a>(weights: &[&'a dyn QuantMethod]) -> Option<Vec<&'a PackedWeight>> {
-    let tiled = weights.iter().map(|weight| {
-        let weight: &dyn Any = *weight;
-        match &weight.downcast_ref::<Packed>()?.form {
-            Form::Tiled(tiled) => Some(tiled),
-            Form::Stored(_) => None,
+/// Hands over the parts' tiles, if all of them are tiled and their biases fit.
+fn with_tiles<T>(
+    parts: &[Part<'_>],
+    work: impl FnOnce(&[PackedPart<'_>]) -> candle_core::Result<Option<T>>,
+) -> candle_core::Result<Option<T>> {
+    let biases: Vec<_> =
+        parts.iter().map(|part| part.bias.map(Tensor::storage_and_layout)).collect();
+    let tiled = parts.iter().zip(&biases).map(|(part, bias)| {
+        let weight: &dyn Any = part.weight;
+        let Form::Tiled(tiled) = &weight.downcast_ref::<Packed>()?.form else { return None };
+        let mut tiled = PackedPart::from(tiled);
+        if let Some((storage, layout)) = bias {
+            let bias = numbers_of(storage, layout).filter(|_| layout.dims().len() == 1)?;
+            tiled = (bias.len() == tiled.len()).then(|| tiled.with_bias(bias))?;
+        }
+        match &part.rows {
+            Some(rows) => tiled.rows(rows.clone()),
+            None => Some(tiled),
         }
     });
-    tiled.collect()
+    match tiled.collect::<Option<Vec<_>>>() {
+        Some(tiled) => work(&tiled),
+        None => Ok(None),
+    }
 }
 
-/// Hands the numbers of `x` to `multiply`, if they are there and fit the weights `first`; the results are as
-/// many as the rows of the weights `last` wide, in order.
+/// The numbers of a contiguous f32 tensor on the CPU.
+fn numbers_of<'a>(storage: &'a Storage, layout: &Layout) -> Option<&'a [f32]> {
+    let Storage::Cpu(CpuStorage::F32(numbers)) = storage else {
+        return None;
+    };
+    let (start, end) = layout.contiguous_offsets()?;
+    numbers.get(start..end)
+}
+
+/// Hands the numbers of `x` to `multiply`, if they are there and fit the parts `first`; the results are as
+/// many as the rows of the parts `last` wide, in order.
 fn on_numbers(
     x: &Tensor,
-    first: &[&PackedWeight],
-    last: &[&PackedWeight],
+    first: &[PackedPart<'_>],
+    last: &[PackedPart<'_>],
     multiply: impl FnOnce(&[f32]) -> Option<Vec<Vec<f32>>>,
 ) -> candle_core::Result<Option<Vec<Tensor>>> {
     let cols = x.dims().last().copied().unwrap_or(0);
-    if first.iter().any(|w| w.cols() != cols) {
+    if first.iter().any(|part| part.cols() != cols) {
         return Ok(None);
     }
     let (storage, layout) = x.storage_and_layout();
-    let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else {
-        return Ok(None);
-    };
-    let Some(x) = layout.contiguous_offsets().and_then(|(start, end)| numbers.get(start..end))
-    else {
-        return Ok(None);
-    };
-    let Some(ys) = multiply(x) else {
+    let Some(ys) = numbers_of(&storage, layout).and_then(multiply) else {
         return Ok(None);
     };
     let mut shape = layout.dims().to_vec();
-    let tensors = ys.into_iter().zip(last).map(|(y, w)| {
+    let tensors = ys.into_iter().zip(last).map(|(y, part)| {
         if let Some(last) = shape.last_mut() {
-            *last = w.rows();
+            *last = part.len();
         }
         Tensor::from_vec(y, shape.as_slice(), &Device::Cpu)
     });
@@ -318,7 +340,7 @@ impl CustomOp1 for Product<'_> {
         }
         let shape = Shape::from(shape);
         let y = match form {
-            Form::Tiled(tiled) => matmul_packed_new(&[tiled], x).pop().unwrap_or_default(),
+            Form::Tiled(tiled) => matmul_packed_new(&[tiled.into()], x).pop().unwrap_or_default(),
             Form::Stored(bytes) => {
                 let mut y = vec![0.; shape.elem_count()];
                 if !y.is_empty() {

@@ -90,11 +90,14 @@ pub(crate) fn quantize_strip(x: &[f32], rows: usize, out: &mut [Block]) {
     }
 }
 
-/// How `m` rows are cut into strips of nearly the same length.
+/// How `m` rows are cut into strips of nearly the same length, and which of these are meant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Strips {
     m: usize,
+    /// Of all rows.
     count: usize,
+    first: usize,
+    len: usize,
 }
 
 impl Strips {
@@ -105,20 +108,34 @@ impl Strips {
 
     /// Of up to `most` rows.
     pub(crate) fn up_to(most: usize, m: usize) -> Self {
-        Self { m, count: m.div_ceil(most) }
+        let count = m.div_ceil(most);
+        Self { m, count, first: 0, len: count }
     }
 
-    /// The rows of all strips.
-    pub(crate) fn all(self) -> usize {
+    /// Up to `len` of these strips from number `first` on.
+    pub(crate) fn part(self, first: usize, len: usize) -> Self {
+        let len = len.min(self.len - first);
+        Self { first: self.first + first, len, ..self }
+    }
+
+    /// The rows of the strips that are meant; there is one.
+    pub(crate) fn all(self) -> Range<usize> {
+        self.rows(0).start..self.rows(self.len - 1).end
+    }
+
+    /// How many rows were cut.
+    pub(crate) fn total(self) -> usize {
         self.m
     }
 
+    /// How many strips are meant.
     pub(crate) fn count(self) -> usize {
-        self.count
+        self.len
     }
 
-    /// The rows of strip `at`.
+    /// The rows of strip `at` of those that are meant; none is longer than the first.
     pub(crate) fn rows(self, at: usize) -> Range<usize> {
+        let at = self.first + at;
         let (short, longer) = (self.m / self.count, self.m % self.count);
         let start = at * short + at.min(longer);
         start..start + short + usize::from(at < longer)

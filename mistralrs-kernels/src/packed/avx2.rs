@@ -153,7 +153,11 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
         for (i, sum) in sums.iter().enumerate().filter(|_| count > 0) {
             let mut eight = [0.0; LANES];
             _mm256_storeu_ps(eight.as_mut_ptr(), *sum);
-            let y = job.place(rows.start + row + i, tile * TILE_ROWS + lanes, count);
+            let column = tile * TILE_ROWS + lanes;
+            for (sum, bias) in eight.iter_mut().zip(job.bias(column, count).unwrap_or_default()) {
+                *sum += bias;
+            }
+            let y = job.place(rows.start + row + i, column, count);
             y.copy_from_nonoverlapping(eight.as_ptr(), count);
         }
     }

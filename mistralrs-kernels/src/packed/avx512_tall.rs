@@ -26,9 +26,9 @@ const PAIR: usize = 2;
 /// Blocks of columns that are spread out at a time: those of the largest chunk.
 const BLOCKS: usize = 8;
 /// Strips at most that one spreading serves.
-const STRIPS: usize = 37;
+const STRIPS: usize = 74;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
-const RESIDENT: usize = 1 << 20;
+const RESIDENT: usize = 3 << 19;
 /// The integer that means zero, once spread out, where one does.
 const ZERO: i32 = 128;
 
@@ -43,8 +43,9 @@ struct Spread {
 
 /// A block of columns of both tiles.
 type Blocks = [Spread; PAIR];
-/// The sums of a strip.
-type Sums = [[__m512; PAIR]; STRIP];
+/// The sums of `M` rows.
+type Sums<const M: usize> = [[__m512; PAIR]; M];
+
 /// What is multiplied at a time: a panel with the same columns of a strip.
 struct Part<'a> {
     panel: &'a [Blocks],
@@ -58,7 +59,7 @@ struct Part<'a> {
 /// What a pair of tiles is worked on in.
 struct Room {
     panel: [Blocks; BLOCKS],
-    sums: [Sums; STRIPS],
+    sums: [Sums<STRIP>; STRIPS],
 }
 
 /// Products in integers, of `M` rows.
@@ -220,7 +221,7 @@ vnni! {
     unsafe fn multiply_rows<K: Kind, const M: usize>(
         part: Part<'_>,
         ahead: &mut [Ahead; PAIR],
-        sums: &mut Sums,
+        sums: &mut Sums<STRIP>,
     ) {
         let mut x = part.x;
         // Copies, for the compiler to keep them in registers.
@@ -283,7 +284,7 @@ vnni! {
         tiles: &Blocks,
         x: *const Block,
         products: &Products<M>,
-        sums: &mut [[__m512; PAIR]; M],
+        sums: &mut Sums<M>,
     ) {
         for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
             // SAFETY: `M` blocks of activations are there.
@@ -298,7 +299,7 @@ vnni! {
     unsafe fn add_mins<K: Kind, const M: usize>(
         tiles: &Blocks,
         x: *const Block,
-        sums: &mut [[__m512; PAIR]; M],
+        sums: &mut Sums<M>,
     ) {
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: `M` blocks of activations are there.
@@ -318,7 +319,11 @@ vnni! {
 /// Multiplies a panel with a strip.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<K: Kind>(part: Part<'_>, ahead: &mut [Ahead; PAIR], sums: &mut Sums) {
+unsafe fn multiply_strip<K: Kind>(
+    part: Part<'_>,
+    ahead: &mut [Ahead; PAIR],
+    sums: &mut Sums<STRIP>,
+) {
     // SAFETY: as many rows as the strip has.
     unsafe {
         match part.rows {

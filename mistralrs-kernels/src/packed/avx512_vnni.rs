@@ -11,11 +11,12 @@ use super::{
 };
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cvtepi8_epi32,
+    _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi8_epi32,
     _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
+    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16,
+    _mm512_sub_ps,
 };
 use std::ops::Range;
 
@@ -62,7 +63,7 @@ vnni! {
     }
 
     unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
-        if job.strips.all() >= avx512_tall::LEAST {
+        if job.strips.total() >= avx512_tall::LEAST {
             // SAFETY: as the caller vouches.
             return unsafe { avx512_tall::multiply::<P>(job, tiles) };
         }
@@ -129,8 +130,15 @@ vnni! {
     pub(super) unsafe fn store<X>(job: &Job<'_, X>, row: usize, tile: usize, sums: __m512) {
         let count = (job.w.rows - tile * TILE_ROWS).min(TILE_ROWS);
         let mask = ((1u32 << count) - 1) as __mmask16;
-        // SAFETY: the masked columns are within the results and, as the caller vouches, its own.
-        unsafe { _mm512_mask_storeu_ps(job.place(row, tile * TILE_ROWS, count), mask, sums) };
+        // SAFETY: the masked columns are within the biases, within the results and, as the caller vouches,
+        // its own.
+        unsafe {
+            let sums = match job.bias(tile * TILE_ROWS, count) {
+                Some(bias) => _mm512_add_ps(sums, _mm512_maskz_loadu_ps(mask, bias.as_ptr())),
+                None => sums,
+            };
+            _mm512_mask_storeu_ps(job.place(row, tile * TILE_ROWS, count), mask, sums);
+        }
     }
 
     /// 32 columns: the integers of both halves, then the scales.

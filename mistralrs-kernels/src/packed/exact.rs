@@ -69,7 +69,7 @@ unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
                     floats.number(tile, row % TILE_ROWS, column).mul_add(x, sum)
                 });
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.place(at, row, 1).write(sum) };
+                unsafe { job.place(at, row, 1).write(job.result(row, sum)) };
             }
         }
     }
@@ -292,7 +292,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
         let mut x = x.add(columns.start * rows.len());
         let counts: [usize; N] =
             std::array::from_fn(|n| S::LANES.min(w.rows - (lanes + n * S::LANES)));
-        let (y, width) = (job.place(rows.start + row, lanes, counts[0]), job.y.width);
+        let (y, width) = (job.place(rows.start + row, lanes, counts[0]), job.part.len);
         let place = |i: usize, n: usize| y.wrapping_add(i * width + n * S::LANES);
         let mut sums = [[S::splat(0.0); N]; M];
         // The strip that follows needs its sums and activations at once.
@@ -339,6 +339,15 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
                 }
             }
             x = x.add(rows.len());
+        }
+        if columns.end == w.blocks() {
+            for (n, count) in counts.iter().enumerate() {
+                let Some(bias) = job.bias(lanes + n * S::LANES, *count) else { break };
+                let bias = S::load(bias.as_ptr(), *count);
+                for sums in &mut sums {
+                    sums[n] = S::mul_add(sums[n], S::splat(1.0), bias);
+                }
+            }
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {

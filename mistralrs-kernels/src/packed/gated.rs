@@ -4,8 +4,8 @@
 
 use super::activations::{Rounded, Strips};
 use super::layout::{BLOCK_COLS, TILE_ROWS};
-use super::{Family, round, with_memory};
-use super::{Job, PackedWeight, Results, SERIAL, TileKernels, per_task, reference, run};
+use super::{Family, Job, PackedPart, SERIAL, TileKernels, per_task, reference};
+use super::{round, run, with_memory};
 use crate::dispatch::{self, Kernels};
 use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
@@ -24,15 +24,16 @@ pub enum Gating {
 #[derive(Debug, Clone, Copy)]
 pub struct GatedWeights<'a> {
     /// `[intermediate, hidden]`
-    pub gate: &'a PackedWeight,
+    pub gate: PackedPart<'a>,
     /// `[intermediate, hidden]`
-    pub up: &'a PackedWeight,
+    pub up: PackedPart<'a>,
     /// `[hidden, intermediate]`
-    pub down: &'a PackedWeight,
+    pub down: PackedPart<'a>,
 }
 
-/// So many numbers of a product are joined at a time: two such pieces stay in the second-level cache beside
-/// the activations.
+/// So many bytes of activations stay in the second-level cache while weights pass by.
+const RESIDENT: usize = 1 << 20;
+/// So many numbers of a product are joined at a time: two such pieces stay in that cache, too.
 const STEP: usize = 64 << 10;
 
 /// Joins some numbers of a gate and of what it lets through.
@@ -55,18 +56,14 @@ pub(super) fn mlp_on(
 ) -> Option<Vec<f32>> {
     let GatedWeights { gate, up, down } = w;
     let packed = kernels.packed.unwrap_or(reference::KERNELS);
-    let family = packed.family(gate);
-    let fits = (gate.rows, gate.cols) == (up.rows, up.cols) && gate.rows == down.cols;
-    // Parts of the joined rows are rounded one by one: none may end within a block.
-    if !fits
-        || !down.cols.is_multiple_of(BLOCK_COLS)
-        || [up, down].iter().any(|w| packed.family(w) != family)
-    {
+    let family = packed.family(gate.w);
+    let fits = (gate.len, gate.w.cols) == (up.len, up.w.cols) && gate.len == down.w.cols;
+    if !fits || [up, down].iter().any(|part| packed.family(part.w) != family) {
         return None;
     }
-    let m = x.len() / gate.cols;
-    assert_eq!(x.len(), m * gate.cols, "x is not [m, {}]", gate.cols);
-    let len = m.checked_mul(down.rows)?;
+    let m = x.len() / gate.w.cols;
+    assert_eq!(x.len(), m * gate.w.cols, "x is not [m, {}]", gate.w.cols);
+    let len = m.checked_mul(down.len)?;
     let mut y = Vec::with_capacity(len);
     let memory = SharedSlice::unwritten(&mut y.spare_capacity_mut()[..len]);
     let join = match gating {
@@ -91,74 +88,84 @@ fn multiply<X: Rounded>(
     join: Join,
     y: SharedSlice<'_>,
 ) {
-    let m = x.len() / gate.cols;
+    let m = x.len() / gate.w.cols;
     let strips = (kernels.strips)(m);
-    let of_x = m * gate.blocks();
-    with_memory(of_x + m * down.blocks(), |memory| {
+    let of_x = m * gate.w.blocks();
+    with_memory(of_x + m * down.w.blocks(), |memory| {
         let (rounded, joined) = memory.split_at_mut(of_x);
-        round(kernels, x, gate.cols, strips, rounded);
-        let half = FirstHalf { kernels, weights: [gate, up], x: rounded, strips, join };
+        round(kernels, x, gate.w.cols, strips, rounded);
+        let half = FirstHalf { kernels, parts: [gate, up], x: rounded, strips, join };
         half.compute(SharedSlice::new(joined));
-        let results = Results::all(down, y);
-        run(kernels, &[Job::new(down.part(0), joined, strips, results)], m);
+        run(kernels, &[Job::new(down, joined, strips, y)], m);
     });
 }
 
 /// The products with gate and up, and what joins them.
 struct FirstHalf<'a, X: 'static> {
     kernels: TileKernels<X>,
-    weights: [&'a PackedWeight; 2],
+    parts: [PackedPart<'a>; 2],
     x: &'a [X],
     strips: Strips,
     join: Join,
 }
 
 impl<X: Rounded> FirstHalf<'_, X> {
-    /// Writes the joined products, rounded.
+    /// Writes the joined products, rounded: of so many rows at a time that their activations stay in the cache
+    /// while the weights pass by.
     fn compute(&self, out: SharedSlice<'_, X>) {
-        let [gate, _] = self.weights;
-        let (m, tiles) = (self.strips.all(), gate.tiles());
-        let step = (STEP / (m * TILE_ROWS)).next_multiple_of(2).max(2);
-        let part = |tiles: Range<usize>| {
+        let [gate, _] = self.parts;
+        let (strips, tiles) = (self.strips, gate.tiles().len());
+        let strip = strips.rows(0).len() * gate.w.blocks() * size_of::<X>();
+        let groups = strips.count().div_ceil((RESIDENT / strip).max(1));
+        let group = strips.count().div_ceil(groups);
+        let part = |number: usize, tiles: Range<usize>| {
+            let strips = strips.part(number * group, group);
+            let step = (STEP / (strips.all().len() * TILE_ROWS)).next_multiple_of(2).max(2);
             for first in tiles.clone().step_by(step) {
-                self.compute_tiles(first..tiles.end.min(first + step), out);
+                self.compute_tiles(strips, first..tiles.end.min(first + step), out);
             }
         };
-        if (2 * gate.rows * gate.cols).saturating_mul(m) < SERIAL || pool::threads() == 1 {
-            return part(0..tiles);
-        }
-        let per_task = per_task(tiles);
-        pool::in_parallel(tiles.div_ceil(per_task), |task| {
-            part(task * per_task..tiles.min((task + 1) * per_task));
+        let groups = strips.count().div_ceil(group);
+        let work = (2 * gate.len * gate.w.cols).saturating_mul(strips.all().len());
+        let per_task = match work < SERIAL || pool::threads() == 1 {
+            true => tiles,
+            false => per_task(tiles * groups).min(tiles),
+        };
+        let tasks = tiles.div_ceil(per_task);
+        pool::in_parallel(groups * tasks, |task| {
+            let (number, first) = (task / tasks, task % tasks * per_task);
+            part(number, first..tiles.min(first + per_task));
         });
     }
 
-    /// The columns of some tiles; they begin and end with whole blocks.
-    fn compute_tiles(&self, tiles: Range<usize>, out: SharedSlice<'_, X>) {
-        let columns = tiles.start * TILE_ROWS..self.weights[0].rows.min(tiles.end * TILE_ROWS);
-        let (m, width) = (self.strips.all(), columns.len());
-        let longest = self.strips.rows(0).len();
+    /// The columns of some tiles, which begin with a whole block, for some strips.
+    fn compute_tiles(&self, strips: Strips, tiles: Range<usize>, out: SharedSlice<'_, X>) {
+        let all = self.parts[0].len;
+        let columns = tiles.start * TILE_ROWS..all.min(tiles.end * TILE_ROWS);
+        let (m, width) = (strips.all().len(), columns.len());
+        let longest = strips.rows(0).len();
         let mut scratch = Scratch::take((2 * m + longest) * width);
         let (products, joined) = scratch.numbers().split_at_mut(2 * m * width);
         let (gates, ups) = products.split_at_mut(m * width);
-        for (w, y) in self.weights.iter().zip([&mut *gates, &mut *ups]) {
-            let y = Results { numbers: SharedSlice::new(y), width, first: columns.start };
-            let job = Job::new(w.part(0), self.x, self.strips, y);
+        for (part, y) in self.parts.iter().zip([&mut *gates, &mut *ups]) {
+            let part = part.cut(columns.clone());
+            let job = Job::new(part, self.x, strips, SharedSlice::new(y));
             // SAFETY: the kernels' instruction set is present, the sizes were checked, the results are
             // this thread's own.
-            unsafe { (self.kernels.multiply)(&job, tiles.clone()) };
+            unsafe { (self.kernels.multiply)(&job, part.tiles()) };
         }
-        let blocks = self.weights[0].rows / BLOCK_COLS;
-        for strip in 0..self.strips.count() {
-            let rows = self.strips.rows(strip);
-            let numbers = rows.start * width..rows.end * width;
+        let first_row = strips.all().start;
+        for strip in 0..strips.count() {
+            let rows = strips.rows(strip);
+            let numbers = (rows.start - first_row) * width..(rows.end - first_row) * width;
             let joined = &mut joined[..numbers.len()];
-            let first = rows.start * blocks + columns.start / BLOCK_COLS * rows.len();
+            let blocks = rows.start * all.div_ceil(BLOCK_COLS);
+            let first = blocks + columns.start / BLOCK_COLS * rows.len();
             // SAFETY: the instruction set is present; a strip's blocks lie one after the other, and those
             // of these columns are this task's own.
             unsafe {
                 (self.join)(&gates[numbers.clone()], &ups[numbers], joined);
-                let out = out.part(first, width / BLOCK_COLS * rows.len());
+                let out = out.part(first, width.div_ceil(BLOCK_COLS) * rows.len());
                 (self.kernels.round)(joined, rows.len(), out);
             }
         }

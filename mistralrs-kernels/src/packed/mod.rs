@@ -23,6 +23,7 @@ mod floats;
 mod gated;
 mod layout;
 mod pairs;
+mod part;
 mod reference;
 mod slabs;
 
@@ -38,6 +39,7 @@ use floats::Floats;
 pub use gated::{GatedWeights, Gating, matmul_packed_mlp};
 use layout::{BLOCK_COLS, Layout, Packing, TILE_ROWS};
 use pairs::Pairs;
+pub use part::PackedPart;
 use slabs::Piece;
 pub use slabs::Slabs;
 use std::ops::Range;
@@ -201,7 +203,7 @@ impl PackedWeight {
         let first_tile = at * self.tiles();
         let parts = self.memory.len() / (self.tile_bytes * self.tiles());
         assert!(at < parts, "matrix {at} of a stack of {parts}");
-        PackedPart { w: self, first_tile }
+        PackedPart::new(self, first_tile)
     }
 
     /// Turns a row into numbers: the same bits as the stored row gives.
@@ -227,13 +229,6 @@ impl PackedWeight {
     }
 }
 
-/// One matrix of a [`PackedWeight`].
-#[derive(Debug, Clone, Copy)]
-pub struct PackedPart<'a> {
-    w: &'a PackedWeight,
-    first_tile: usize,
-}
-
 /// Packs up to 16 stored rows; rows that are missing stay zero.
 #[inline(always)]
 fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
@@ -255,30 +250,19 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
 /// One product, checked.
 pub(crate) struct Job<'a, X> {
     w: &'a PackedWeight,
-    first_tile: usize,
+    part: PackedPart<'a>,
+    /// All activations.
     x: &'a [X],
+    /// Those that are multiplied.
     strips: Strips,
-    y: Results<'a>,
-}
-
-/// Where results go: `[m, width]`, some columns of a product from column `first` on.
-#[derive(Clone, Copy)]
-struct Results<'a> {
-    numbers: SharedSlice<'a>,
-    width: usize,
-    first: usize,
-}
-
-impl<'a> Results<'a> {
-    /// All columns of a product with `w`.
-    fn all(w: &PackedWeight, numbers: SharedSlice<'a>) -> Self {
-        Self { numbers, width: w.rows, first: 0 }
-    }
+    first_row: usize,
+    /// `[strips.all, part.len]`
+    y: SharedSlice<'a>,
 }
 
 impl<'a, X> Job<'a, X> {
-    fn new(part: PackedPart<'a>, x: &'a [X], strips: Strips, y: Results<'a>) -> Self {
-        Self { w: part.w, first_tile: part.first_tile, x, strips, y }
+    fn new(part: PackedPart<'a>, x: &'a [X], strips: Strips, y: SharedSlice<'a>) -> Self {
+        Self { w: part.w, part, x, strips, first_row: strips.all().start, y }
     }
 
     /// Where the `count` results of activation row `row` with the weights from row `column` go.
@@ -288,13 +272,28 @@ impl<'a, X> Job<'a, X> {
     #[inline(always)]
     unsafe fn place(&self, row: usize, column: usize, count: usize) -> *mut f32 {
         // SAFETY: as the caller vouches.
-        unsafe { self.y.numbers.place(row * self.y.width + column - self.y.first, count) }
+        unsafe {
+            let start = (row - self.first_row) * self.part.len + column - self.part.start;
+            self.y.place(start, count)
+        }
+    }
+
+    /// What is added to the `count` results of the weights from row `column`.
+    #[inline(always)]
+    fn bias(&self, column: usize, count: usize) -> Option<&[f32]> {
+        self.part.bias.map(|bias| &bias[column - self.part.start..][..count])
+    }
+
+    /// The result of the weights' row `column` whose products add up to `sum`.
+    #[inline(always)]
+    fn result(&self, column: usize, sum: f32) -> f32 {
+        self.bias(column, 1).map_or(sum, |bias| sum + bias[0])
     }
 
     /// Tile `at` of the job's matrix.
     #[inline(always)]
     fn tile(&self, at: usize) -> &[u8] {
-        self.w.tile(self.first_tile + at)
+        self.w.tile(self.part.first_tile + at)
     }
 }
 
@@ -320,7 +319,7 @@ pub fn matmul_packed_many(weights: &[&PackedWeight], x: &[f32], ys: &mut [&mut [
     multiply_on(dispatch::kernels().packed, weights, x, ys);
 }
 
-/// [`matmul_packed_many`] with single matrices of stacks.
+/// [`matmul_packed_many`] with single matrices of stacks, or some of their rows; biases are added.
 ///
 /// # Panics
 /// If the sizes of the slices do not fit the shapes of the matrices.
@@ -335,7 +334,7 @@ fn multiply_on(
     x: &[f32],
     ys: &mut [&mut [f32]],
 ) {
-    let parts: Vec<_> = weights.iter().map(|w| w.part(0)).collect();
+    let parts: Vec<_> = weights.iter().map(|w| PackedPart::from(*w)).collect();
     multiply_parts_on(kernels, &parts, x, ys);
 }
 
@@ -351,20 +350,20 @@ fn multiply_parts_on(
     multiply_into(kernels, &targets, x);
 }
 
-/// As [`matmul_packed_many`], into memory of its own: nobody fills it with zeros first.
+/// As [`matmul_packed_parts`], into memory of its own: nobody fills it with zeros first.
 ///
 /// # Panics
-/// If `x` does not fit the shapes of the weights.
-pub fn matmul_packed_new(weights: &[&PackedWeight], x: &[f32]) -> Vec<Vec<f32>> {
-    new_on(dispatch::kernels().packed, weights, x)
+/// If `x` does not fit the shapes of the parts.
+pub fn matmul_packed_new(parts: &[PackedPart<'_>], x: &[f32]) -> Vec<Vec<f32>> {
+    new_on(dispatch::kernels().packed, parts, x)
 }
 
-fn new_on(kernels: Option<PackedKernels>, weights: &[&PackedWeight], x: &[f32]) -> Vec<Vec<f32>> {
-    let sizes = weights.iter().map(|w| x.len() / w.cols * w.rows);
+fn new_on(kernels: Option<PackedKernels>, parts: &[PackedPart<'_>], x: &[f32]) -> Vec<Vec<f32>> {
+    let sizes = parts.iter().map(|part| x.len() / part.w.cols * part.len);
     let mut ys: Vec<Vec<f32>> = sizes.clone().map(Vec::with_capacity).collect();
     let memory = ys.iter_mut().map(Vec::spare_capacity_mut).zip(sizes.clone());
     let memory = memory.map(|(y, len)| SharedSlice::unwritten(&mut y[..len]));
-    let targets: Vec<_> = weights.iter().map(|w| w.part(0)).zip(memory).collect();
+    let targets: Vec<_> = parts.iter().copied().zip(memory).collect();
     multiply_into(kernels, &targets, x);
     for (y, len) in ys.iter_mut().zip(sizes) {
         // SAFETY: a product writes all of its numbers.
@@ -385,9 +384,9 @@ fn multiply_into(
     };
     let m = x.len() / cols;
     assert_eq!(x.len(), m * cols, "x is not [m, {cols}]");
-    for (PackedPart { w, .. }, y) in targets {
-        assert_eq!(w.cols, cols, "all weights have the same columns");
-        assert_eq!(Some(y.len()), m.checked_mul(w.rows), "y is not [{m}, {}]", w.rows);
+    for (part, y) in targets {
+        assert_eq!(part.w.cols, cols, "all weights have the same columns");
+        assert_eq!(Some(y.len()), m.checked_mul(part.len), "y is not [{m}, {}]", part.len);
     }
     if m == 0 {
         return;
@@ -423,8 +422,7 @@ fn multiply_with<X: Rounded>(
     with_memory(m * cols.div_ceil(BLOCK_COLS), |memory| {
         round(kernels, x, cols, strips, memory);
         let x = &*memory;
-        let parts = parts.iter();
-        let jobs = parts.map(|&(part, y)| Job::new(part, x, strips, Results::all(part.w, y)));
+        let jobs = parts.iter().map(|&(part, y)| Job::new(part, x, strips, y));
         let jobs: Vec<Job<'_, X>> = jobs.collect();
         run(kernels, &jobs, m);
     });
@@ -473,21 +471,22 @@ fn per_task(tiles: usize) -> usize {
 /// Computes all jobs, in runs of tiles that follow each other in memory.
 fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
     let threads = pool::threads();
-    let tiles: usize = jobs.iter().map(|job| job.w.tiles()).sum();
+    let tiles: usize = jobs.iter().map(|job| job.part.tiles().len()).sum();
     let multiply = |job: &Job<'_, X>, tiles: Range<usize>| {
         // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
         // task writes the columns of `y` that belong to its own tiles.
         unsafe { (kernels.multiply)(job, tiles) }
     };
-    let work: usize = jobs.iter().map(|job| job.w.rows * job.w.cols).sum();
+    let work: usize = jobs.iter().map(|job| job.part.len * job.w.cols).sum();
     if work.saturating_mul(m) < SERIAL || threads == 1 {
-        return jobs.iter().for_each(|job| multiply(job, 0..job.w.tiles()));
+        return jobs.iter().for_each(|job| multiply(job, job.part.tiles()));
     }
     let per_task = per_task(tiles);
     let mut tasks = Vec::new();
     for job in jobs {
-        for start in (0..job.w.tiles()).step_by(per_task) {
-            tasks.push((job, start..job.w.tiles().min(start + per_task)));
+        let all = job.part.tiles();
+        for start in all.clone().step_by(per_task) {
+            tasks.push((job, start..all.end.min(start + per_task)));
         }
     }
     pool::in_parallel(tasks.len(), |at| {

@@ -64,7 +64,7 @@ unsafe fn multiply(job: &Job<'_, Pairs>, tiles: Range<usize>) {
                 let x = lines[i..].iter().step_by(rows.len());
                 let sum = dot(job.tile(row / TILE_ROWS), row % TILE_ROWS, x);
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.place(at, row, 1).write(sum) };
+                unsafe { job.place(at, row, 1).write(job.result(row, sum)) };
             }
         }
     }

@@ -36,7 +36,7 @@ unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
                 let x = blocks[i..].iter().step_by(rows.len());
                 let sum = dot(job, row, x);
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
-                unsafe { job.place(at, row, 1).write(sum) };
+                unsafe { job.place(at, row, 1).write(job.result(row, sum)) };
             }
         }
     }

@@ -261,8 +261,20 @@ fn products_of_floats_go_through_panels() {
     }
 }
 
+/// The same for weights in blocks.
+#[test]
+fn products_of_integers_go_through_panels() {
+    for ty in types().filter(|ty| Floats::of(*ty).is_none()) {
+        let case = Case::new(ty, (35, 4864, 250), 7);
+        let twin = bits(&case.multiply(reference::KERNELS, &case.x));
+        for kernels in fast_kernels() {
+            assert!(bits(&case.multiply(kernels, &case.x)) == twin, "{ty:?}");
+        }
+    }
+}
+
 /// Products in memory of their own against the same one by one; and three products with what joins the
-/// first two, in one pass.
+/// first two, in one pass, with biases and where blocks end within the joined rows.
 #[test]
 fn joined_and_new_products_are_the_same_numbers() {
     for (at, ty) in types().enumerate() {
@@ -270,18 +282,29 @@ fn joined_and_new_products_are_the_same_numbers() {
         let is_float = |ty| Floats::of(ty).is_some();
         let last =
             types().find(|last| is_float(*last) == is_float(ty) && *last != ty).unwrap_or(ty);
-        for (rows, m) in [(256, 1), (512, 3), (256, 37), (256, 530)] {
+        for (rows, m) in [(256, 1), (512, 3), (256, 37), (256, 530), (32, 2100)] {
+            let rows = match m {
+                3 => rows,
+                _ if is_float(ty) => rows - 12,
+                _ => rows.max(256),
+            };
             let [gate, up] = [1, 2].map(|seed| Case::new(ty, (rows, 256, m), seed));
             let down = Case::new(if m == 3 { ty } else { last }, (40, rows, 1), 3);
-            let packed = [&gate.packed, &up.packed];
+            let bias = &gate.x[..256][..rows.min(40)];
+            let biases = vec![0.25; rows];
+            let packed = [
+                PackedPart::from(&gate.packed),
+                PackedPart::from(&up.packed).with_bias(&biases),
+                PackedPart::from(&down.packed).with_bias(bias),
+            ];
             for kernels in all_kernels().filter(|kernels| kernels.packed.is_some()) {
-                let product = |w: &PackedWeight, x: &[f32]| {
-                    let mut y = vec![f32::NAN; m * w.rows];
-                    multiply_on(kernels.packed, &[w], x, &mut [&mut y]);
+                let product = |w: &PackedPart<'_>, x: &[f32]| {
+                    let mut y = vec![f32::NAN; m * w.len()];
+                    multiply_parts_on(kernels.packed, &[*w], x, &mut [&mut y]);
                     y
                 };
-                let ys = packed.map(|packed| product(packed, &gate.x));
-                let new = new_on(kernels.packed, &packed, &gate.x);
+                let ys = [0, 1].map(|at| product(&packed[at], &gate.x));
+                let new = new_on(kernels.packed, &packed[..2], &gate.x);
                 assert!(new.iter().zip(&ys).all(|(new, y)| bits(new) == bits(y)), "{ty:?}");
                 let (gating, join) = match at % 2 {
                     0 => (Gating::Silu, kernels.silu_mul),
@@ -290,8 +313,8 @@ fn joined_and_new_products_are_the_same_numbers() {
                 let mut joined = vec![0.0; m * rows];
                 // SAFETY: this processor has the kernels' instruction set.
                 unsafe { join(&ys[0], &ys[1], &mut joined) };
-                let wanted = product(&down.packed, &joined);
-                let w = GatedWeights { gate: packed[0], up: packed[1], down: &down.packed };
+                let wanted = product(&packed[2], &joined);
+                let w = GatedWeights { gate: packed[0], up: packed[1], down: packed[2] };
                 for threads in [1, 3] {
                     pool::with_threads(
                         NonZeroUsize::new(threads).unwrap(),
@@ -299,7 +322,7 @@ fn joined_and_new_products_are_the_same_numbers() {
                             Some(y) => assert_eq!(bits(&y), bits(&wanted), "{ty:?}"),
                             None => {
                                 let kernels = kernels.packed.unwrap();
-                                assert_ne!(kernels.family(w.gate), kernels.family(w.down));
+                                assert_ne!(kernels.family(w.gate.w), kernels.family(w.down.w));
                             }
                         },
                     );
@@ -312,9 +335,49 @@ fn joined_and_new_products_are_the_same_numbers() {
     for [gate, up, down] in
         [[&wide, &narrow, &wide], [&wide, &wide, &narrow], [&wide, &wide, &float]]
     {
-        let w = GatedWeights { gate, up, down };
+        let w = GatedWeights { gate: gate.into(), up: up.into(), down: down.into() };
         assert!(matmul_packed_mlp(w, &vec![0.0; gate.cols], Gating::Silu).is_none());
     }
+}
+
+/// Some rows of a weight, with biases, against all of them and what is added afterwards; over so many columns
+/// and rows that sums wait in the results.
+#[test]
+fn a_part_is_its_rows_and_a_bias_is_added_last() {
+    for ty in types() {
+        for (rows, cols, m) in [(67, 256, 1), (67, 256, 9), (83, 1792, 5), (35, 1792, 200)] {
+            let case = Case::new(ty, (rows, cols, m), 5);
+            let bias: Vec<f32> = (0..rows).map(|row| row as f32 / 7.0 - 3.0).collect();
+            let whole = PackedPart::from(&case.packed).with_bias(&bias);
+            for kernels in std::iter::once(reference::KERNELS).chain(fast_kernels()) {
+                let mut wanted = case.multiply(kernels, &case.x);
+                wanted.chunks_mut(rows).for_each(|row| {
+                    row.iter_mut().zip(&bias).for_each(|(y, bias)| *y += bias);
+                });
+                let cuts = [0..16, 16..32, 32..rows, 0..rows];
+                let parts = cuts.clone().map(|rows| whole.rows(rows).unwrap());
+                for (cut, y) in cuts.into_iter().zip(new_on(Some(kernels), &parts, &case.x)) {
+                    let wanted = wanted.chunks(rows).flat_map(|row| &row[cut.clone()]);
+                    let wanted: Vec<f32> = wanted.copied().collect();
+                    assert_eq!(bits(&y), bits(&wanted), "{ty:?} {cut:?}");
+                }
+            }
+            // No tile is cut, a part of a part is counted from its own beginning.
+            let part = whole.rows(16..rows).unwrap();
+            assert_eq!((part.len(), part.cols()), (rows - 16, cols));
+            assert_eq!(part.rows(16..rows - 16).map(|part| part.tiles().start), Some(2));
+            for bad in [0..0, 0..15, 8..32, 16..rows, 0..rows + 1] {
+                assert!(part.rows(bad).is_none());
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a bias for each row")]
+fn short_biases_are_refused() {
+    let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
+    let _ = PackedPart::from(&case.packed).with_bias(&[0.0; 2]);
 }
 
 /// The price of rounding activations to bytes: root mean square error of the products, relative

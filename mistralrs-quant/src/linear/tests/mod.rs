@@ -29,6 +29,25 @@ fn a_stacked_layer_gives_what_its_rows_give() {
     assert!(MergedLinear::stacked(whole, vec![5, 6]).forward(&x).is_err());
 }
 
+/// The same where parts are whole tiles, and where one is not.
+#[test]
+fn a_stacked_layer_in_tiles_gives_what_its_rows_give() {
+    let whole = layer(83, 256, QuantType::Q8_0, Some(vector(&noise(83, 3))));
+    let x = input(11, 256);
+    let all = whole.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+    for rows in [[48, 16, 19], [40, 24, 19]] {
+        let mut start = 0;
+        for part in MergedLinear::stacked(whole.clone(), rows.to_vec()).forward(&x).unwrap() {
+            let part = part.to_vec2::<f32>().unwrap();
+            let width = part[0].len();
+            let wanted: Vec<_> = all.iter().map(|y| y[start..start + width].to_vec()).collect();
+            assert_eq!(part, wanted);
+            start += width;
+        }
+        assert_eq!(start, 83);
+    }
+}
+
 /// Parts that share their rounded input where the processor has kernels for tiles.
 #[test]
 fn merged_layers_of_many_rows_give_what_their_parts_give() {
@@ -53,7 +72,7 @@ fn merged_layers_of_many_rows_give_what_their_parts_give() {
     assert!(merged.forward(&input(1, 224)).is_err());
 }
 
-/// Gate, up and down in one pass, where they take their inputs alike and gate and up have no biases.
+/// Gate, up and down in one pass, where they take their inputs alike; gate and up may be stored as one.
 #[test]
 fn a_gated_pass_is_its_parts_joined() {
     let pair = |ty, rows, bias| {
@@ -62,6 +81,7 @@ fn a_gated_pass_is_its_parts_joined() {
         MergedLinear::new(vec![layer(rows, 256, ty, bias), Linear::new(up, None)])
     };
     let bias = || Some(vector(&noise(24, 3)));
+    let gate_bias = || Some(vector(&noise(64, 5)));
     for (ty, last) in [
         (QuantType::Q4_K, QuantType::Q8_0),
         (QuantType::Q8_0, QuantType::Q4_0),
@@ -73,13 +93,20 @@ fn a_gated_pass_is_its_parts_joined() {
             (Gating::GeluTanh, mistralrs_kernels::gelu_tanh_mul),
         ] {
             for x in [input(1, 256), input(21, 256)] {
-                let parts = pair(ty, 64, None).forward(&x).unwrap();
+                let merged = match last {
+                    QuantType::Q8_0 => {
+                        let whole = layer(128, 256, ty, Some(vector(&noise(128, 4))));
+                        MergedLinear::stacked(whole, vec![64; 2])
+                    }
+                    _ => pair(ty, 64, gate_bias()),
+                };
+                let parts = merged.forward(&x).unwrap();
                 let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 let mut joined = vec![0.; x.dims()[0] * 64];
                 join(&numbers(&parts[0]), &numbers(&parts[1]), &mut joined);
                 let joined = Tensor::from_vec(joined, (x.dims()[0], 64), &Device::Cpu).unwrap();
                 let down = layer(24, 64, last, bias());
-                match pair(ty, 64, None).gated(&x, gating, &down).unwrap() {
+                match merged.gated(&x, gating, &down).unwrap() {
                     Some(y) => {
                         assert_eq!(y.dims(), [x.dims()[0], 24]);
                         let wanted = down.forward(&joined).unwrap();
@@ -95,7 +122,7 @@ fn a_gated_pass_is_its_parts_joined() {
     let down = |cols, ty| layer(24, cols, ty, None);
     let gated = |merged: MergedLinear, down| merged.gated(&x, Gating::Silu, &down).unwrap();
     let q8 = QuantType::Q8_0;
-    assert!(gated(pair(q8, 64, Some(vector(&noise(64, 1)))), down(64, q8)).is_none());
+    assert!(gated(pair(q8, 64, Some(vector(&noise(63, 1)))), down(64, q8)).is_none());
     assert!(gated(pair(q8, 32, None), down(64, q8)).is_none());
     assert!(gated(pair(q8, 64, None), down(32, q8)).is_none());
     assert!(gated(pair(q8, 64, None), down(64, QuantType::F32)).is_none());
