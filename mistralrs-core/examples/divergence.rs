@@ -1,9 +1,11 @@
 //! How far rounded arithmetic is from exact arithmetic: each type of weights, on each instruction set, against the same
-//! weights in 32-bit floats. For small vocabularies: every probability of every position is compared.
+//! weights in 32-bit floats; and so for each kind of numbers in the cache of keys and values. For small vocabularies: every probability of every position is compared.
 //!
-//! `cargo run --release -p mistralrs-core --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS]]]`
-//! TYPES such as `q8_0,q4_0,stored`: what plain weights become; `stored` = as they are.
+//! `cargo run --release -p mistralrs-core --example divergence -- path/to/model [TEXT_FILE [TYPES [INSTRUCTION_SETS [CACHES]]]]`
+//! TYPES such as `q8_0,q4_0,stored`: what plain weights become; `stored` = as they are. CACHES such as `f32,f16,q8_0`; `auto` = what
+//! goes with the weights.
 
+use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
     CompletionRequest, Delta, GenerateOptions, Llm, LoadOptions, Prompt, QuantType, TokenLogprobs,
@@ -27,47 +29,66 @@ struct Logprobs {
     numbers: Vec<f32>,
 }
 
+/// How a model computes.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    /// What plain weights become.
+    weights: &'a str,
+    instruction_set: &'a str,
+    /// How keys and values are kept.
+    cache: &'a str,
+}
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let argument = |at: usize| arguments.get(at).map(String::as_str);
     if argument(0) == Some(CHILD) {
-        let [_, model, text, ty, set] = &arguments[..] else { return Err("four arguments".into()) };
-        return write(&logprobs(model, text, ty, set)?);
+        let [_, model, text, weights, instruction_set, cache] = &arguments[..] else {
+            return Err("five arguments".into());
+        };
+        return write(&logprobs(model, text, Way { weights, instruction_set, cache })?);
     }
-    let model = argument(0).ok_or("usage: divergence MODEL [TEXT_FILE [TYPES [SETS]]]")?;
+    let model = argument(0).ok_or("usage: divergence MODEL [TEXT_FILE [TYPES [SETS [CACHES]]]]")?;
     let text = argument(1).unwrap_or("");
     let types = argument(2).unwrap_or("stored,q8_0");
     let sets = argument(3).unwrap_or(mistralrs_core::instruction_set());
+    let caches = argument(4).unwrap_or("auto");
     say(
-        "| weights | arithmetic | positions | divergence, mean | largest | same best token | lead where not, mean | largest |",
+        "| weights | arithmetic | cache | positions | divergence, mean | largest | same best token | lead where not, mean | largest |",
     )?;
-    say("|---|---|---:|---:|---:|---:|---:|---:|")?;
-    for ty in types.split(',') {
-        let exact = ask(model, text, ty, EXACT)?;
-        for set in sets.split(',') {
-            let rounded = ask(model, text, ty, set)?;
-            if exact.numbers.len() != rounded.numbers.len() {
-                return Err("the two have different lengths".into());
+    say("|---|---|---|---:|---:|---:|---:|---:|---:|")?;
+    for weights in types.split(',') {
+        let exact = Way { weights, instruction_set: EXACT, cache: "f32" };
+        let exact = ask(model, text, exact)?;
+        for instruction_set in sets.split(',') {
+            for cache in caches.split(',') {
+                let rounded = ask(model, text, Way { weights, instruction_set, cache })?;
+                let found = compare(&exact, &rounded)?;
+                say(&format!("| {weights} | {instruction_set} | {cache} | {found} |"))?;
             }
-            let positions = exact.numbers.len() / exact.vocab;
-            let pairs =
-                || exact.numbers.chunks(exact.vocab).zip(rounded.numbers.chunks(exact.vocab));
-            let divergences: Vec<f64> = pairs().map(|(p, q)| divergence(p, q)).collect();
-            let mean = divergences.iter().sum::<f64>() / positions as f64;
-            let largest = divergences.iter().copied().fold(0.0, f64::max);
-            let others = pairs().filter(|(p, q)| best(p) != best(q));
-            let leads: Vec<f32> = others.map(|(p, _)| lead(p)).collect();
-            let share = 100.0 * (positions - leads.len()) as f64 / positions as f64;
-            let lead = leads.iter().sum::<f32>() / leads.len().max(1) as f32;
-            let widest = leads.iter().copied().fold(0.0, f32::max);
-            say(&format!(
-                "| {ty} | {set} | {positions} | {mean:.2e} | {largest:.2e} | {share:.2} % | {lead:.3} | {widest:.3} |"
-            ))?;
         }
     }
     Ok(())
+}
+
+/// The numbers of a line of the table.
+fn compare(exact: &Logprobs, rounded: &Logprobs) -> Outcome<String> {
+    if exact.numbers.len() != rounded.numbers.len() {
+        return Err("the two have different lengths".into());
+    }
+    let positions = exact.numbers.len() / exact.vocab;
+    let pairs = || exact.numbers.chunks(exact.vocab).zip(rounded.numbers.chunks(exact.vocab));
+    let divergences: Vec<f64> = pairs().map(|(p, q)| divergence(p, q)).collect();
+    let mean = divergences.iter().sum::<f64>() / positions as f64;
+    let largest = divergences.iter().copied().fold(0.0, f64::max);
+    let others = pairs().filter(|(p, q)| best(p) != best(q));
+    let leads: Vec<f32> = others.map(|(p, _)| lead(p)).collect();
+    let share = 100.0 * (positions - leads.len()) as f64 / positions as f64;
+    let lead = leads.iter().sum::<f32>() / leads.len().max(1) as f32;
+    let widest = leads.iter().copied().fold(0.0, f32::max);
+    Ok(format!("{positions} | {mean:.2e} | {largest:.2e} | {share:.2} % | {lead:.3} | {widest:.3}"))
 }
 
 fn say(line: &str) -> Outcome<()> {
@@ -94,13 +115,15 @@ fn lead(logprobs: &[f32]) -> f32 {
 }
 
 /// The instruction set is chosen once per process, so each is asked in one of its own.
-fn ask(model: &str, text: &str, ty: &str, set: &str) -> Outcome<Logprobs> {
+fn ask(model: &str, text: &str, way: Way<'_>) -> Outcome<Logprobs> {
+    let Way { weights, instruction_set, cache } = way;
     let mut command = Command::new(std::env::current_exe()?);
-    let mut child = command.args([CHILD, model, text, ty, set]).stdout(Stdio::piped()).spawn()?;
+    command.args([CHILD, model, text, weights, instruction_set, cache]);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut bytes = Vec::new();
     child.stdout.take().ok_or("no pipe")?.read_to_end(&mut bytes)?;
     if !child.wait()?.success() {
-        return Err(format!("{ty} on {set} failed").into());
+        return Err(format!("{weights} on {instruction_set} with {cache} failed").into());
     }
     let mut words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
     let vocab = words.next().map_or(0, u32::from_le_bytes) as usize;
@@ -120,9 +143,13 @@ fn write(logprobs: &Logprobs) -> Outcome<()> {
     Ok(out.flush()?)
 }
 
-fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> Outcome<Logprobs> {
-    mistralrs_core::force_instruction_set(set)?;
-    let isq = match ty {
+fn logprobs(model: &str, text_file: &str, way: Way<'_>) -> Outcome<Logprobs> {
+    mistralrs_core::force_instruction_set(way.instruction_set)?;
+    let kv_numbers = match way.cache {
+        "auto" => None,
+        name => Some(KvNumbers::from_name(name).ok_or_else(|| format!("no cache of {name}"))?),
+    };
+    let isq = match way.weights {
         "stored" => None,
         name => Some(QuantType::from_name(name).ok_or_else(|| format!("no type {name}"))?),
     };
@@ -130,7 +157,8 @@ fn logprobs(model: &str, text_file: &str, ty: &str, set: &str) -> Outcome<Logpro
         "" => STORY.to_owned(),
         file => std::fs::read_to_string(file)?,
     };
-    let options = LoadOptions { isq, progress: Progress::silent(), ..LoadOptions::new(model) };
+    let options = LoadOptions { isq, kv_numbers, ..LoadOptions::new(model) };
+    let options = LoadOptions { progress: Progress::silent(), ..options };
     let llm = Llm::load(options)?;
     let vocab = llm.info().vocab_size;
     let mut tokens = llm.tokenize(&text, true)?;

@@ -7,7 +7,7 @@
 use mistralrs_kernels::{
     AttentionShape, AttentionSpan, CacheSlice, PackedWeight, QuantType, Slabs, WeightRows, add,
     bidirectional_attention, force_instruction_set, instruction_set, matmul_packed, measure_peaks,
-    paged_attention, with_threads,
+    paged_attention, q8_head_bytes, round_to_q8, with_threads,
 };
 use std::error::Error;
 use std::hint::black_box;
@@ -135,18 +135,25 @@ fn attention(only: &str) {
         softcap: None,
     };
     for (rows, context) in [(512, 512), (512, 2048), (1, 1024), (1, 4096)] {
-        let cache: Vec<_> = numbers(context * 128).map(half::f16::from_f32).collect();
+        let cache: Vec<f32> = numbers(context * 128).collect();
+        let halves: Vec<_> = cache.iter().copied().map(half::f16::from_f32).collect();
+        let mut bytes = vec![0; 2 * context * q8_head_bytes(64)];
+        round_to_q8(&cache, 64, &mut bytes);
         let seen: usize = (context - rows + 1..=context).sum();
-        attend(only, &shape, (rows, context, seen), |q, span| {
-            let cache = CacheSlice::F16(black_box(&cache));
-            black_box(paged_attention(&shape, q, cache, cache, &[span]));
-        });
+        for (kept, cache) in
+            [("halves", CacheSlice::F16(&halves)), ("bytes", CacheSlice::Q8(&bytes))]
+        {
+            attend((only, kept), &shape, (rows, context, seen), |q, span| {
+                let cache = black_box(cache);
+                black_box(paged_attention(&shape, q, cache, cache, &[span]));
+            });
+        }
     }
     for head_dim in [72, 80] {
         let shape = AttentionShape { heads: 16, kv_heads: 16, head_dim, block_size: 1, ..shape };
         for rows in [64, 1024] {
             let cache: Vec<_> = numbers(rows * 16 * head_dim).collect();
-            attend(only, &shape, (rows, rows, rows * rows), |q, span| {
+            attend((only, "floats"), &shape, (rows, rows, rows * rows), |q, span| {
                 let cache = CacheSlice::F32(black_box(&cache));
                 black_box(bidirectional_attention(&shape, q, cache, cache, &[span]));
             });
@@ -156,13 +163,13 @@ fn attention(only: &str) {
 
 /// The time of some rows behind a context, in which queries see so many positions.
 fn attend(
-    only: &str,
+    (only, kept): (&str, &str),
     shape: &AttentionShape,
     (rows, context, seen): (usize, usize, usize),
     work: impl Fn(&[f32], AttentionSpan<'_>),
 ) {
     let name = format!(
-        "attention, {} heads of {}, {rows} rows over {context} positions",
+        "attention, {} heads of {} in {kept}, {rows} rows over {context} positions",
         shape.heads, shape.head_dim
     );
     if !name.starts_with(only) {

@@ -10,6 +10,7 @@
 
 mod check;
 mod plan;
+mod quantized;
 mod running;
 mod score;
 mod sums;
@@ -22,6 +23,8 @@ use crate::simd::Exponential;
 use half::f16;
 pub(crate) use plan::Task;
 use plan::{Step, widest};
+pub(crate) use quantized::round_heads;
+pub use quantized::{q8_head_bytes, round_to_q8};
 use running::{Running, add_tile};
 use std::ops::Range;
 use sums::Sums;
@@ -106,23 +109,28 @@ impl AttentionSpan<'_> {
     }
 }
 
-/// Keys or values of the paged cache: `[blocks, block_size, kv_heads, head_dim]`.
+/// Keys or values of the paged cache: `[blocks, block_size, kv_heads, head_dim]`. Attention computes in `f32`,
+/// whatever they are kept as.
 #[derive(Debug, Clone, Copy)]
 pub enum CacheSlice<'a> {
     /// As they were computed.
     F32(&'a [f32]),
-    /// Rounded to halves; attention computes in `f32` all the same.
+    /// Rounded to halves.
     F16(&'a [f16]),
+    /// In bytes, [`q8_head_bytes`] for a head, as [`round_to_q8`] makes them.
+    Q8(&'a [u8]),
 }
 
 impl CacheSlice<'_> {
-    /// How many numbers there are.
-    #[expect(clippy::len_without_is_empty, reason = "a cache is never asked")]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::F32(numbers) => numbers.len(),
-            Self::F16(numbers) => numbers.len(),
-        }
+    /// How many blocks there are; `None` if they are not whole ones of this shape.
+    pub fn blocks(&self, shape: &AttentionShape) -> Option<usize> {
+        let (len, per_head) = match self {
+            Self::F32(numbers) => (numbers.len(), f32::per_head(shape.head_dim)),
+            Self::F16(numbers) => (numbers.len(), f16::per_head(shape.head_dim)),
+            Self::Q8(bytes) => (bytes.len(), u8::per_head(shape.head_dim)),
+        };
+        let block = shape.block_size.saturating_mul(shape.kv_heads).saturating_mul(per_head);
+        (block > 0 && len.is_multiple_of(block)).then(|| len / block)
     }
 }
 
@@ -198,13 +206,14 @@ pub(crate) fn attend_on(
     (k_cache, v_cache): (CacheSlice<'_>, CacheSlice<'_>),
     spans: &[AttentionSpan<'_>],
 ) -> Vec<f32> {
-    assert_eq!(k_cache.len(), v_cache.len(), "the caches' sizes differ");
+    let blocks = k_cache.blocks(shape);
+    assert_eq!(blocks, v_cache.blocks(shape), "the caches' sizes differ");
     assert_eq!(
         std::mem::discriminant(&k_cache),
         std::mem::discriminant(&v_cache),
         "the caches' kinds differ"
     );
-    check::fits(shape, q.len(), k_cache.len(), spans);
+    check::fits(shape, q.len(), blocks, spans);
     let mut out = Vec::with_capacity(q.len());
     let rows: usize = spans.iter().map(|span| span.query_len).sum();
     if rows * shape.heads * shape.head_dim < q.len() {
@@ -270,6 +279,7 @@ pub(crate) unsafe fn attend<S: Exponential, const ROWS: usize>(job: &Job<'_>, ta
             (CacheSlice::F16(k), CacheSlice::F16(v)) => {
                 attend_over::<S, f16, ROWS>(job, task, (k, v))
             }
+            (CacheSlice::Q8(k), CacheSlice::Q8(v)) => attend_over::<S, u8, ROWS>(job, task, (k, v)),
             _ => {}
         }
     }

@@ -197,6 +197,7 @@ pub(crate) struct Kernels {
     pub(crate) depthwise: unsafe fn(&depthwise::Job<'_>, &depthwise::Task),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) round_to_halves: unsafe fn(&[f32], &mut [f16]),
+    pub(crate) round_to_q8: unsafe fn(&[f32], usize, &mut [u8]),
     pub(crate) rope: unsafe fn(&mut [f32], RopeShape, &[f32], &[f32]),
     pub(crate) silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) gelu_tanh_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
@@ -294,6 +295,7 @@ macro_rules! compile_kernels {
                 depthwise,
                 add,
                 round_to_halves,
+                round_to_q8,
                 rope,
                 silu_mul,
                 gelu_tanh_mul,
@@ -319,6 +321,8 @@ macro_rules! compile_kernels {
             compile!($features add(sum: &mut [f32], x: &[f32]) = body::add);
             compile!($features round_to_halves(x: &[f32], out: &mut [f16])
                 = body::round_to_halves);
+            compile!($features round_to_q8(x: &[f32], head_dim: usize, out: &mut [u8])
+                = attention::round_heads);
             compile!($features rope(x: &mut [f32], shape: RopeShape, cos: &[f32], sin: &[f32])
                 = body::rope);
             compile!($features silu_mul(gate: &[f32], up: &[f32], out: &mut [f32])

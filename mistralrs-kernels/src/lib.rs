@@ -27,6 +27,7 @@ mod tile;
 
 pub use attention::{
     AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention, paged_attention,
+    q8_head_bytes, round_to_q8,
 };
 pub use depthwise::{DepthwiseShape, depthwise};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};

@@ -155,6 +155,19 @@ pub fn softmax(x: &mut [f32]) {
     }
 }
 
+/// The numbers of heads that [`crate::round_to_q8`] has rounded: of each 34 bytes of a head, the last ones fewer,
+/// the first two are a half, by which the others are multiplied.
+pub fn widen_q8(bytes: &[u8], head_dim: usize) -> Vec<f32> {
+    let mut numbers = Vec::new();
+    for head in bytes.chunks_exact(head_dim + 2 * head_dim.div_ceil(32)) {
+        for group in head.chunks(34) {
+            let scale = half::f16::from_le_bytes([group[0], group[1]]).to_f32();
+            numbers.extend(group[2..].iter().map(|byte| f32::from(*byte as i8) * scale));
+        }
+    }
+    numbers
+}
+
 /// Attention of every query row over the keys it may see; see [`crate::paged_attention`].
 pub fn paged_attention(
     shape: &AttentionShape,

@@ -224,7 +224,7 @@ struct CacheArgs {
     /// Tokens per block of the KV cache: 8, 16 or 32
     #[arg(long, default_value_t = 32, value_name = "TOKENS", global = true)]
     pa_blk_size: usize,
-    /// How the KV cache keeps numbers: f32, f16 or auto (f16 for quantized weights)
+    /// How the KV cache keeps numbers: f32, f16, q8_0 (half of f16) or auto (f16 for quantized weights)
     #[arg(long, default_value = "auto", value_name = "TYPE", global = true)]
     pa_cache_type: String,
 }

@@ -3,7 +3,7 @@
 use super::{AttentionBackend, AttentionParams};
 use crate::forward::{ForwardBatch, SequenceSpan};
 use crate::kv_cache::LayerKv;
-use crate::slices::{f16_slice, f32_slice};
+use crate::slices::{f16_slice, f32_slice, u8_slice};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::{AttentionShape, AttentionSpan, CacheSlice, paged_attention};
 use std::ops::Range;
@@ -59,13 +59,14 @@ impl PagedAttention<'_> {
     }
 
     /// The kernel trusts its arguments; this does not.
-    fn check(&self, q: usize, cache: usize) -> Result<()> {
+    fn check(&self, q: usize, blocks: Option<usize>) -> Result<()> {
         let p = self.params;
         if q != self.batch.len() * p.num_heads * p.head_dim {
             bail!("attention: {q} numbers of queries for {} tokens", self.batch.len());
         }
-        let block_numbers = self.block_size * p.num_kv_heads * p.head_dim;
-        let num_blocks = cache / block_numbers.max(1);
+        let Some(num_blocks) = blocks else {
+            bail!("attention: the cache is not one of {} heads of {}", p.num_kv_heads, p.head_dim);
+        };
         for span in &self.batch.spans {
             let blocks = span.context_len.div_ceil(self.block_size);
             let table = self.block_table(span);
@@ -105,7 +106,8 @@ impl CustomOp3 for PagedAttention<'_> {
         let q = f32_slice(q, q_layout, self.name())?;
         let k = cache_slice(k, k_layout, self.name())?;
         let v = cache_slice(v, v_layout, self.name())?;
-        self.check(q.len(), k.len().min(v.len()))?;
+        let shape = self.params.shape(self.block_size);
+        self.check(q.len(), k.blocks(&shape).min(v.blocks(&shape)))?;
         let spans: Vec<_> = self
             .batch
             .spans
@@ -118,7 +120,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 together: &span.together,
             })
             .collect();
-        let out = (self.kernel)(&self.params.shape(self.block_size), q, k, v, &spans);
+        let out = (self.kernel)(&shape, q, k, v, &spans);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }
@@ -127,6 +129,7 @@ impl CustomOp3 for PagedAttention<'_> {
 fn cache_slice<'a>(storage: &'a CpuStorage, layout: &Layout, op: &str) -> Result<CacheSlice<'a>> {
     match storage {
         CpuStorage::F16(_) => f16_slice(storage, layout, op).map(CacheSlice::F16),
+        CpuStorage::U8(_) => u8_slice(storage, layout, op).map(CacheSlice::Q8),
         _ => f32_slice(storage, layout, op).map(CacheSlice::F32),
     }
 }

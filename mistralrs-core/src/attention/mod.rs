@@ -100,6 +100,7 @@ pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
 pub(crate) mod tests {
     use super::*;
     use crate::forward::SequenceSpan;
+    use mistralrs_kernels::{q8_head_bytes, round_to_q8};
     use proptest::prelude::*;
 
     /// Numbers in −1..1 that look random and are the same every time.
@@ -111,6 +112,16 @@ pub(crate) mod tests {
         };
         let numbers: Vec<f32> = (0..shape.iter().product()).map(next).collect();
         Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+    }
+
+    /// A cache in bytes.
+    fn quantized(cache: &Tensor) -> Tensor {
+        let (blocks, block_size, heads, head_dim) = cache.dims4().unwrap();
+        let numbers = cache.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let mut bytes = vec![0; numbers.len() / head_dim * q8_head_bytes(head_dim)];
+        round_to_q8(&numbers, head_dim, &mut bytes);
+        let shape = (blocks, block_size, heads, q8_head_bytes(head_dim));
+        Tensor::from_vec(bytes, shape, &Device::Cpu).unwrap()
     }
 
     /// Spans of (rows, tokens before them) over blocks handed out in reverse.
@@ -142,11 +153,12 @@ pub(crate) mod tests {
             spans in proptest::collection::vec((1usize..20, 0usize..40), 1..5),
             groups in 1usize..4,
             kv_heads in 1usize..3,
-            head_dim in 1usize..20,
+            head_dim in 1usize..40,
             block_size in 1usize..9,
             window in proptest::option::of(1usize..30),
             softcap in proptest::option::of(0.5f32..4.0),
             group in (0usize..40, 0usize..60),
+            in_bytes in any::<bool>(),
             seed in any::<u64>(),
         ) {
             let num_heads = groups * kv_heads;
@@ -156,7 +168,11 @@ pub(crate) mod tests {
                 span.together.extend((start < end).then_some(start..end));
             }
             let cache = [blocks, block_size, kv_heads, head_dim];
-            let kv = LayerKv { k: noise(&cache, seed), v: noise(&cache, seed ^ 7), group: 0 };
+            let numbers = |seed| match noise(&cache, seed) {
+                it if in_bytes => quantized(&it),
+                it => it,
+            };
+            let kv = LayerKv { k: numbers(seed), v: numbers(seed ^ 7), group: 0 };
             let q = noise(&[batch.len(), num_heads * head_dim], seed ^ 9);
             let scale = 1.0 / (head_dim as f32).sqrt();
             let params = AttentionParams {

@@ -4,6 +4,7 @@ use super::{AttentionBackend, AttentionParams};
 use crate::forward::{ForwardBatch, SequenceSpan};
 use crate::kv_cache::LayerKv;
 use candle_core::{D, DType, Result, Tensor};
+use mistralrs_kernels::scalar::widen_q8;
 
 /// Gathers each sequence's blocks and computes textbook attention.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +61,26 @@ fn gather(
     context_len: usize,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let (_, block_size, kv_heads, dim) = cache.dims4()?;
+    let (_, block_size, kv_heads, _) = cache.dims4()?;
+    let dim = params.head_dim;
     let blocks = context_len.div_ceil(block_size);
     let table: Vec<u32> = table.iter().take(blocks).copied().collect();
     let table = Tensor::new(table, cache.device())?;
-    let rows = cache.index_select(&table, 0)?.reshape((blocks * block_size, kv_heads, dim))?;
+    let rows = widened(&cache.index_select(&table, 0)?, dim)?;
+    let rows = rows.reshape((blocks * block_size, kv_heads, dim))?;
     let rows = rows.narrow(0, 0, context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
     let groups = params.num_heads / kv_heads;
     let rows = rows.unsqueeze(1)?.expand((kv_heads, groups, context_len, dim))?;
-    rows.reshape((params.num_heads, context_len, dim))?.to_dtype(DType::F32)?.contiguous()
+    rows.reshape((params.num_heads, context_len, dim))?.contiguous()
+}
+
+/// What the cache holds as numbers.
+fn widened(cache: &Tensor, head_dim: usize) -> Result<Tensor> {
+    if cache.dtype() != DType::U8 {
+        return cache.to_dtype(DType::F32);
+    }
+    let bytes = cache.flatten_all()?.to_vec1::<u8>()?;
+    Tensor::new(widen_q8(&bytes, head_dim), cache.device())
 }
 
 /// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.

@@ -7,9 +7,9 @@ pub mod block_pool;
 pub mod chain;
 
 use crate::forward::ForwardBatch;
-use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut};
+use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut, u8_slice_mut};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::round_to_halves;
+use mistralrs_kernels::{q8_head_bytes, round_to_halves, round_to_q8};
 use std::collections::BTreeSet;
 
 /// What one layer keeps per token.
@@ -26,10 +26,11 @@ pub struct LayerKvSpec {
 }
 
 impl LayerKvSpec {
-    /// Numbers kept per token.
-    fn width(&self) -> usize {
+    /// Bytes kept per token.
+    fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
         let tensors = if self.values_are_keys { 1 } else { 2 };
-        tensors * self.num_kv_heads * self.head_dim
+        let per_head = numbers.per_head(self.head_dim) * numbers.dtype().size_in_bytes();
+        tensors * self.num_kv_heads * per_head
     }
 }
 
@@ -66,7 +67,7 @@ impl KvSpec {
     /// Bytes of keys and values for one token, all layers of a window together.
     pub fn bytes_per_token(&self, window: Option<usize>, numbers: KvNumbers) -> usize {
         let layers = self.layers.iter().filter(|layer| layer.window == window);
-        layers.map(LayerKvSpec::width).sum::<usize>() * numbers.dtype().size_in_bytes()
+        layers.map(|layer| layer.bytes_per_token(numbers)).sum()
     }
 }
 
@@ -78,13 +79,35 @@ pub enum KvNumbers {
     /// Rounded to IEEE halves, the largest to the largest half: half the memory to hold and to read, each
     /// number off by at most a 2048th of itself.
     F16,
+    /// Rounded to bytes with a scale for each 32 numbers of a head: little more than a quarter of the memory, each number
+    /// off by at most a 254th of the largest of the 32 ([`round_to_q8`]).
+    Q8,
 }
 
 impl KvNumbers {
+    /// By its name on a command line: `f32`, `f16`, or `q8_0` (also `q8`), in either case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "f32" => Some(Self::F32),
+            "f16" => Some(Self::F16),
+            "q8_0" | "q8" => Some(Self::Q8),
+            _ => None,
+        }
+    }
+
     fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
+            Self::Q8 => DType::U8,
+        }
+    }
+
+    /// Elements of the cache for a head of so many numbers.
+    fn per_head(self, head_dim: usize) -> usize {
+        match self {
+            Self::F32 | Self::F16 => head_dim,
+            Self::Q8 => q8_head_bytes(head_dim),
         }
     }
 }
@@ -93,9 +116,9 @@ impl KvNumbers {
 /// the other; or V is K.
 #[derive(Debug, Clone)]
 pub struct LayerKv {
-    /// `[blocks, block_size, kv_heads, head_dim]`
+    /// `[blocks, block_size, kv_heads, head_dim]`; in bytes, their number stands for `head_dim`.
     pub k: Tensor,
-    /// `[blocks, block_size, kv_heads, head_dim]`
+    /// As `k`.
     pub v: Tensor,
     /// Number of its group of layers in a batch's slots and block tables.
     pub group: usize,
@@ -128,7 +151,8 @@ impl KvCache {
             let Some(&num_blocks) = num_blocks.get(group) else {
                 bail!("{} groups of layers, blocks for {}", windows.len(), num_blocks.len());
             };
-            let shape = (num_blocks, block_size, l.num_kv_heads, l.head_dim);
+            let per_head = numbers.per_head(l.head_dim);
+            let shape = (num_blocks, block_size, l.num_kv_heads, per_head);
             let k = untouched(shape, numbers, device)?;
             let v = match l.values_are_keys {
                 true => k.clone(),
@@ -209,7 +233,7 @@ fn slots<'a>(layer: &LayerKv, batch: &'a ForwardBatch) -> Result<&'a [usize]> {
     }
 }
 
-/// Copies row `i` of the source to row `slots[i]` of the cache, seen as `[slots, row]`.
+/// Puts row `i` of the source, as the cache keeps numbers, into row `slots[i]` of the cache, seen as `[slots, row]`.
 struct StoreRows<'a> {
     slots: &'a [usize],
 }
@@ -227,27 +251,47 @@ impl InplaceOp2 for StoreRows<'_> {
         rows_layout: &Layout,
     ) -> Result<()> {
         let rows = f32_slice(rows, rows_layout, self.name())?;
-        if let CpuStorage::F16(_) = cache {
-            let cache = f16_slice_mut(cache, cache_layout, self.name())?;
-            return self.copy(rows, cache, round_to_halves);
+        let (_, _, heads, per_head) = cache_layout.shape().dims4()?;
+        let Some(head_dim) = rows.len().checked_div(self.slots.len() * heads) else {
+            return Ok(());
+        };
+        let numbers = match cache {
+            CpuStorage::F16(_) => KvNumbers::F16,
+            CpuStorage::U8(_) => KvNumbers::Q8,
+            _ => KvNumbers::F32,
+        };
+        let is_whole = rows.len() == self.slots.len() * heads * head_dim;
+        if !is_whole || per_head != numbers.per_head(head_dim) {
+            bail!("{} numbers for {} tokens of {heads} heads", rows.len(), self.slots.len());
         }
-        let cache = f32_slice_mut(cache, cache_layout, self.name())?;
-        self.copy(rows, cache, |row, target| target.copy_from_slice(row))
+        let (op, width) = (self.name(), heads * per_head);
+        match numbers {
+            KvNumbers::F32 => {
+                let cache = f32_slice_mut(cache, cache_layout, op)?;
+                self.write(rows, (cache, width), |row, to| to.copy_from_slice(row))
+            }
+            KvNumbers::F16 => {
+                let cache = f16_slice_mut(cache, cache_layout, op)?;
+                self.write(rows, (cache, width), round_to_halves)
+            }
+            KvNumbers::Q8 => {
+                let cache = u8_slice_mut(cache, cache_layout, op)?;
+                self.write(rows, (cache, width), |row, to| round_to_q8(row, head_dim, to))
+            }
+        }
     }
 }
 
 impl StoreRows<'_> {
-    fn copy<T>(
+    /// Has `store` write each token's row into its slot of `width` elements.
+    fn write<T>(
         &self,
         rows: &[f32],
-        cache: &mut [T],
+        (cache, width): (&mut [T], usize),
         store: impl Fn(&[f32], &mut [T]),
     ) -> Result<()> {
-        let width = match self.slots.len() {
-            0 => return Ok(()),
-            tokens => rows.len() / tokens,
-        };
-        for (row, &slot) in rows.chunks_exact(width.max(1)).zip(self.slots) {
+        let per_token = rows.len() / self.slots.len().max(1);
+        for (row, &slot) in rows.chunks_exact(per_token.max(1)).zip(self.slots) {
             match cache.get_mut(slot * width..(slot + 1) * width) {
                 Some(target) => store(row, target),
                 None => bail!("slot {slot} lies outside the KV cache"),
@@ -289,13 +333,13 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn an_unused_cache_takes_no_memory() {
         let spec = KvSpec::uniform(1, 1, 64);
-        for numbers in [KvNumbers::F32, KvNumbers::F16] {
+        for numbers in [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8] {
             let before = resident_bytes();
-            // A GiB in halves, two in f32.
+            // A GiB in halves, two in f32, half a one in bytes.
             let cache = KvCache::allocate(&spec, &[1 << 18], 16, numbers, &Device::Cpu).unwrap();
             let taken = resident_bytes().saturating_sub(before);
             assert!(
-                taken < 1 << 29,
+                taken < 1 << 28,
                 "{numbers:?}: {taken} bytes of {:?}",
                 cache.layers[0].k.shape()
             );
@@ -347,6 +391,59 @@ mod tests {
         let stored = stored.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(stored[..7], [0., 0., 0., 0., 65504., -65504., 0.099_975_586]);
         assert!(stored[7].is_nan());
+    }
+
+    #[test]
+    fn bytes_have_a_scale_for_each_32_numbers_of_a_head() {
+        let spec = KvSpec::uniform(3, 2, 40);
+        let bytes = [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8]
+            .map(|numbers| spec.bytes_per_token(None, numbers));
+        assert_eq!(bytes, [3 * 2 * 2 * 160, 3 * 2 * 2 * 80, 3 * 2 * 2 * 44]);
+        let mut cache = KvCache::allocate(&spec, &[2], 4, KvNumbers::Q8, &Device::Cpu).unwrap();
+        // The last eight numbers of a head are smaller: they have a scale of their own.
+        let is_small = |i: usize| i % 40 >= 32;
+        let number = |i| if is_small(i) { 0.25 * i as f32 } else { 4. * i as f32 };
+        let row: Vec<f32> = (0..80).map(number).collect();
+        let rows = Tensor::from_vec(row.repeat(2), (2, 80), &Device::Cpu).unwrap();
+        cache.store(1, &rows, &(&rows * -1.).unwrap(), &into(&[5, 0])).unwrap();
+        let stored = |t: &Tensor| {
+            let bytes = t.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+            let numbers = mistralrs_kernels::scalar::widen_q8(&bytes, 40);
+            numbers.chunks(80).map(<[f32]>::to_vec).collect::<Vec<_>>()
+        };
+        let layer = cache.layer(1).unwrap();
+        for (t, sign) in [(&layer.k, 1.), (&layer.v, -1.)] {
+            let slots = stored(t);
+            for (slot, found) in slots.iter().enumerate() {
+                let is_there = [5, 0].contains(&slot);
+                for (i, (found, wanted)) in found.iter().zip(&row).enumerate() {
+                    let wanted = if is_there { sign * wanted } else { 0. };
+                    let bound = number(if is_small(i) { 79 } else { 71 }) / 250.;
+                    assert!((found - wanted).abs() <= bound, "slot {slot}, {i}: {found}, {wanted}");
+                }
+            }
+        }
+        assert!(stored(&cache.layer(0).unwrap().k).iter().flatten().all(|x| *x == 0.));
+    }
+
+    #[test]
+    fn names_of_numbers() {
+        let named = ["f32", "F16", "q8_0", "Q8", "q4_0", ""].map(KvNumbers::from_name);
+        let q8 = Some(KvNumbers::Q8);
+        assert_eq!(named, [Some(KvNumbers::F32), Some(KvNumbers::F16), q8, q8, None, None]);
+    }
+
+    #[test]
+    fn rows_of_another_width_are_an_error() {
+        for numbers in [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8] {
+            let spec = KvSpec::uniform(1, 2, 8);
+            let mut cache = KvCache::allocate(&spec, &[1], 4, numbers, &Device::Cpu).unwrap();
+            for (width, is_right) in [(16, true), (8, false), (15, false), (17, false)] {
+                let rows = Tensor::zeros((3, width), DType::F32, &Device::Cpu).unwrap();
+                let stored = cache.store(0, &rows, &rows, &into(&[0, 1, 2]));
+                assert_eq!(stored.is_ok(), is_right, "{numbers:?}: {width}");
+            }
+        }
     }
 
     #[test]

@@ -135,6 +135,8 @@ mod tests {
         let kv = KvSpec::uniform(2, 1, 16);
         let cost = token_cost(tensors, isq, config, (&kv, KvNumbers::F16));
         assert_eq!((cost.kv_bytes, cost.attention_operations), (2 * 2 * 16 * 2, 4 * 4 * 32));
+        let cost = token_cost(tensors, isq, config, (&kv, KvNumbers::Q8));
+        assert_eq!(cost.kv_bytes, 2 * 2 * (16 + 2));
         cost.matrices
     }
 

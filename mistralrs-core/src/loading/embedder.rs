@@ -22,8 +22,8 @@ pub(super) fn load(
     opened: &Opened,
     row: &EncoderRow,
 ) -> Result<Embedder, LoadError> {
-    if options.kv_cache_tokens.is_some() {
-        tracing::warn!("an encoder keeps no KV cache: its size has no effect");
+    if options.kv_cache_tokens.is_some() || options.kv_numbers.is_some() {
+        tracing::warn!("an encoder keeps no KV cache: its size and type have no effect");
     }
     let sentence = opened.sentence()?;
     let EncoderShape { mut model, hidden } = (row.shape)(&opened.config_file, &opened.config)?;

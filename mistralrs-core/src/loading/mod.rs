@@ -55,7 +55,7 @@ pub struct LoadOptions {
     pub max_seq_len: Option<usize>,
     /// Tokens the KV cache can hold in all (layers with a window: no more than windows have); `None` = enough for `max_seqs` within free memory.
     pub kv_cache_tokens: Option<usize>,
-    /// How keys and values are kept; `None` = in halves for quantized weights.
+    /// How keys and values are kept; `None` = in halves for quantized weights. An encoder keeps none.
     pub kv_numbers: Option<KvNumbers>,
     /// Tokens per KV block: 8, 16 or 32.
     pub block_size: usize,

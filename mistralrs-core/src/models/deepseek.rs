@@ -226,6 +226,7 @@ impl<E: Edition> Model for DeepSeek<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kv_cache::KvNumbers;
 
     fn config<E: Edition>(extra: Value) -> Result<DeepSeekConfig, String> {
         let mut json = json!({
@@ -253,8 +254,9 @@ mod tests {
     #[test]
     fn the_cache_holds_one_latent_and_one_key() {
         let shape = DeepSeek::<V3>::shape(&config::<V3>(json!({})).unwrap());
-        let numbers = crate::kv_cache::KvNumbers::F32;
-        assert_eq!(shape.kv.bytes_per_token(None, numbers), 6 * (512 + 64) * 4);
+        let bytes = |numbers| shape.kv.bytes_per_token(None, numbers);
+        assert_eq!(bytes(KvNumbers::F32), 6 * (512 + 64) * 4);
+        assert_eq!(bytes(KvNumbers::Q8), 6 * (576 + 2 * 18));
     }
 
     #[test]

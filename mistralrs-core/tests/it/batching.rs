@@ -2,6 +2,7 @@
 //! shared prefix.
 
 use crate::answers::{Answer, Dice, ask, collect, load, start};
+use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::{GenerateOptions, Llm, LoadOptions, SamplingParams};
 use mistralrs_testkit::{copy_of, fixture, golden, in_bfloat16};
 use std::path::Path;
@@ -48,11 +49,14 @@ fn check(model: &str, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
 fn check_files(files: &Path, seed: u64, change: impl Fn(&mut LoadOptions)) -> Llm {
     let model = files.display();
     let requests = requests(seed, 24);
-    let solo = load(files, |o| {
-        o.prefix_cache = false;
-        o.max_seqs = 1;
+    let mut kv_numbers = None;
+    let llm = load(files, |o| {
+        change(o);
+        kv_numbers = o.kv_numbers;
     });
-    let llm = load(files, change);
+    let solo = load(files, |o| {
+        (o.prefix_cache, o.max_seqs, o.kv_numbers) = (false, 1, kv_numbers);
+    });
     for round in 0..2 {
         for ((prompt, options), answer) in requests.iter().zip(together(&llm, &requests)) {
             let alone = ask(&solo, prompt, options.clone());
@@ -87,6 +91,26 @@ fn company_and_chunks_do_not_matter() {
                 o.max_seqs = 1 + prefill_chunk % 7;
             });
         }
+    }
+}
+
+/// Windows, keys and values of other layers, latents, and heads of one group and of parts of one.
+#[test]
+fn company_and_preemption_do_not_matter_with_a_cache_in_bytes() {
+    for (seed, model) in
+        [(12, "llama-plain"), (13, "gemma3"), (14, "gemma3n"), (15, "deepseek-v3"), (16, "qwen3")]
+    {
+        let in_bytes = |o: &mut LoadOptions| o.kv_numbers = Some(KvNumbers::Q8);
+        for prefill_chunk in [5, 64] {
+            check(model, seed, |o| {
+                in_bytes(o);
+                (o.prefill_chunk, o.block_size, o.max_seqs) = (prefill_chunk, 8, 6);
+            });
+        }
+        check(model, seed, |o| {
+            in_bytes(o);
+            one_context(o);
+        });
     }
 }
 

@@ -3,12 +3,12 @@
 
 use super::{AttentionShape, AttentionSpan, Sight};
 
-/// Panics unless the spans' rows, positions and blocks lie within `q` and the caches and no two
-/// spans share rows.
+/// Panics unless the spans' rows, positions and blocks lie within `q` and the caches' `blocks` and
+/// no two spans share rows.
 pub(super) fn fits(
     shape: &AttentionShape,
     q_len: usize,
-    cache_len: usize,
+    blocks: Option<usize>,
     spans: &[AttentionSpan<'_>],
 ) {
     assert!(
@@ -16,14 +16,11 @@ pub(super) fn fits(
         "heads are no multiple of kv_heads in {shape:?}"
     );
     let row = shape.heads.saturating_mul(shape.head_dim);
-    let block = [shape.block_size, shape.kv_heads, shape.head_dim]
-        .into_iter()
-        .fold(1, usize::saturating_mul);
-    assert!(row > 0 && block > 0, "nothing to attend to in {shape:?}");
+    assert!(row > 0 && shape.block_size > 0, "nothing to attend to in {shape:?}");
     assert!(q_len.is_multiple_of(row), "q is not [tokens, {row}]");
-    assert!(cache_len.is_multiple_of(block), "the cache is not [blocks, {block}]");
+    assert!(blocks.is_some(), "the cache is not whole blocks of {shape:?}");
     for span in spans {
-        check_span(shape, q_len / row, cache_len / block, span);
+        check_span(shape, q_len / row, blocks.unwrap_or(0), span);
     }
     let mut starts: Vec<_> = spans
         .iter()

@@ -4,7 +4,7 @@
 
 /// The nearest integer, ties to even; exact for magnitudes below 2^22 and free of library calls.
 #[inline(always)]
-pub(super) fn nearest_integer(x: f32) -> f32 {
+pub(crate) fn nearest_integer(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves no fraction bits
     (x + MAGIC) - MAGIC
 }
@@ -17,7 +17,7 @@ pub(super) fn nearest_index(x: f32, max: f32) -> u8 {
 
 /// `1 / d`, or 0 where there is nothing to divide by.
 #[inline(always)]
-pub(super) fn inverse(d: f32) -> f32 {
+pub(crate) fn inverse(d: f32) -> f32 {
     let inverse = 1.0 / d;
     if inverse.is_finite() { inverse } else { 0.0 }
 }

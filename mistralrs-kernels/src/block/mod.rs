@@ -18,6 +18,7 @@ mod q6_k;
 mod q8_0;
 
 pub(crate) use dense::{BF16, F16, F32};
+pub(crate) use fit::{inverse, nearest_integer};
 pub(crate) use half_float::{f16_to_f32, f32_to_f16};
 pub(crate) use q2_k::Q2K;
 pub(crate) use q3_k::Q3K;

@@ -2,9 +2,10 @@
 
 use super::{Exponential, LEAST_EXPONENT, LN_2, LOG2_E, LoadHalves, SERIES, Simd};
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NLT_UQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_ps, _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    __m128i, __m256, __m256i, _CMP_NLT_UQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadl_epi64,
+    _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_set1_epi16, _mm_shuffle_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
     _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_extractf128_ps,
     _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
     _mm256_maskstore_ps, _mm256_max_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_round_ps,
@@ -126,6 +127,23 @@ impl LoadHalves for Avx2 {
             let pairs = _mm256_loadu_si256(from.cast());
             let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
             (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(second))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> __m256 {
+        // SAFETY: see above; of fewer than eight bytes a copy is read.
+        unsafe {
+            let mut copy = [0_u8; 8];
+            let from = if count == 8 {
+                from
+            } else {
+                copy.as_mut_ptr().copy_from_nonoverlapping(from, count);
+                copy.as_ptr()
+            };
+            let codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
+            let scale = _mm256_cvtph_ps(_mm_set1_epi16(scale.cast_signed()));
+            _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale)
         }
     }
 }

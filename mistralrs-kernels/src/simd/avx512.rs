@@ -2,11 +2,12 @@
 
 use super::{Exponential, LEAST_EXPONENT, LN_2, LOG2_E, LoadHalves, SERIES, Simd};
 use std::arch::x86_64::{
-    __m512, __mmask16, _CMP_NLT_UQ, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_scalef_ps, _mm512_max_ps,
-    _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
+    __m512, __mmask16, _CMP_NLT_UQ, _mm_loadu_si128, _mm_maskz_loadu_epi8, _mm256_loadu_si256,
+    _mm256_maskz_loadu_epi16, _mm256_set1_epi16, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_scalef_ps,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
     _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
@@ -124,6 +125,20 @@ impl LoadHalves for Avx512 {
             let pairs = _mm512_loadu_si512(from.cast());
             let second = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
             (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> __m512 {
+        // SAFETY: see above; masked-out lanes are not read.
+        unsafe {
+            let codes = if count == 16 {
+                _mm_loadu_si128(from.cast())
+            } else {
+                _mm_maskz_loadu_epi8(first(count), from.cast())
+            };
+            let scale = _mm512_cvtph_ps(_mm256_set1_epi16(scale.cast_signed()));
+            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)), scale)
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) trait Simd {
     unsafe fn transpose(square: &mut [Self::V; 16]);
 }
 
-/// Vectors that are read from 16-bit numbers.
+/// Vectors that are read from numbers of 16 and 8 bits.
 ///
 /// # Safety
 /// As for [`Simd`].
@@ -50,6 +50,9 @@ pub(crate) trait LoadHalves: Simd {
     unsafe fn load_halves<const BF16: bool>(from: *const u8, count: usize) -> Self::V;
     /// `LANES` pairs of bfloat16 at `from`: the first numbers of all pairs, and the second.
     unsafe fn load_pairs(from: *const u8) -> (Self::V, Self::V);
+    /// The first `count <= LANES` signed bytes at `from` times the IEEE half `scale`, exactly; in the lanes behind
+    /// them zeros times it.
+    unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> Self::V;
 }
 
 /// What a running softmax needs besides.

@@ -82,6 +82,17 @@ impl LoadHalves for Portable {
         let first = std::array::from_fn(|i| f32::from_bits(pair(i) << 16));
         (first, std::array::from_fn(|i| f32::from_bits(pair(i) & 0xffff_0000)))
     }
+
+    #[inline(always)]
+    unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> [f32; 8] {
+        let mut v = [0.0; 8];
+        for (i, lane) in v.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for `count` bytes.
+            *lane = f32::from(unsafe { from.add(i).read() } as i8);
+        }
+        let scale = f16_to_f32(scale);
+        v.map(|lane| lane * scale)
+    }
 }
 
 impl Exponential for Portable {

@@ -220,14 +220,12 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
 }
 
 fn kv_numbers(name: &str) -> Result<Option<KvNumbers>, Refusal> {
-    match name.to_ascii_lowercase().as_str() {
-        "auto" => Ok(None),
-        "f32" => Ok(Some(KvNumbers::F32)),
-        "f16" => Ok(Some(KvNumbers::F16)),
-        _ => Err(told(format!(
-            "--pa-cache-type {name} is not built yet: there are auto, f32 and f16"
-        ))),
+    if name.eq_ignore_ascii_case("auto") {
+        return Ok(None);
     }
+    KvNumbers::from_name(name).map(Some).ok_or_else(|| {
+        told(format!("--pa-cache-type {name} is not built yet: there are auto, f32, f16 and q8_0"))
+    })
 }
 
 /// With the selector `embedding`, `-a` names the architecture: by its class, or as the 0.6 line did.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dispatch::all_kernels;
-use crate::scalar;
+use crate::scalar::{self, widen_q8};
 use proptest::prelude::*;
 
 /// Sequences in a paged cache, each with queries for its last positions.
@@ -15,8 +15,14 @@ struct Case {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
-    /// Keys and values again, if the cache holds halves.
-    halves: Option<(Vec<f16>, Vec<f16>)>,
+    kept: Kept,
+}
+
+/// Keys and values as the cache holds them, where it does not hold the case's own.
+enum Kept {
+    F32,
+    F16(Vec<f16>, Vec<f16>),
+    Q8(Vec<u8>, Vec<u8>),
 }
 
 fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -50,7 +56,7 @@ impl Case {
             q: noise(seed, tokens * shape.heads * shape.head_dim),
             k: noise(seed + 1, slots * shape.kv_heads * shape.head_dim),
             v: noise(seed + 2, slots * shape.kv_heads * shape.head_dim),
-            halves: None,
+            kept: Kept::F32,
         };
         case.poison();
         case
@@ -89,9 +95,10 @@ impl Case {
     }
 
     fn cache(&self) -> (CacheSlice<'_>, CacheSlice<'_>) {
-        match &self.halves {
-            Some((k, v)) => (CacheSlice::F16(k), CacheSlice::F16(v)),
-            None => (CacheSlice::F32(&self.k), CacheSlice::F32(&self.v)),
+        match &self.kept {
+            Kept::F32 => (CacheSlice::F32(&self.k), CacheSlice::F32(&self.v)),
+            Kept::F16(k, v) => (CacheSlice::F16(k), CacheSlice::F16(v)),
+            Kept::Q8(k, v) => (CacheSlice::Q8(k), CacheSlice::Q8(v)),
         }
     }
 
@@ -101,7 +108,21 @@ impl Case {
         let (k, v): (Vec<f16>, Vec<f16>) = (halves(&self.k), halves(&self.v));
         self.k = k.iter().map(|x| x.to_f32()).collect();
         self.v = v.iter().map(|x| x.to_f32()).collect();
-        self.halves = Some((k, v));
+        self.kept = Kept::F16(k, v);
+        self
+    }
+
+    /// The same with a cache of bytes.
+    fn quantized(mut self) -> Self {
+        let dim = self.shape.head_dim;
+        let bytes = |numbers: &[f32]| {
+            let mut bytes = vec![0; numbers.len() / dim * q8_head_bytes(dim)];
+            round_to_q8(numbers, dim, &mut bytes);
+            bytes
+        };
+        let (k, v) = (bytes(&self.k), bytes(&self.v));
+        (self.k, self.v) = (widen_q8(&k, dim), widen_q8(&v, dim));
+        self.kept = Kept::Q8(k, v);
         self
     }
 
@@ -186,7 +207,7 @@ fn check_both_ways(case: &Case) -> Result<(), TestCaseError> {
 
 fn any_case() -> impl Strategy<Value = (AttentionShape, Vec<(usize, usize)>, u32)> {
     let lengths = proptest::collection::vec((1usize..12, 0usize..150), 1..4);
-    let shape = (1usize..4, 1usize..7, 1usize..66, 1usize..20);
+    let shape = (1usize..4, 1usize..7, 1usize..81, 1usize..20);
     let window = prop_oneof![3 => Just(None), 2 => (0usize..90).prop_map(Some)];
     let softcap = prop_oneof![3 => Just(None), 1 => Just(Some(5.0f32))];
     (shape, lengths, window, softcap, any::<u32>()).prop_map(
@@ -219,6 +240,7 @@ proptest! {
     ) {
         check_case(&Case::new(shape, &lengths, u64::from(seed)), chunk)?;
         check_case(&Case::new(shape, &lengths, u64::from(seed)).halved(), chunk)?;
+        check_case(&Case::new(shape, &lengths, u64::from(seed)).quantized(), chunk)?;
     }
 }
 
@@ -333,6 +355,8 @@ fn long_prompts_beside_single_tokens() {
     let case = Case::new(plain(14, 2, 64), &[(70, 200), (1, 300), (1, 1), (40, 40)], 5);
     check_case(&case, 33).unwrap();
     check_case(&case.halved(), 33).unwrap();
+    let case = Case::new(plain(14, 2, 64), &[(70, 200), (1, 300), (1, 1), (40, 40)], 6);
+    check_case(&case.quantized(), 33).unwrap();
 }
 
 /// Contexts of several stretches are the same numbers whoever adds them up.

@@ -145,6 +145,17 @@ fn what_is_not_built_says_so_before_loading() {
 }
 
 #[test]
+fn kinds_of_numbers_in_the_cache() {
+    use mistralrs_core::kv_cache::KvNumbers::{F16, F32, Q8};
+    let kinds = [("auto", None), ("f32", Some(F32)), ("F16", Some(F16)), ("q8_0", Some(Q8))];
+    for (name, kind) in kinds.into_iter().chain([("Q8", Some(Q8))]) {
+        let plan = plan(&format!("-m x --pa-cache-type {name}")).unwrap();
+        assert_eq!(plan.load.kv_numbers, kind, "{name}");
+    }
+    assert!(refused("-m x --pa-cache-type q4_0").contains("auto, f32, f16 and q8_0"));
+}
+
+#[test]
 fn a_search_needs_an_engine() {
     let search = |line: &str| match plan(line).unwrap().mode {
         Mode::Serve(server) => server.config.search,
