@@ -8,7 +8,7 @@ use crate::request::{
 };
 use crate::sampling::{ThinkingLimit, ThinkingStart, TokenBytes};
 use crate::text::{TextPipeline, Tokenizer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// What the model's files make possible in a chat.
@@ -187,8 +187,8 @@ impl ChatDialect {
             let message = self.in_words(message);
             match told.last_mut() {
                 Some(last) if result && after_result => {
-                    let both = [plain_text(&last.content), plain_text(&message.content)];
-                    last.content = Content::Text(both.join("\n\n"));
+                    let before = std::mem::replace(&mut last.content, Content::None);
+                    last.content = joined(before, "\n\n", message.content);
                 }
                 _ => told.push(message),
             }
@@ -215,8 +215,9 @@ impl ChatDialect {
     fn in_words(&self, mut message: Message) -> Message {
         if message.role == Role::Tool {
             let name = message.extra.get("name").and_then(Value::as_str).unwrap_or("the function");
-            let text = format!("The result of {name}:\n{}", plain_text(&message.content));
-            return Message::text(Role::User, text);
+            let told = Content::Text(format!("The result of {name}:"));
+            let content = joined(told, "\n", message.content);
+            return Message { role: Role::User, content, extra: Map::new() };
         }
         let Some(Value::Array(calls)) = message.extra.remove("tool_calls") else { return message };
         let read = |call: &Value| {
@@ -333,7 +334,6 @@ enum Edge {
 
 /// Adds a text as a paragraph of its own; pictures and sound stay where they are.
 fn add_text(content: &mut Content, text: &str, edge: Edge) {
-    let has_media = |parts: &[Part]| parts.iter().any(|part| part.as_text().is_none());
     match (content, edge) {
         (Content::Parts(parts), Edge::Start) if has_media(parts) => {
             parts.insert(0, Part::Text(format!("{text}\n\n")));
@@ -348,6 +348,37 @@ fn add_text(content: &mut Content, text: &str, edge: Edge) {
             *content = Content::Text(format!("{}\n\n{text}", plain_text(content)));
         }
     }
+}
+
+fn has_media(parts: &[Part]) -> bool {
+    parts.iter().any(|part| part.as_text().is_none())
+}
+
+/// What is said first and then; a text, unless there are pictures or sound.
+fn joined(first: Content, between: &str, then: Content) -> Content {
+    let in_parts = [&first, &then].iter().any(|content| match content {
+        Content::Parts(parts) => has_media(parts),
+        _ => false,
+    });
+    if !in_parts {
+        return Content::Text([plain_text(&first), plain_text(&then)].join(between));
+    }
+    let parts = |content| match content {
+        Content::Text(text) => vec![Part::Text(text)],
+        Content::Parts(parts) => parts,
+        Content::None => Vec::new(),
+    };
+    let between = vec![Part::Text(between.to_owned())];
+    let mut all: Vec<Part> = Vec::new();
+    for part in [parts(first), between, parts(then)].into_iter().flatten() {
+        // Some templates trim each text.
+        if let (Some(Part::Text(before)), Part::Text(text)) = (all.last_mut(), &part) {
+            before.push_str(text);
+        } else {
+            all.push(part);
+        }
+    }
+    Content::Parts(all)
 }
 
 fn plain_text(content: &Content) -> String {

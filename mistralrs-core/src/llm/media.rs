@@ -19,10 +19,12 @@ pub(super) fn check(
             let Some(modality) = modality(part) else { continue };
             let (path, kind) = (format!("messages[{i}].content[{j}]"), part.kind());
             let reason = match message.role {
-                Role::User if takes(modality) => continue,
-                Role::User if takes(Modality::Image) => "this model takes images and text only",
-                Role::User => "this model reads text only",
-                _ => "only a user's message may hold it",
+                Role::User | Role::Tool if takes(modality) => continue,
+                Role::User | Role::Tool if takes(Modality::Image) => {
+                    "this model takes images and text only"
+                }
+                Role::User | Role::Tool => "this model reads text only",
+                _ => "only a message of the user or of a tool may hold it",
             };
             return Err(RequestError::invalid(&path, format!("`{path}` is {kind}, but {reason}")));
         }
@@ -61,12 +63,12 @@ mod tests {
             (Part::Audio(Audio { bytes: bytes() }), "audio"),
         ];
         for (medium, kind) in media {
-            for role in [Role::User, Role::Tool] {
+            for role in [Role::User, Role::Tool, Role::System] {
                 let messages = said(role, vec![Part::Text("a".into()), medium.clone()]);
                 match check(&messages, |_| false).unwrap_err() {
                     RequestError::Invalid { param, message } => {
                         assert_eq!(param, "messages[1].content[1]");
-                        let reason = if role == Role::User { "text only" } else { "a user's" };
+                        let reason = if role == Role::System { "of a tool" } else { "text only" };
                         assert!(message.contains(kind) && message.contains(reason), "{message}");
                     }
                     other => panic!("{other}"),
@@ -75,8 +77,10 @@ mod tests {
         }
         let text = said(Role::User, vec![Part::Text("a".into())]);
         assert!(check(&text, |_| false).is_ok());
-        let picture = said(Role::User, vec![Part::Image(Image::new(vec![1]))]);
-        assert!(check(&picture, |kind| kind == Modality::Image).is_ok());
+        for role in [Role::User, Role::Tool] {
+            let picture = said(role, vec![Part::Image(Image::new(vec![1]))]);
+            assert!(check(&picture, |kind| kind == Modality::Image).is_ok());
+        }
         let sound = said(Role::User, vec![Part::Audio(Audio { bytes: bytes() })]);
         let error = check(&sound, |kind| kind == Modality::Image).unwrap_err().to_string();
         assert!(error.contains("images and text only"), "{error}");

@@ -111,6 +111,39 @@ fn pictures_may_stand_anywhere_in_what_a_user_says() {
 }
 
 #[test]
+fn pictures_that_tools_gave_are_seen_where_they_stand() {
+    let model = "qwen3-vl";
+    let server = server(model);
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "look", "arguments": "{}"}});
+    let result = |id: &str, content: Value| json!({"role": "tool", "tool_call_id": id, "name": "look", "content": content});
+    let turns = |first: Value, second: Value| {
+        json!([
+            {"role": "user", "content": "What is there?"},
+            {"role": "assistant", "content": null, "tool_calls": [call("1"), call("2")]},
+            result("1", first),
+            result("2", second),
+        ])
+    };
+    let answer = |first: Value, second: Value| {
+        let request = with(body(turns(first, second)), json!({"logprobs": true}));
+        let answer = server.post(CHAT, &request).ok();
+        let tokens = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+        (tokens, answer["choices"][0]["logprobs"].clone())
+    };
+    let (words, _) = answer(json!("a"), json!([text("b")]));
+    let (with_one, about_one) = answer(json!([text("a"), picture(model, 0)]), json!("b"));
+    assert_eq!(with_one, words + 15 + 2, "the picture's tokens, and a mark on each side");
+    let (_, about_another) = answer(json!([text("a"), picture(model, 1)]), json!("b"));
+    assert_ne!(about_one, about_another);
+    let both = turns(json!([text("a"), picture(model, 0)]), json!([picture(model, 1), text("b")]));
+    let prompt = server.post("/apply-template", &json!({"messages": both})).ok()["prompt"].clone();
+    let mark = "<|vision_start|><|image_pad|><|vision_end|>";
+    let told = format!("The result of look:\na{mark}\n\nThe result of look:\n{mark}b<|im_end|>");
+    assert!(prompt.as_str().unwrap().contains(&told), "{prompt}");
+    assert_eq!(server.metric("mistralrs_media_encoded_total"), 2.0);
+}
+
+#[test]
 fn what_cannot_be_seen_is_refused_by_its_place() {
     let model = "qwen3-vl";
     let server = server(model);
@@ -120,13 +153,13 @@ fn what_cannot_be_seen_is_refused_by_its_place() {
         assert_eq!(error["param"], param, "{error}");
         assert!(error["message"].as_str().unwrap().contains(word), "{error}");
     };
-    for role in ["system", "assistant", "tool"] {
+    for role in ["system", "assistant"] {
         let messages = json!([
             {"role": "user", "content": "Hello."},
             {"role": role, "content": [text("Look: "), picture()], "tool_call_id": "1"},
             {"role": "user", "content": "And?"},
         ]);
-        refused(messages, "messages[1].content[1]", "user's message");
+        refused(messages, "messages[1].content[1]", "of a tool");
     }
     let sound =
         json!({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}});
