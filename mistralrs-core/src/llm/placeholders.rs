@@ -33,18 +33,6 @@ impl Prepared {
     pub fn bytes(&self) -> usize {
         self.pieces.iter().map(|(media, _)| media.bytes()).sum()
     }
-
-    /// How many tokens there are, without what they stand for.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn without_numbers(self) -> candle_core::Result<Self> {
-        let empty = |(media, tokens): (Arc<Media>, usize)| {
-            Ok((Arc::new(Media::new(media.modality(), Vec::new(), &[0], [1; 3])?), tokens))
-        };
-        let pieces = self.pieces.into_iter().map(empty).collect::<candle_core::Result<_>>()?;
-        Ok(Self { pieces, ..self })
-    }
 }
 
 /// How a kind of media is written.

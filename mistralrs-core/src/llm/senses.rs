@@ -10,7 +10,7 @@ use crate::error::{LoadError, RequestError};
 use crate::forward::{LiveBytes, Media, MediaItem, Modality};
 use crate::loading::read_json;
 use crate::loading::source::{ModelFiles, PREPROCESSOR, PROCESSOR, VIDEO_PREPROCESSOR};
-use crate::request::{Audio, Content, Image, Message, Part, Video};
+use crate::request::{Audio, Content, Image, Message, Part};
 use crate::text::Tokenizer;
 use candle_core::Tensor;
 use mistralrs_vision::audio::{self, AudioLimits, LogMel, MelFrames};
@@ -52,6 +52,21 @@ pub(crate) enum Use {
     },
     /// Only their number of tokens counts.
     Counted,
+}
+
+impl Use {
+    /// One piece for the encoder; without its numbers, and what they hash to, where nobody looks at them.
+    fn media(
+        self,
+        modality: Modality,
+        values: &Tensor,
+        grid: [usize; 3],
+    ) -> candle_core::Result<Media> {
+        match self {
+            Self::Seen { .. } => Media::of_tensor(modality, values, grid),
+            Self::Counted => Media::new(modality, Vec::new(), &[0], grid),
+        }
+    }
 }
 
 /// What a picture will be to the model.
@@ -200,11 +215,9 @@ impl Senses {
                 continue;
             }
             self.check_live_bytes(bytes)?;
-            let made = self.part(part).and_then(|made| match wanted {
-                Use::Counted => Ok(made.without_numbers()?),
-                Use::Seen { .. } => Ok(made),
-            });
-            let made = made.map_err(|e| RequestError::invalid(&path, format!("`{path}`: {e}")))?;
+            let made = self
+                .part(part, wanted)
+                .map_err(|e| RequestError::invalid(&path, format!("`{path}`: {e}")))?;
             tokens += made.num_tokens();
             bytes += made.bytes();
             prepared.push(made);
@@ -222,12 +235,20 @@ impl Senses {
         }
     }
 
-    fn part(&self, part: &Part) -> mistralrs_vision::Result<Prepared> {
+    fn part(&self, part: &Part, wanted: Use) -> mistralrs_vision::Result<Prepared> {
         match part {
             Part::Text(_) => Err(mistralrs_vision::Error::NotTaken("text among media")),
-            Part::Image(image) => self.image(image),
-            Part::Video(video) => self.video(video),
-            Part::Audio(audio) => self.sound(audio),
+            Part::Image(image) => {
+                let picture = decode(&image.bytes, &self.limits)?;
+                let pixels = self.images.image(&picture, image.detail)?;
+                self.written(Modality::Image, pixels, wanted)
+            }
+            Part::Video(video) => {
+                let files: Vec<&[u8]> = video.frames.iter().map(|frame| &**frame).collect();
+                let animation = Animation::from_files(&files, video.fps, &self.limits)?;
+                self.written(Modality::Video, self.images.video(&animation)?, wanted)
+            }
+            Part::Audio(audio) => self.sound(audio, wanted),
         }
     }
 
@@ -264,23 +285,12 @@ impl Senses {
         Ok(Look { width: picture.width(), height: picture.height(), tokens: pixels.num_tokens })
     }
 
-    fn image(&self, image: &Image) -> mistralrs_vision::Result<Prepared> {
-        let picture = decode(&image.bytes, &self.limits)?;
-        self.written(Modality::Image, self.images.image(&picture, image.detail)?)
-    }
-
-    fn video(&self, video: &Video) -> mistralrs_vision::Result<Prepared> {
-        let files: Vec<&[u8]> = video.frames.iter().map(|frame| &**frame).collect();
-        let animation = Animation::from_files(&files, video.fps, &self.limits)?;
-        self.written(Modality::Video, self.images.video(&animation)?)
-    }
-
-    fn sound(&self, sound: &Audio) -> mistralrs_vision::Result<Prepared> {
+    fn sound(&self, sound: &Audio, wanted: Use) -> mistralrs_vision::Result<Prepared> {
         let Some(mel) = &self.mel else { return Err(mistralrs_vision::Error::NotTaken("sound")) };
         let sound = audio::decode(&sound.bytes, &AudioLimits::default())?;
         let MelFrames { features, mask, num_tokens } = mel.sound(&sound)?;
         let valid = mask.iter().take_while(|is_sound| **is_sound).count();
-        let media = Media::of_tensor(Modality::Audio, &features, [valid, 1, 1])?;
+        let media = wanted.media(Modality::Audio, &features, [valid, 1, 1])?;
         Ok(Prepared {
             modality: Modality::Audio,
             text: "\n\n<start_of_audio><audio_soft_token><end_of_audio>\n\n".to_owned(),
@@ -289,7 +299,12 @@ impl Senses {
     }
 
     /// Text and pieces of one picture or video.
-    fn written(&self, modality: Modality, pixels: Pixels) -> mistralrs_vision::Result<Prepared> {
+    fn written(
+        &self,
+        modality: Modality,
+        pixels: Pixels,
+        wanted: Use,
+    ) -> mistralrs_vision::Result<Prepared> {
         let Pixels { pixels, layout, num_tokens } = pixels;
         let mut kind = modality;
         let (text, cuts) = match &layout {
@@ -317,7 +332,10 @@ impl Senses {
                 values = values.squeeze(0)?;
             }
             first += rows / count;
-            let media = media(kind, values, grid, seconds)?;
+            let mut media = wanted.media(kind, &values, grid)?;
+            if seconds > 0.0 {
+                media = media.with_seconds_per_grid(seconds);
+            }
             pieces.push((Arc::new(media.counted(&self.live)), num_tokens / count));
         }
         Ok(Prepared { modality, text, pieces })
@@ -352,17 +370,6 @@ fn media_of(messages: &[Message]) -> Vec<(String, &Part, Modality)> {
         }
     }
     media
-}
-
-/// One piece for the encoder.
-fn media(
-    modality: Modality,
-    values: Tensor,
-    grid: [usize; 3],
-    seconds: f32,
-) -> candle_core::Result<Media> {
-    let media = Media::of_tensor(modality, &values, grid)?;
-    Ok(if seconds > 0.0 { media.with_seconds_per_grid(seconds) } else { media })
 }
 
 fn read_named(files: &[PathBuf], name: &str) -> Result<Option<Value>, LoadError> {

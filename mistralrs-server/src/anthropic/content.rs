@@ -2,10 +2,11 @@
 //! A user's message may hold results; they become messages of their own, before what the user says.
 
 use crate::error::ApiError;
+use crate::media::Referred;
 use crate::openai::message::{ContentBody, MessageBody};
 use crate::openai::part::PartBody;
 use crate::openai::values::{Present, TextOr};
-use mistralrs_core::Message;
+use mistralrs_core::{MediaBytes, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -73,21 +74,35 @@ pub struct Source {
     pub data: Option<String>,
     /// Its address.
     pub url: Option<String>,
+    /// What lies there, once it has been read.
+    #[serde(skip)]
+    pub fetched: Vec<MediaBytes>,
 }
 
-/// The URLs of pictures that users refer to, with their paths.
-pub fn urls(turns: &mut [Turn]) -> Vec<(String, &mut String)> {
+/// The URLs of pictures in what is said and in what tools answered.
+pub fn urls(turns: &mut [Turn]) -> Vec<Referred<'_>> {
     let mut urls = Vec::new();
     for (i, turn) in turns.iter_mut().enumerate() {
-        let TextOr::List(blocks) = &mut turn.content else { continue };
-        for (j, block) in blocks.iter_mut().enumerate() {
-            let source = block.source.as_mut().filter(|source| source.kind == "url");
-            if let Some(url) = source.and_then(|source| source.url.as_mut()) {
-                urls.push((format!("messages[{i}].content[{j}].source.url"), url));
-            }
-        }
+        urls_within(&mut turn.content, &format!("messages[{i}]"), &mut urls);
     }
     urls
+}
+
+fn urls_within<'a>(content: &'a mut TextOr<Block>, path: &str, urls: &mut Vec<Referred<'a>>) {
+    let TextOr::List(blocks) = content else { return };
+    for (j, block) in blocks.iter_mut().enumerate() {
+        let path = format!("{path}.content[{j}]");
+        if let Some(source) = block.source.as_mut().filter(|source| source.kind == "url")
+            && let Some(url) = &source.url
+        {
+            let path = format!("{path}.source.url");
+            urls.push(Referred { path, url, fetched: &mut source.fetched });
+        }
+        let answers = block.kind.ends_with("tool_result");
+        if let Some(content) = block.content.as_mut().filter(|_| answers) {
+            urls_within(content, &path, urls);
+        }
+    }
 }
 
 /// Translates a conversation.
@@ -258,6 +273,7 @@ fn part(block: Block, path: &str) -> Result<PartBody, ApiError> {
         "text" => Ok(PartBody { text: block.text, ..PartBody::text(String::new()) }),
         "image" => {
             let source = block.source.unwrap_or_default();
+            let fetched = source.fetched;
             let url = match (source.kind.as_str(), source.url, source.data) {
                 ("url", Some(url), _) => url,
                 ("base64", _, Some(data)) => {
@@ -270,7 +286,7 @@ fn part(block: Block, path: &str) -> Result<PartBody, ApiError> {
                     return Err(ApiError::invalid(format!("{path}.source"), text));
                 }
             };
-            let empty = PartBody { text: None, ..PartBody::text(String::new()) };
+            let empty = PartBody { text: None, fetched, ..PartBody::text(String::new()) };
             let image_url = Some(json!({ "url": url }));
             Ok(PartBody { kind: "image_url".to_owned(), image_url, ..empty })
         }

@@ -3,6 +3,8 @@
 
 mod source;
 
+pub use source::is_data;
+
 use crate::error::ApiError;
 use crate::fetch::{self, FetchRules};
 use crate::openai::message::{ContentBody, Messages};
@@ -73,20 +75,24 @@ pub async fn fetch(config: &MediaConfig, messages: &mut Messages) -> Result<(), 
     Ok(())
 }
 
-/// Puts URLs that bring their own bytes in the place of those that would have to be fetched; each with its path.
+/// A URL in another dialect's request.
+pub struct Referred<'a> {
+    /// The path of its field.
+    pub path: String,
+    /// The URL.
+    pub url: &'a str,
+    /// Where its file goes.
+    pub fetched: &'a mut Vec<MediaBytes>,
+}
+
+/// Reads everything that URLs refer to, in order.
 ///
 /// # Errors
 /// As [`fetch()`].
-pub async fn inline(
-    config: &MediaConfig,
-    urls: Vec<(String, &mut String)>,
-) -> Result<(), ApiError> {
+pub async fn fetch_urls(config: &MediaConfig, urls: Vec<Referred<'_>>) -> Result<(), ApiError> {
     let mut reader = Reader::new(config);
-    for (path, url) in urls {
-        let file = reader.read(&Source::Url(url), &path).await?;
-        if !source::is_data(url) {
-            *url = source::to_data_url(&file);
-        }
+    for Referred { path, url, fetched } in urls {
+        *fetched = vec![reader.read(&Source::Url(url), &path).await?];
     }
     Ok(())
 }
@@ -134,7 +140,7 @@ pub fn brought(sources: &[(String, Source<'_>)]) -> Result<Vec<MediaBytes>, ApiE
     let read = |(path, source): &(String, Source<'_>)| {
         let bytes = match source {
             Source::Base64(text) => source::base64(text, limit),
-            Source::Url(url) if source::is_data(url) => source::data_url(url, limit),
+            Source::Url(url) if is_data(url) => source::data_url(url, limit),
             Source::Url(_) => Err("here it has to be a `data:` URL".to_owned()),
         };
         named(path, bytes)
@@ -149,7 +155,7 @@ async fn read(
 ) -> Result<MediaBytes, ApiError> {
     let bytes = match source {
         Source::Base64(text) => source::base64(text, config.max_file_bytes),
-        Source::Url(url) if source::is_data(url) => source::data_url(url, config.max_file_bytes),
+        Source::Url(url) if is_data(url) => source::data_url(url, config.max_file_bytes),
         Source::Url(url) => match url.split_once(':').map(|(scheme, _)| scheme) {
             Some(scheme) if scheme.eq_ignore_ascii_case("file") => file(config, url).await,
             Some("http" | "https" | "HTTP" | "HTTPS") => {

@@ -24,7 +24,8 @@ pub(super) fn base64(text: &str, limit: usize) -> Result<Vec<u8>, String> {
     if bytes.len() > limit { Err(too_large(limit)) } else { Ok(bytes) }
 }
 
-pub(super) fn is_data(url: &str) -> bool {
+/// Whether a URL brings its bytes itself.
+pub fn is_data(url: &str) -> bool {
     url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
@@ -38,11 +39,6 @@ pub(super) fn data_url(url: &str, limit: usize) -> Result<Vec<u8>, String> {
         return Err("the data of a `data:` URL have to be base64".to_owned());
     }
     base64(content, limit)
-}
-
-/// The bytes in a URL of their own; what they are, they say themselves.
-pub(super) fn to_data_url(bytes: &[u8]) -> String {
-    format!("data:;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
 /// `file:///folder/picture.png`, below the allowed folder. What lies outside is not told apart from

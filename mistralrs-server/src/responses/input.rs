@@ -1,10 +1,11 @@
 //! Items → messages: what was said, called, answered and thought. Knows the kinds of items; knows no store.
 
 use crate::error::ApiError;
+use crate::media::{Referred, is_data};
 use crate::openai::message::{ContentBody, MessageBody};
 use crate::openai::part::PartBody;
 use crate::openai::values::TextOr;
-use mistralrs_core::Message;
+use mistralrs_core::{MediaBytes, Message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -71,6 +72,9 @@ pub struct ItemPart {
     /// Where an image is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
+    /// What lies there, once it has been read.
+    #[serde(skip)]
+    pub fetched: Vec<MediaBytes>,
     /// How closely an image is looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -97,20 +101,48 @@ pub fn items(input: TextOr<Item>) -> Vec<Item> {
     }
 }
 
-/// The URLs of pictures that items refer to, with their paths.
-pub fn urls(items: &mut [Item]) -> Vec<(String, &mut String)> {
+/// The URLs of pictures that items refer to.
+pub fn urls(items: &mut [Item]) -> Vec<Referred<'_>> {
     let mut urls = Vec::new();
     for (i, item) in items.iter_mut().enumerate() {
-        for (field, parts) in [("content", &mut item.content), ("output", &mut item.output)] {
-            let Some(TextOr::List(parts)) = parts else { continue };
+        for (field, parts) in parts_of(item) {
             let found = parts.iter_mut().enumerate().filter_map(|(j, part)| {
                 let path = format!("input[{i}].{field}[{j}].image_url");
-                Some((path, part.image_url.as_mut()?))
+                Some(Referred { path, url: part.image_url.as_ref()?, fetched: &mut part.fetched })
             });
             urls.extend(found);
         }
     }
     urls
+}
+
+fn parts_of(item: &mut Item) -> impl Iterator<Item = (&'static str, &mut Vec<ItemPart>)> {
+    let fields = [("content", item.content.as_mut()), ("output", item.output.as_mut())];
+    fields.into_iter().filter_map(|(field, parts)| match parts {
+        Some(TextOr::List(parts)) => Some((field, parts)),
+        _ => None,
+    })
+}
+
+/// Items as they are kept: a URL that brings its bytes itself needs them no second time.
+pub fn to_keep(mut items: Vec<Item>) -> Vec<Item> {
+    for (_, parts) in items.iter_mut().flat_map(parts_of) {
+        for part in parts {
+            if part.image_url.as_deref().is_some_and(is_data) {
+                part.fetched.clear();
+            }
+        }
+    }
+    items
+}
+
+/// Bytes of the files that were read for an item.
+pub fn fetched_bytes(item: &Item) -> usize {
+    let lists = [&item.content, &item.output].into_iter().filter_map(|parts| match parts {
+        Some(TextOr::List(parts)) => Some(parts),
+        _ => None,
+    });
+    lists.flatten().flat_map(|part| &part.fetched).map(|file| file.len()).sum()
 }
 
 /// An item as it is kept and listed: with kind, name and parts spelled out.
@@ -279,7 +311,7 @@ fn parts(content: TextOr<ItemPart>, path: &str) -> Result<ContentBody, ApiError>
         TextOr::List(parts) => parts,
     };
     let read = |(j, part): (usize, ItemPart)| {
-        let ItemPart { kind, text, refusal, image_url, detail, file_id, .. } = part;
+        let ItemPart { kind, text, refusal, image_url, fetched, detail, file_id, .. } = part;
         let empty = PartBody::text(String::new());
         match kind.as_str() {
             "input_text" | "output_text" | "text" | "reasoning_text" | "summary_text" => {
@@ -292,7 +324,8 @@ fn parts(content: TextOr<ItemPart>, path: &str) -> Result<ContentBody, ApiError>
                     image["detail"] = detail.into();
                 }
                 let image_url = Some(image);
-                Ok(PartBody { kind: "image_url".to_owned(), text: None, image_url, ..empty })
+                let kind = "image_url".to_owned();
+                Ok(PartBody { kind, text: None, image_url, fetched, ..empty })
             }
             _ => {
                 let path = format!("{path}.content[{j}]");

@@ -1,7 +1,7 @@
 //! Responses that are kept for a while, so that they can be read and continued: bounded in number, bytes and age.
 //! What was stored longest ago goes first. Memory only; gone with the process.
 
-use super::input::Item;
+use super::input::{Item, fetched_bytes};
 use super::response::{ResponseBody, Status};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 pub struct StoreLimits {
     /// Most responses; 0 = none is kept.
     pub count: usize,
-    /// Most bytes of all responses and their conversations, as JSON.
+    /// Most bytes of all responses and their conversations, as JSON, and of the files read for them.
     pub bytes: usize,
     /// Longest time.
     pub age: Duration,
@@ -65,8 +65,9 @@ impl Kept {
 
     fn bytes(&self) -> usize {
         let items = serde_json::to_string(&*self.input).map_or(0, |text| text.len());
+        let files: usize = self.input.iter().map(fetched_bytes).sum();
         // The output is in the response too.
-        self.response.to_string().len() * 2 + items
+        self.response.to_string().len() * 2 + items + files
     }
 }
 

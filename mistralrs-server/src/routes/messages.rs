@@ -79,7 +79,7 @@ async fn read(
     let model = app.model.get()?;
     let (mut body, generate, unknown) = body.parse_both::<MessagesBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
-    media::inline(&app.config.media, content::urls(&mut body.messages)).await?;
+    media::fetch_urls(&app.config.media, content::urls(&mut body.messages)).await?;
     let mut chat = body.into_core(generate, &app.limits()?, counts, warnings)?;
     check_warnings(app, &unknown, warnings)?;
     // Who does not ask for thoughts expects none.

@@ -42,7 +42,7 @@ pub async fn create(
     let (mut body, generate, unknown) = body.parse_both::<ResponsesBody, GenerateBody>()?;
     model.check_name(generate.model.as_deref())?;
     if let Some(TextOr::List(items)) = &mut body.input {
-        media::inline(&app.config.media, input::urls(items)).await?;
+        media::fetch_urls(&app.config.media, input::urls(items)).await?;
     }
     let before = conversation(&app, body.previous_response_id.as_deref())?;
     let mut warnings = Vec::new();
@@ -62,7 +62,7 @@ pub async fn create(
         choices.read_prompts(&mut notes).await?;
     }
     let draft = ResponseBody { model: model.name.clone(), store: keeps, ..asked.draft };
-    let input = Arc::new(asked.items);
+    let input = Arc::new(input::to_keep(asked.items));
     let logprobs = asked.chat.generate.options.logprobs.is_some();
     let mut dialect = ResponsesDialect::new(draft.clone(), logprobs, origins);
     if keeps && !asked.background {

@@ -30,7 +30,7 @@ fn stub(file: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for stream in listener.incoming().take(16) {
+        for stream in listener.incoming().take(32) {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 2048]);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
@@ -147,9 +147,28 @@ fn the_other_routes_read_urls_within_the_same_rules() {
         let reply = server.post("/tokenize", &json!({"messages": messages}));
         (reply, "/count", "messages[0].content[0].image_url.url")
     };
+    // What tools answered.
+    let call = json!({"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"});
+    let output = |url: &str| {
+        let output = json!([{"type": "input_image", "image_url": url}]);
+        let output = json!({"type": "function_call_output", "call_id": "1", "output": output});
+        let input = json!([{"role": "user", "content": "x"}, call, output]);
+        let reply = server
+            .post(RESPONSES, &json!({"input": input, "max_output_tokens": 1, "store": false}));
+        (reply, "/usage/input_tokens", "input[2].output[0].image_url")
+    };
+    let result = |url: &str| {
+        let call = json!({"type": "tool_use", "id": "1", "name": "f", "input": {}});
+        let result = json!({"type": "tool_result", "tool_use_id": "1", "content": content(url)});
+        let messages = json!([{"role": "user", "content": "x"},
+            {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]);
+        let path = "/v1/messages/count_tokens";
+        let reply = server.post(path, &json!({"messages": messages}));
+        (reply, "/input_tokens", "messages[2].content[0].content[0].source.url")
+    };
     // An answer, where its number of tokens stands, the field an error names.
     type Route<'a> = &'a dyn Fn(&str) -> (Reply, &'static str, &'static str);
-    let routes: [Route<'_>; 3] = [&response, &count, &tokenize];
+    let routes: [Route<'_>; 5] = [&response, &count, &tokenize, &output, &result];
     for route in routes {
         let counted = good.each_ref().map(|url| {
             let (reply, place, _) = route(url);
