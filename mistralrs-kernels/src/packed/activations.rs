@@ -95,9 +95,9 @@ pub(crate) fn quantize_strip(x: &[f32], rows: usize, out: &mut [Block]) {
 pub(crate) struct Strips {
     m: usize,
     /// Of all rows.
-    count: usize,
+    cut: usize,
     first: usize,
-    len: usize,
+    count: usize,
 }
 
 impl Strips {
@@ -109,18 +109,18 @@ impl Strips {
     /// Of up to `most` rows.
     pub(crate) fn up_to(most: usize, m: usize) -> Self {
         let count = m.div_ceil(most);
-        Self { m, count, first: 0, len: count }
+        Self { m, cut: count, first: 0, count }
     }
 
-    /// Up to `len` of these strips from number `first` on.
-    pub(crate) fn part(self, first: usize, len: usize) -> Self {
-        let len = len.min(self.len - first);
-        Self { first: self.first + first, len, ..self }
+    /// Up to `count` of these strips from number `first` on.
+    pub(crate) fn part(self, first: usize, count: usize) -> Self {
+        let count = count.min(self.count - first);
+        Self { first: self.first + first, count, ..self }
     }
 
     /// The rows of the strips that are meant; there is one.
     pub(crate) fn all(self) -> Range<usize> {
-        self.rows(0).start..self.rows(self.len - 1).end
+        self.rows(0).start..self.rows(self.count - 1).end
     }
 
     /// How many rows were cut.
@@ -130,13 +130,13 @@ impl Strips {
 
     /// How many strips are meant.
     pub(crate) fn count(self) -> usize {
-        self.len
+        self.count
     }
 
     /// The rows of strip `at` of those that are meant; none is longer than the first.
     pub(crate) fn rows(self, at: usize) -> Range<usize> {
         let at = self.first + at;
-        let (short, longer) = (self.m / self.count, self.m % self.count);
+        let (short, longer) = (self.m / self.cut, self.m % self.cut);
         let start = at * short + at.min(longer);
         start..start + short + usize::from(at < longer)
     }
