@@ -183,6 +183,23 @@ fn the_other_routes_read_urls_within_the_same_rules() {
     }
 }
 
+#[test]
+fn a_kept_response_goes_on_with_what_was_fetched_for_it() {
+    let Setup { server, stub } = setup();
+    let url = format!("http://{stub}/any.png");
+    let content = json!([{"type": "input_image", "image_url": url}]);
+    let input = json!([{"role": "user", "content": content}]);
+    let first = server.post(RESPONSES, &json!({"input": input, "max_output_tokens": 1})).ok();
+    let next = json!({"input": "And?", "previous_response_id": first["id"],
+        "max_output_tokens": 1});
+    let next = server.post(RESPONSES, &next).ok();
+    let tokens = |response: &Value| response["usage"]["input_tokens"].as_u64().unwrap();
+    assert!(tokens(&first) > 10 && tokens(&next) > tokens(&first), "{first} {next}");
+    let id = first["id"].as_str().unwrap();
+    let listed = server.get(&format!("{RESPONSES}/{id}/input_items")).ok();
+    assert_eq!(listed["data"][0]["content"][0]["image_url"], url, "as it was sent");
+}
+
 fn refused(server: &Server, what: &str, part: Value) -> String {
     let reply = ask(server, part);
     assert_eq!(reply.status, 400, "{what}: {}", reply.body);
