@@ -13,9 +13,10 @@ import json
 import random
 import urllib.request
 
-from dialogues import strings, talk
+from dialogues import numbers, strings, talk
+from dialogues.everyday_functions import unseen_function
 from dialogues.exchange import draw
-from dialogues.facts import fact
+from dialogues.facts import explain, fact, translate
 from dialogues.real import real_function
 from dialogues.tools import with_tools
 
@@ -26,7 +27,9 @@ SECTIONS = [
     ("numbered list", strings.numbered, WHOLE), ("pick a word", strings.pick_word, WHOLE), ("JSON object", talk.json_object, WHOLE), ("system styles", talk.styled, PART),
     ("this server", talk.server, WHOLE), ("polite refusal", talk.refuse, PART), ("count", strings.count, WHOLE), ("spell", strings.spell, WHOLE),
     ("reverse a word", strings.reverse_word, WHOLE), ("count letters", strings.count_letters, WHOLE), ("addition", strings.add, PART), ("subtraction", strings.subtract, PART),
-    ("multiplication", strings.multiply, PART), ("story on a subject", talk.story, PART),
+    ("multiplication", strings.multiply, PART), ("sums below 1000", numbers.add_large, PART), ("differences below 1000", numbers.subtract_large, PART), ("division", numbers.divide, PART),
+    ("sort numbers", numbers.sort_numbers, WHOLE), ("numbers in words", numbers.number_words, WHOLE), ("sums in a story", numbers.told_sum, PART),
+    ("translate a word", translate, PART), ("explain a thing", explain, WHOLE), ("story on a subject", talk.story, PART),
 ]
 
 
@@ -77,10 +80,10 @@ def arguments_of(call: dict):
         return call["function"]["arguments"]
 
 
-def real_tools(server: Server, pool, count: int) -> tuple[dict, list]:
-    """Choice and arguments of functions that MCP servers offer."""
-    rng = random.Random("exam real tools")
-    exchanges = [real_function(rng) for _ in range(count)]
+def calls_of(server: Server, pool, count: int, make, name: str) -> tuple[dict, list]:
+    """Choice and arguments of functions that are never trained."""
+    rng = random.Random(f"exam {name} tools")
+    exchanges = [make(rng) for _ in range(count)]
     answers = pool.map(lambda exchange: server.ask(exchange.messages[:1], exchange.tools), exchanges)
     choice, whole, graded = 0, 0, []
     for exchange, answer in zip(exchanges, answers):
@@ -88,7 +91,17 @@ def real_tools(server: Server, pool, count: int) -> tuple[dict, list]:
         choice += [name for name, _ in called] == [name for name, _ in wanted]
         whole += called == wanted
         graded.append((called == wanted, exchange.messages[0]["content"], called, wanted))
-    return {"real functions: choice": (choice / count, count), "real functions: arguments too": (whole / count, count)}, graded
+    return {f"{name} functions: choice": (choice / count, count), f"{name} functions: arguments too": (whole / count, count)}, graded
+
+
+def real_tools(server: Server, pool, count: int) -> tuple[dict, list]:
+    """Functions that MCP servers offer."""
+    return calls_of(server, pool, count, real_function, "real")
+
+
+def everyday_tools(server: Server, pool, count: int) -> tuple[dict, list]:
+    """Functions of everyday kinds, several calls of one at times."""
+    return calls_of(server, pool, count, unseen_function, "everyday")
 
 
 def called_in(answer: dict) -> list[tuple]:
@@ -140,7 +153,7 @@ def main() -> None:
             print(f"| {name} | {share:.0%} | {a.count} | {rule} |", flush=True)
             for _, *wrong in [g for g in graded if not g[0]][: a.errors]:
                 print("    asked, answered, wanted:", wrong)
-        for examine, asked in ((tools, 3 * a.count), (real_tools, a.count)):
+        for examine, asked in ((tools, 3 * a.count), (real_tools, a.count), (everyday_tools, a.count)):
             scores, graded = examine(server, pool, asked)
             for name, (share, of) in scores.items():
                 print(f"| {name} | {share:.0%} | {of} | {'whole answer' if name.startswith('reply') else 'names and arguments' if 'arg' in name or 'two' in name else 'names'} |", flush=True)

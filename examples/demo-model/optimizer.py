@@ -3,73 +3,50 @@
 import torch
 from torch import nn
 
+MOMENTUM = 0.95
+DECAY = 0.02
+
 
 def orthogonal(g: torch.Tensor) -> torch.Tensor:
     """Newton-Schulz iteration of `[n, rows, columns]` towards the nearest orthogonal matrices; the coefficients trade accuracy for slope at zero."""
     tall = g.shape[1] > g.shape[2]
-    x = g.mT if tall else g
+    x = (g.mT if tall else g).to(torch.bfloat16 if g.is_cuda else g.dtype)
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(5):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(g.dtype)
 
 
 class Optimizer:
-    """Steps a model's weights. Muon for matrices in layers, all of a shape at once; AdamW for the rest."""
+    """Steps a model's weights by their gradients, which stay where they are in memory. Muon for matrices in layers, all of a shape at once; AdamW for the rest."""
 
     def __init__(self, model: nn.Module, muon_rate: float, adam_rate: float):
-        self.weights = dict(model.named_parameters())
-        self.rates, self.steps = (muon_rate, adam_rate), 0
-        by_shape = {}
-        for name, weight in self.weights.items():
-            if "layers" in name and weight.dim() == 2:
-                by_shape.setdefault(weight.shape, []).append(name)
-        self.matrices = list(by_shape.values())
-        self.others = [name for name in self.weights if not any(name in names for names in self.matrices)]
-        self.forget()
-
-    def forget(self) -> None:
-        """Begins with fresh moments."""
-        self.first = {name: torch.zeros_like(w, requires_grad=False) for name, w in self.weights.items()}
-        self.second = {name: torch.zeros_like(self.first[name]) for name in self.others}
-        self.age = 0
+        self.gradients: list[torch.Tensor] = []
+        by_shape: dict = {}
+        others = []
+        for name, weight in model.named_parameters():
+            matrix = "layers" in name and weight.dim() == 2
+            weight.grad = torch.zeros_like(weight)
+            self.gradients.append(weight.grad)
+            (by_shape.setdefault(weight.shape, []) if matrix else others).append(weight)
+        self.matrices = [(weights, torch.zeros(len(weights), *shape, device=weights[0].device)) for shape, weights in by_shape.items()]
+        self.muon_rate, self.adam_rate = muon_rate, adam_rate
+        self.adam = torch.optim.Adam(others, lr=adam_rate, betas=(0.9, 0.98), foreach=True)
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        self.steps, self.age = self.steps + 1, self.age + 1
-        for names in self.matrices:
-            self.muon(names, scale * self.rates[0])
-        for name in self.others:
-            self.adam(name, scale * self.rates[1])
-        for weight in self.weights.values():
-            weight.grad = None
+        """One step at `scale` of the full rates; the gradients are zero after it."""
+        for weights, momentum in self.matrices:
+            self.muon(weights, momentum, scale * self.muon_rate)
+        self.adam.param_groups[0]["lr"] = scale * self.adam_rate
+        self.adam.step()
+        torch._foreach_zero_(self.gradients)
 
-    def muon(self, names: list[str], rate: float) -> None:
-        for name in names:
-            self.first[name].mul_(0.95).add_(self.weights[name].grad)
-        directions = orthogonal(torch.stack([self.weights[name].grad + 0.95 * self.first[name] for name in names]))
-        for name, direction in zip(names, directions):
-            weight = self.weights[name]
-            weight.mul_(1 - 0.02 * rate).add_(direction, alpha=-rate * max(1, weight.shape[0] / weight.shape[1]) ** 0.5)
-
-    def adam(self, name: str, rate: float) -> None:
-        first, second, gradient = self.first[name], self.second[name], self.weights[name].grad
-        first.lerp_(gradient, 0.1)
-        second.lerp_(gradient.square(), 0.02)
-        step = (first / (1 - 0.9**self.age)) / ((second / (1 - 0.98**self.age)).sqrt() + 1e-8)
-        self.weights[name].add_(step, alpha=-rate)
-
-    def state(self) -> dict:
-        weights = {name: weight.detach() for name, weight in self.weights.items()}
-        return {"weights": weights, "first": self.first, "second": self.second, "steps": self.steps, "age": self.age}
-
-    @torch.no_grad()
-    def restore(self, state: dict) -> None:
-        self.first, self.second, self.steps, self.age = (state[k] for k in ("first", "second", "steps", "age"))
-        self.set_weights(state["weights"])
-
-    @torch.no_grad()
-    def set_weights(self, weights: dict) -> None:
-        for name, weight in self.weights.items():
-            weight.copy_(weights[name])
+    def muon(self, weights: list[nn.Parameter], momentum: torch.Tensor, rate: float) -> None:
+        gradients = torch.stack([weight.grad for weight in weights])
+        momentum.mul_(MOMENTUM).add_(gradients)
+        directions = orthogonal(gradients + MOMENTUM * momentum)
+        rows, columns = weights[0].shape
+        torch._foreach_mul_(weights, 1 - DECAY * rate)
+        torch._foreach_add_(weights, list(directions.unbind()), alpha=-rate * max(1, rows / columns) ** 0.5)

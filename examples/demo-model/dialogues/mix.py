@@ -1,138 +1,109 @@
-"""The training mixture: whole conversations of one to four exchanges, in the proportions below."""
+"""The training mixture: whole conversations, in the proportions below."""
 
 import random
 
 from .chatml import SYSTEM
+from .everyday_functions import everyday_functions, other_request
 from .exchange import draw, one_of
-from .facts import fact
+from .facts import explain, fact, translate
+from .numbers import COMPARE, LARGE, WRITTEN
 from .practice import in_style, spell_all, sums
 from .schemas import any_functions
 from .strings import (ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, count_letters, lower, multiply, repeat, repeat_times, reverse_list,
                       reverse_word, spell, subtract, upper)
-from .talk import json_object, memory, refuse, server, shouted, small_talk, story, styled, unknown_memory
+from .talk import code, json_object, memory, name_some, named, refuse, server, shouted, small_talk, story, styled, unknown_memory
 from .tools import at_work, some_functions, with_tools
 
-# (skill, share of the conversations)
-SHARES = [
-    (small_talk, 3), (fact, 16), (server, 3), (refuse, 3), (memory, 12), (unknown_memory, 1), (story, 3), (styled, 6), (json_object, 5),
-    *[(skill, 2) for skill in ARITHMETIC], *[(skill, 1.2) for skill in COPYING], *[(skill, 0.8) for skill in COUNTING], *[(skill, 1) for skill in LETTERS],
+# (skill, share of the exchanges). What people talk of:
+TALK = [
+    (small_talk, 10), (fact, 16), (translate, 2), (explain, 2), (server, 5), (refuse, 5), (memory, 12), (unknown_memory, 1), (story, 4), (styled, 6), (named, 1), (json_object, 5), (code, 1.5), (name_some, 1.5),
+    *[(skill, 1.5) for skill in ARITHMETIC + LARGE], *[(skill, 0.8) for skill in COMPARE], *[(skill, 0.6) for skill in WRITTEN],
+    *[(skill, 1) for skill in COPYING], *[(skill, 0.8) for skill in COUNTING], *[(skill, 1) for skill in LETTERS],
 ]
-# Towards the end: the same, and more of what is hard for tokens of several letters.
-LATE = [*SHARES, (upper, 5), (lower, 5), *[(skill, 5) for skill in LETTERS + ARITHMETIC], (repeat_times, 2), (styled, 6)]
-TOOL_SHARE = 0.34
-KEPT = [(fact, 20), (server, 6), (refuse, 3), (small_talk, 2), (story, 1.5), (json_object, 4), (multiply, 3), *[(skill, 1) for skill in COPYING]]
-# The third round, many exchanges to a conversation: what the first two taught, and what they left weak.
-DRILLS = [(upper, 6), (lower, 7), (repeat_times, 4), (repeat, 4), (reverse_list, 3), (count, 3), *[(skill, 1.5) for skill in LETTERS], (add, 1.5), (subtract, 1.5),
-          *[(skill, 0.5) for skill in COPYING + COUNTING]]
-# The fourth round: more of them, and dense practice of letters and numbers.
-HARD_DRILLS = [(upper, 7), (lower, 12), (repeat_times, 5), (repeat, 3), (reverse_list, 2), (count, 2.5), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 2.5),
-               (add, 3), (subtract, 3), (multiply, 1.5), (sums, 9), *[(skill, 0.4) for skill in COPYING + COUNTING]]
-LAST_DRILLS = [(lower, 28), (upper, 6), (subtract, 6), (sums, 5), (repeat_times, 6), (reverse_word, 4), (spell_all, 3), (count_letters, 3), (spell, 2), (repeat, 3),
-               (reverse_list, 2), (count, 3), (add, 1), (multiply, 1), *[(skill, 0.4) for skill in COPYING + COUNTING]]
-SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot."]
+# Short questions with short answers, many of them after each other.
+KNOWLEDGE = [(fact, 20), (translate, 4), (explain, 2), (server, 5), (refuse, 3), (small_talk, 6), (story, 1.5), (json_object, 4), (code, 1.5), (name_some, 1), *[(skill, 1) for skill in COPYING]]
+DRILLS = [(lower, 14), (upper, 6), (repeat_times, 5), (repeat, 4), (reverse_list, 2), (count, 2), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 3),
+          (add, 3), (subtract, 5), (multiply, 1.5), (sums, 5), *[(skill, 3) for skill in LARGE], *[(skill, 1) for skill in COMPARE + WRITTEN], *[(skill, 0.5) for skill in COPYING + COUNTING]]
+SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot.", "Answer the questions of the user.",
+           "You are a helpful AI assistant.", "You are a helpful assistant with tools."]
 
 
-def talk(rng: random.Random, shares: list) -> tuple[list[dict], None]:
-    """A conversation without tools: mostly one to four exchanges after each other, now and then many."""
+def chosen(rng: random.Random, shares: list):
     skills, weights = zip(*shares)
-    messages = []
-    for index in range(rng.choice((1, 1, 2, 3, 4)) if rng.random() > 0.02 else rng.randint(10, 24)):
-        exchange = draw(rng.choices(skills, weights)[0], rng, exam=False)
+    return rng.choices(skills, weights)[0]
+
+
+def with_system(rng: random.Random, turns: list[dict]) -> list[dict]:
+    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns]
+
+
+def talk(rng: random.Random) -> tuple[list[dict], None]:
+    """A conversation without tools: one to four exchanges after each other."""
+    messages: list[dict] = []
+    for index in range(rng.choice((1, 1, 2, 3, 4))):
+        exchange = draw(chosen(rng, TALK), rng, exam=False)
         if exchange.system is not None:
             return [{"role": "system", "content": exchange.system}, *exchange.messages()], None
         if exchange.before and index:
             continue
         messages += exchange.messages()
-    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], None
+    return with_system(rng, messages), None
 
 
-def early(rng: random.Random) -> tuple[list[dict], None]:
-    """A conversation of the beginning."""
-    skills, weights = zip(*EARLY)
-    exchange = draw(rng.choices(skills, weights)[0], rng, exam=False)
-    return [{"role": "system", "content": exchange.system or SYSTEM}, *exchange.messages()], None
-
-
-def conversation(rng: random.Random, shares: list = SHARES, tool_share: float = TOOL_SHARE, invent: float = 0.0) -> tuple[list[dict], list[dict] | None]:
-    """One training conversation: turns, and the tools it may call."""
-    if rng.random() >= tool_share:
-        return talk(rng, shares)
-    exchange = with_tools(rng, exam=False, invent=invent)
-    messages = exchange.messages
-    if rng.random() < 0.15:  # tools stay on offer while the talk goes on
-        messages = [*draw(fact, rng, exam=False).messages(), *messages]
-    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], exchange.tools
-
-
-def late(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the end."""
-    return conversation(rng, LATE)
-
-
-def tools(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the second round: mostly tools, half of them about nothing that exists."""
-    return conversation(rng, LATE, tool_share=0.6, invent=0.5)
-
-
-def drill(rng: random.Random, shares: list = DRILLS) -> tuple[list[dict], None]:
+def drill(rng: random.Random) -> tuple[list[dict], None]:
     """Many short exchanges of one to three skills after each other."""
-    skills, weights = zip(*shares)
-    chosen = rng.choices(skills, weights, k=rng.choice((1, 2, 3)))
-    messages = []
+    skills = [chosen(rng, DRILLS) for _ in range(rng.choice((1, 2, 3)))]
+    messages: list[dict] = []
     for _ in range(rng.choice((2, 6, 12, 16))):
-        exchange = draw(one_of(rng, chosen), rng, exam=False)
-        if exchange.system is None:
-            messages += exchange.messages()
-    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], None
+        messages += draw(one_of(rng, skills), rng, exam=False).messages()
+    return with_system(rng, messages), None
 
 
-def kept(rng: random.Random) -> tuple[list[dict], None]:
-    """Many exchanges of what the first two rounds taught, so that it is not forgotten."""
-    skills, weights = zip(*KEPT)
+def known(rng: random.Random) -> tuple[list[dict], None]:
+    """Many exchanges of what the model knows by heart, some after things to remember."""
     messages = draw(memory, rng, exam=False).messages() if rng.random() < 0.35 else []
     for _ in range(rng.choice((2, 4, 8, 12))):
-        exchange = draw(rng.choices(skills, weights)[0], rng, exam=False)
+        exchange = draw(chosen(rng, KNOWLEDGE), rng, exam=False)
         if exchange.system is None:
             messages += exchange.messages()
-    if not messages:
-        return kept(rng)
-    return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *messages], None
+    return (with_system(rng, messages), None) if messages else known(rng)
 
 
-def third(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the third round: functions at work, half of them of any kind; drills; and what was learnt before."""
+def working(rng: random.Random) -> tuple[list[dict], list[dict]]:
+    """Functions at work: of everyday kinds, of any kind, and as the examination makes them; now and then of two kinds at once."""
+    makers = [lambda: everyday_functions(rng, 1), lambda: any_functions(rng, 1, bare=0.22),
+              lambda: some_functions(rng, False, 1, invent=0.6, rename=one_of(rng, [0, 0.7]))]
+    functions = rng.choices(makers, (4, 4, 3))[0]()
+    if rng.random() < 0.2:
+        functions += rng.choices(makers, (4, 4, 3))[0]()
+        rng.shuffle(functions)
+    if len({function.name for function in functions}) < len(functions):
+        return working(rng)
+    turns, schemas = at_work(rng, functions, other_request)
+    return with_system(rng, turns), schemas
+
+
+def asked_once(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """One request for tools, some after other talk."""
+    exchange = with_tools(rng, exam=False, invent=0.5)
+    before = draw(fact, rng, exam=False).messages() if rng.random() < 0.15 else []  # tools are on offer while the talk goes on
+    return with_system(rng, [*before, *exchange.messages]), exchange.tools
+
+
+def conversation(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
+    """One training conversation: turns, and the tools it may call."""
     pick = rng.random()
     if pick < 0.28:
-        functions = any_functions(rng, 1, bare=0.0) if rng.random() < 0.5 else some_functions(rng, False, 1, invent=0.6)
-        turns, schemas = at_work(rng, functions)
-        return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
-    if pick < 0.50:
+        return working(rng)
+    if pick < 0.36:
+        return asked_once(rng)
+    if pick < 0.54:
         return drill(rng)
     if pick < 0.68:
-        return kept(rng)
-    if pick < 0.74:
+        return known(rng)
+    if pick < 0.82:
+        return in_style(rng), None
+    if pick < 0.85:
         exchange = draw(shouted, rng, exam=False)
         return [{"role": "system", "content": exchange.system}, *exchange.messages()], None
-    return conversation(rng, LATE, tool_share=0.1, invent=0.5)
-
-
-def fourth(rng: random.Random, tools: float = 0.26, bare: float = 0.12, drills: list = HARD_DRILLS) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the fourth round: as the third, with harder drills and requests, and whole conversations in one style. `tools` is
-    the share of functions at work, `bare` that of functions about nothing."""
-    pick = (rng.random() - tools) / (1 - tools)
-    if pick < 0:
-        functions = any_functions(rng, 1, bare) if rng.random() < 0.55 else some_functions(rng, False, 1, invent=0.7, rename=one_of(rng, [0, 0.7]))
-        turns, schemas = at_work(rng, functions)
-        return [{"role": "system", "content": one_of(rng, SYSTEMS)}, *turns], schemas
-    if pick < 0.446:
-        return drill(rng, drills)
-    if pick < 0.649:
-        return kept(rng)
-    if pick < 0.865:
-        return in_style(rng), None
-    return conversation(rng, LATE, tool_share=0.15, invent=0.5)
-
-
-def fifth(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
-    """A conversation of the fifth round: what was weak after the fourth."""
-    return fourth(rng, 0.32, 0.25, LAST_DRILLS)
+    return talk(rng)

@@ -10,7 +10,7 @@ import string
 
 from . import real
 from .exchange import held_out, one_of
-from .words import ADJECTIVES, COLORS, DAYS, THINGS, coined, listing, person, phrase, place
+from .words import ADJECTIVES, COLORS, DAYS, THINGS, coined, listing, person, phrase, place, term
 
 # verb: how people ask for it
 VERBS = {
@@ -29,7 +29,15 @@ FILLERS = [
     "Returns a list of {a}.", "Never {v} the {b} twice.", "Supports {a}, {b} and other types.", "The result contains {a} and {b}.", "Fails if there is no {a}.",
 ]
 KEYS = """path file name title query url id key text message content source target location city zone unit limit count page size type mode format language user owner repo
-branch head tail offset level color date time start end price amount value body subject recipient email label kind format table node entity number from to a b x y n""".split()
+branch head tail offset level color date time start end price amount value body subject recipient email label kind format table node entity number from to a b x y n address age angle answer author base body category channel cities class code color_name column
+command comment company context country currency data days default degree department depth description destination device direction distance domain duration
+element email_address event field filter first format_type frequency function genre group height hours include index input interval items keyword last latitude
+length list location longitude mass max_results mean metric min minutes model month months numbers operation options order order_by output page_size password
+people period phone place player points population position power precision pressure product project property quality quantity question radius range
+rate rating ratio reason recipe region repository result rooms rows sample score season second sequence sex shape side sort sort_by speed state status step
+stock street style symbol system tag target_unit task team temperature term test threshold timezone token total units values variable velocity version volume
+weight width word words year years zip""".split()
+MEASURES = [" meters", " m", " kg", " units", "%", " percent", " seconds", " hours", " days", " years", " degrees", " dollars", " miles", " liters", " people", " points", " cm", "m", " volts"]
 UNTRAINED = {function[0] for function in real.ALL}
 OPEN_THINGS = [word for word in THINGS if not held_out("noun " + word)]
 KEYS = [word for word in KEYS if not held_out("noun " + word)]
@@ -37,16 +45,25 @@ KEYS = [word for word in KEYS if not held_out("noun " + word)]
 
 def noun(rng) -> str:
     """A thing with a function of its own: one or two words, never a noun of the examination by itself."""
-    words = [one_of(rng, OPEN_THINGS) if rng.random() < 0.25 else coined(rng) for _ in range(rng.choice((1, 1, 2)))]
+    words = [one_of(rng, OPEN_THINGS) if rng.random() < 0.2 else term(rng) for _ in range(rng.choice((1, 1, 2)))]
     return " ".join(words)
 
 
 def joined(rng, words: list[str]) -> str:
-    """Words as an identifier: snake, camel or kebab case."""
+    """Words as an identifier: snake, camel, Pascal or kebab case."""
     style = rng.random()
     if style < 0.6:
         return "_".join(words)
-    return words[0] + "".join(word.capitalize() for word in words[1:]) if style < 0.9 else "-".join(words)
+    camel = words[0] + "".join(word.capitalize() for word in words[1:])
+    return camel if style < 0.85 else camel[:1].upper() + camel[1:] if style < 0.88 else "-".join(words)
+
+
+def named(rng, words: list[str]) -> str:
+    """Words as the name of a function: as `joined`, now and then with a dot, as members of a module."""
+    if len(words) > 1 and rng.random() < 0.15:
+        cut = rng.randint(1, len(words) - 1)
+        return joined(rng, words[:cut]) + "." + joined(rng, words[cut:])
+    return joined(rng, words)
 
 
 def letters(rng, least: int = 4, most: int = 10) -> str:
@@ -55,6 +72,12 @@ def letters(rng, least: int = 4, most: int = 10) -> str:
 
 def some_path(rng, part) -> str:
     return "/" + "/".join(part(rng) for _ in range(rng.randint(1, 3))) + one_of(rng, ["", "", "/", ".txt", ".md", ".json", ".py", ".csv"])
+
+
+def zone(rng) -> str:
+    """A time zone by its name, mostly of towns that do not exist."""
+    region = one_of(rng, ["Europe", "Asia", "America", "Africa", "Australia", "Pacific", "Atlantic", "Indian"]) if rng.random() < 0.7 else coined(rng).capitalize()
+    return f"{region}/{place(rng).split()[0] if rng.random() < 0.5 else coined(rng).capitalize()}" + one_of(rng, ["", "", "", f"_{coined(rng).capitalize()}"])
 
 
 def some_text(rng) -> str:
@@ -72,7 +95,7 @@ TEXTS = [
     lambda rng: f"http{one_of(rng, ['', 's'])}://{coined(rng)}.{one_of(rng, ['com', 'org', 'net'])}" + one_of(rng, ["", "/" + coined(rng), f":{rng.randint(80, 9999)}/{coined(rng)}"]),
     lambda rng: f"{coined(rng)}@{coined(rng)}.{one_of(rng, ['com', 'org'])}",
     lambda rng: f"{coined(rng).capitalize()}/{coined(rng).capitalize()}",
-    lambda rng: f"{place(rng).split()[0]}/{coined(rng).capitalize()}" + one_of(rng, ["", "", f"_{coined(rng).capitalize()}"]),
+    lambda rng: zone(rng),
     letters,
     lambda rng: f"{rng.randint(2000, 2040)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
     lambda rng: f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}",
@@ -89,7 +112,7 @@ class Parameter:
         if rng.random() < 0.25:
             words.insert(0, one_of(rng, KEYS) if rng.random() < 0.5 else coined(rng))
         self.words, self.name = " ".join(words), joined(rng, words)
-        self.kind = kind or one_of(rng, ["text"] * 6 + ["integer", "integer", "number", "boolean", "enum", "array"])
+        self.kind = kind or one_of(rng, ["text"] * 6 + ["integer"] * 3 + ["number"] * 2 + ["boolean", "enum", "array"])
         kind = {"text": "string", "enum": "string"}.get(self.kind, self.kind)
         self.schema = {"type": kind}
         if self.kind == "enum":
@@ -106,13 +129,15 @@ class Parameter:
             self.schema = dict(sorted(self.schema.items()))
 
     def value(self, rng):
-        values = {"text": some_text, "integer": lambda rng: rng.randint(0, one_of(rng, [9, 99, 9999])), "number": lambda rng: rng.randint(1, 999) / one_of(rng, [2, 10, 100]),
+        values = {"text": some_text, "integer": lambda rng: rng.randint(0, one_of(rng, [9, 99, 9999])) * (-1 if rng.random() < 0.1 else 1), "number": lambda rng: rng.randint(1, 999) / one_of(rng, [2, 10, 100]),
                   "boolean": lambda rng: rng.random() < 0.5, "enum": lambda rng: one_of(rng, self.choices), "array": lambda rng: [coined(rng) for _ in range(rng.randint(1, 3))]}
         return values[self.kind](rng)
 
     def spoken(self, rng, value, quoted: float) -> str:
         """The value by itself, at times in quotes."""
         text = listing(value) if self.kind == "array" else str(value).lower() if self.kind == "boolean" else str(value)
+        if self.kind in ("integer", "number") and rng.random() < 0.12:
+            return text + one_of(rng, MEASURES)
         if " " in text and self.kind == "text" and rng.random() < 0.8 or rng.random() < quoted:
             return one_of(rng, [f'"{text}"', f"'{text}'"])
         return text
@@ -168,7 +193,7 @@ class AnyFunction:
             words = [*words[1:], verb]
         if family and about and rng.random() < 0.4:
             words = about.split()
-        self.name = joined(rng, ([family] if family else [coined(rng)] if rng.random() < 0.1 else []) + words)
+        self.name = named(rng, ([family] if family else [coined(rng)] if rng.random() < 0.1 else []) + words)
         self.parameters: list[Parameter] = []
         for _ in range(rng.choice((1, 1, 2) if self.bare else (0, 1, 1, 1, 2, 2, 3))):
             parameter = Parameter(rng, one_of(rng, ["text", "text", "integer"]) if self.bare else None)
@@ -221,6 +246,9 @@ class AnyFunction:
         if len(said) in (2, 3) and all(p.kind in ("text", "integer", "number") for p, _ in said) and pick < 0.35:
             return [in_order(rng, [(p.words, p.spoken(rng, value, 0.1)) for p, value in said])]
         if len(said) > 1 and pick < 0.5:
+            begin, is_ = one_of(rng, ["with ", "where ", "given ", "for ", "using "]), one_of(rng, ["=", " = ", " of ", " is ", " equal to "])
+            return [begin + listing([f"{one_of(rng, [p.words, p.words, 'the ' + p.words, 'a ' + p.words])}{is_}{p.spoken(rng, value, 0.05)}" for p, value in said])]
+        if len(said) > 1 and pick < 0.6:
             return ["with " + listing([f"{p.words} {p.spoken(rng, value, 0.1)}" for p, value in said])]
         if self.bare and len(said) == 1:
             (parameter, value), = said
@@ -228,23 +256,44 @@ class AnyFunction:
             return [one_of(rng, [text, text, f"the {parameter.words} {text}"])]
         return [parameter.said(rng, value, len(said) == 1) for parameter, value in said]
 
+    def ask_several(self, rng, count: int) -> tuple[str, list[dict]]:
+        """A request (no full stop) that differs in one text for each of `count` calls, and the arguments of each."""
+        many = next((p for p in self.parameters if p.kind == "text" and p in self.required), None)
+        if many is None:
+            text, arguments = self.ask(rng)
+            return text, [arguments]
+        shared = {p.name: (p, p.value(rng)) for p in self.required if p is not many}
+        drawn = [many.value(rng) for _ in range(count)]
+        values = listing([many.spoken(rng, value, 0.1) for value in drawn])
+        words = [one_of(rng, [f"for {values}", values, f"of {values}", f"with {many.words} {values}", f"in {values}"])]
+        words += [f"with {p.words} {p.spoken(rng, value, 0.1)}" for p, value in shared.values()]
+        rng.shuffle(words)
+        about = [] if self.bare else ["the", self.noun]
+        arguments = [{p.name: drawn[index] if p is many else shared[p.name][1] for p in self.parameters if p is many or p.name in shared} for index in range(count)]
+        return " ".join([one_of(rng, [self.verb.replace("_", " ").capitalize()] if self.plain else VERBS[self.verb]), *about, *words]), arguments
+
     def result(self, rng) -> tuple[str, str]:
         """What the function gives back, and how the assistant tells it."""
-        shape = rng.random()
-        if shape < 0.1:
-            return one_of(rng, ['{"status": "ok"}', '{"success": true}', "done", "ok"]), f"Done. The {self.noun} request went through."
-        if shape < 0.2:
-            reason = one_of(rng, ["not found", f"no such {coined(rng)}", "access denied", phrase(rng, 2)])
-            told = f"I am sorry, the {self.noun} was not found." if reason == "not found" else f"I am sorry, that failed: {reason}."
-            return one_of(rng, [json.dumps({"error": reason}), f"Error: {reason}"]), told
-        if shape < 0.5:
-            text = one_of(rng, [lambda: some_text(rng), lambda: phrase(rng, rng.randint(2, 8)), lambda: f"The {noun(rng)} is {some_text(rng)}", lambda: f"{person(rng)} {coined(rng)} in {place(rng)}"])()
-            return one_of(rng, [text, text + "."]), f"The {self.noun}: {text}."
-        value = some_json(rng)
-        told = leaves(value)
-        if not told:
-            return self.result(rng)
-        return json.dumps(value, indent=2 if rng.random() < 0.2 else None), f"The {self.noun}: {listing(told)}."
+        return some_result(rng, self.noun)
+
+
+def some_result(rng, about: str) -> tuple[str, str]:
+    """What a function about something gives back, and how the assistant tells it."""
+    shape = rng.random()
+    if shape < 0.1:
+        return one_of(rng, ['{"status": "ok"}', '{"success": true}', "done", "ok"]), f"Done. The {about} request went through."
+    if shape < 0.2:
+        reason = one_of(rng, ["not found", f"no such {coined(rng)}", "access denied", phrase(rng, 2)])
+        told = f"I am sorry, the {about} was not found." if reason == "not found" else f"I am sorry, that failed: {reason}."
+        return one_of(rng, [json.dumps({"error": reason}), f"Error: {reason}"]), told
+    if shape < 0.5:
+        text = one_of(rng, [lambda: some_text(rng), lambda: phrase(rng, rng.randint(2, 8)), lambda: f"The {noun(rng)} is {some_text(rng)}", lambda: f"{person(rng)} {coined(rng)} in {place(rng)}"])()
+        return one_of(rng, [text, text + "."]), f"The {about}: {text}."
+    value = some_json(rng)
+    told = leaves(value)
+    if not told:
+        return some_result(rng, about)
+    return json.dumps(value, indent=2 if rng.random() < 0.2 else None), f"The {about}: {listing(told)}."
 
 
 def any_functions(rng, least: int, bare: float) -> list[AnyFunction]:

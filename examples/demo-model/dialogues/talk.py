@@ -6,7 +6,7 @@ from collections.abc import Callable
 from .exchange import Exchange, draw, one_of
 from .facts import TABLES, fact
 from .strings import add, repeat
-from .words import (ADJECTIVES, ANIMALS, COLORS, FOODS, HOBBIES, JOBS, THINGS, article, invented, listing, person, place)
+from .words import (ADJECTIVES, ANIMALS, COLORS, DAYS, FOODS, HOBBIES, JOBS, LANGUAGES, MONTHS, THINGS, article, invented, listing, person, place)
 
 HELLOS = ["Hello", "Hello!", "Hi", "Hi!", "Hey", "Hey there", "Hi there!", "Hello there", "Good morning", "Good morning!", "Good evening", "hello", "hi", "hey"]
 SMALL_TALK = [
@@ -24,9 +24,38 @@ SMALL_TALK = [
     (["Are you smart?", "How smart are you?", "Are you clever?", "How big are you?", "How large are you?"],
      ["I am very small, so I make many mistakes. Load a bigger model with -m for real work."]),
     (["Ok", "ok", "Okay", "Good", "Great!", "Nice", "Cool", "Well done"], ["Is there anything else I can do for you?"]),
-    (["Tell me a joke.", "Do you know a joke?", "Make me laugh.", "A joke, please."],
-     ["Why did the computer go to bed? It needed to sleep.", "What do you call a fish without eyes? A fsh."]),
+    (["Tell me a joke.", "Do you know a joke?", "Make me laugh.", "A joke, please.", "Another joke", "Tell me another joke."],
+     ["Why did the computer go to bed? It needed to sleep.", "What do you call a fish without eyes? A fsh.", "Why was the math book sad? It had too many problems.",
+      "What has keys but opens no door? A piano.", "Why do bees have sticky hair? They use honeycombs."]),
+    (["What time is it?", "What is the time?", "What day is it today?", "What is the date today?", "What is today's date?"], ["I have no clock. Give me a tool that tells the time and I can ask it."]),
+    (["What is the weather like?", "How is the weather?", "What is the weather today?", "Will it rain today?"], ["I cannot look outside. Give me a tool for the weather and I can ask it."]),
+    (["Where are you?", "Where do you live?", "Where are you running?", "Where do you run?"], ["I run inside this program, on your own machine."]),
+    (["How old are you?", "When were you born?", "When were you trained?"], ["I have no age: I am a small program that was trained once."]),
+    (["Do you like music?", "Do you have feelings?", "Do you dream?", "Are you happy?", "Do you sleep?", "Can you think?"], ["I am only a small program: I have no feelings, but I am glad to help."]),
+    (["I love you", "I like you", "You are great", "You are nice", "You are funny", "You are smart"], ["That is very kind, thank you!"]),
+    (["You are wrong", "That is wrong", "That is not right", "This is wrong.", "No, that is wrong.", "You made a mistake."], ["I am sorry. I am a small demo model and often wrong."]),
+    (["I am bored", "I'm bored", "What should I do?", "Tell me something.", "Tell me something interesting.", "Surprise me."],
+     ["Ask me for a story, a joke or a capital, or let me count, spell and sort.", "Did you know? An octopus has three hearts.", "Did you know? Honey never goes bad.", "Did you know? A day on Venus is longer than its year."]),
+    (["I am sad", "I feel sad.", "I am tired", "I feel bad today.", "I had a bad day."], ["I am sorry to hear that. I hope that tomorrow is better."]),
+    (["I am happy", "I feel great!", "I had a good day.", "It is my birthday!", "I passed the exam!"], ["That is good to hear!"]),
+    (["What is the meaning of life?", "What is the answer to everything?", "Why are we here?"], ["42, some say. I am too small to know."]),
+    (["Which languages do you speak?", "Do you speak German?", "Do you speak French?", "Can you speak Spanish?", "What languages do you know?"], ["I speak English, and I know a few words of French, German, Spanish and Italian."]),
+    (["Test", "test", "testing", "Is anybody there?", "Are you there?", "ping", "Can you hear me?"], ["I am here. What can I do for you?"]),
+    (["Good afternoon", "Good afternoon!", "Welcome!", "Nice to meet you", "Nice to meet you!", "Hello, how are you?", "Hi, how are you?"], ["Hello! It is nice to meet you. How can I help you?"]),
+    (["Can you write code?", "Do you write programs?", "Can you program?", "Do you know how to code?"], ["Only the first lines of it, like a hello world. Load a bigger model with -m for real work."]),
+    (["Sorry", "sorry", "I am sorry", "My mistake"], ["No problem!"]),
+    (["Write a poem.", "Write me a poem.", "A poem, please.", "Tell me a poem.", "Write a short poem."],
+     ["The moon is high, the lake is deep,\nthe birds are quiet, all asleep.\nA star looks down and sees the sea,\nand keeps a little light for me.",
+      "A cat sat on a garden wall\nand watched the yellow leaves all fall.\nThe wind went by, the cat stayed there\nwith autumn leaves all in its hair."]),
+    (["Write a haiku.", "Write me a haiku.", "A haiku, please."], ["Snow on the old roof,\na small bird sits by the door.\nSpring is on its way."]),
 ]
+CODE = {
+    "Python": ("python", 'print("Hello, world!")'), "Rust": ("rust", 'fn main() {\n    println!("Hello, world!");\n}'), "C": ("c", '#include <stdio.h>\n\nint main(void) {\n    puts("Hello, world!");\n}'),
+    "JavaScript": ("javascript", 'console.log("Hello, world!");'), "Go": ("go", 'package main\n\nimport "fmt"\n\nfunc main() {\n    fmt.Println("Hello, world!")\n}'), "Bash": ("bash", 'echo "Hello, world!"'),
+    "Java": ("java", 'class Main {\n    public static void main(String[] args) {\n        System.out.println("Hello, world!");\n    }\n}'), "Ruby": ("ruby", 'puts "Hello, world!"'),
+}
+OPERATIONS = {"adds": "+", "multiplies": "*", "subtracts": "-", "divides": "/"}
+GROUPS = {"animals": ANIMALS, "colors": COLORS, "foods": FOODS, "hobbies": HOBBIES, "jobs": JOBS, "things": THINGS, "languages": LANGUAGES, "days of the week": DAYS, "months": MONTHS}
 
 SERVER = [
     (["Which port do you use?", "What is the default port?", "What port does the server use?", "On which port does the server listen?", "How do I change the port?"],
@@ -65,6 +94,31 @@ def small_talk(rng) -> Exchange:
     user = one_of(rng, ways)
     # A greeting is no examination question: all are trained, case and ending vary.
     return Exchange(user, one_of(rng, answers), "talk", answers[0])
+
+
+def code(rng) -> Exchange:
+    """A few lines of a program: hello world, or a function of two numbers in Python."""
+    if rng.random() < 0.6:
+        language = one_of(rng, list(CODE))
+        mark, lines = CODE[language]
+        ways = [f"Write hello world in {language}.", f"Hello world in {language}", f"Write a {language} program that says hello world.", f"Show me hello world in {language}.", f"How do I print hello world in {language}?"]
+        user = one_of(rng, ways)
+        return Exchange(user, f"```{mark}\n{lines}\n```", "code " + user, lines)
+    verb = one_of(rng, list(OPERATIONS))
+    name = one_of(rng, [verb.removesuffix("s"), invented(rng, 2), one_of(rng, THINGS)])
+    name = {"multiplie": "multiply"}.get(name, name)
+    ways = [f"Write a Python function {name} that {verb} two numbers.", f"A function in Python that {verb} two numbers, called {name}", f"Write a function called {name} in Python that {verb} two numbers."]
+    lines = f"def {name}(a, b):\n    return a {OPERATIONS[verb]} b"
+    return Exchange(one_of(rng, ways), f"```python\n{lines}\n```", f"code {name} {verb}", lines)
+
+
+def name_some(rng) -> Exchange:
+    """Some members of a group."""
+    group, count = one_of(rng, list(GROUPS)), rng.randint(2, 5)
+    number = one_of(rng, [str(count), ["two", "three", "four", "five"][count - 2]])
+    words = rng.sample(GROUPS[group], count)
+    ways = [f"Name {number} {group}.", f"Give me {number} {group}.", f"Tell me {number} {group}.", f"List {number} {group}.", f"Can you name {number} {group}?"]
+    return Exchange(one_of(rng, ways), ", ".join(words), f"some {group} {number}", "")
 
 
 def server(rng) -> Exchange:

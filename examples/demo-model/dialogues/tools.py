@@ -5,6 +5,7 @@ nouns of the examination never occur in training.
 """
 
 import json
+import os.path
 from dataclasses import dataclass
 
 from .exchange import draw, held_out, one_of
@@ -110,19 +111,41 @@ class Function:
         parameters = {"type": "object", "properties": self.schemas, "required": self.names[: self.required]}
         return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": parameters}}
 
+    def parameter(self, rng, index: int) -> Parameter:
+        """A value that the schema allows, with its words."""
+        schema, parameter = self.schemas[self.names[index]], make_parameter(rng, self.kinds[index])
+        while "enum" in schema and parameter.value not in schema["enum"]:
+            parameter = make_parameter(rng, self.kinds[index])
+        return parameter
+
     def ask(self, rng) -> tuple[str, dict]:
         """A request in words (no full stop), and the arguments it calls for."""
         said, arguments = [], {}
-        for index, (name, kind) in enumerate(zip(self.names, self.kinds)):
+        for index, name in enumerate(self.names):
             if index >= self.required and rng.random() < 0.5:
                 continue
-            parameter = make_parameter(rng, kind)
-            while "enum" in self.schemas[name] and parameter.value not in self.schemas[name]["enum"]:
-                parameter = make_parameter(rng, kind)
+            parameter = self.parameter(rng, index)
             arguments[name] = parameter.value
             said.append(one_of(rng, parameter.said))
         request = one_of(rng, self.requests)
         return f"{request} {one_of(rng, ['the', 'a', 'the'])} {self.noun} {' '.join(said)}", arguments
+
+    def ask_several(self, rng, count: int) -> tuple[str, list[dict]]:
+        """A request (no full stop) that differs in the first value for each of `count` calls, and the arguments of each."""
+        if "enum" in self.schemas[self.names[0]]:
+            text, arguments = self.ask(rng)
+            return text, [arguments]
+        drawn = [self.parameter(rng, 0) for _ in range(count)]
+        shared = {name: self.parameter(rng, index) for index, name in enumerate(self.names[: self.required]) if index}
+        way = rng.randrange(min(len(parameter.said) for parameter in drawn))
+        said = [parameter.said[way] for parameter in drawn]
+        if rng.random() < 0.6:  # the word before the value is said once
+            begin = os.path.commonprefix(said)
+            begin = begin[: begin.rfind(" ") + 1]
+            said = [said[0]] + [text[len(begin) :] for text in said[1:]]
+        words = [f"{one_of(rng, self.requests)} the {self.noun} {listing(said)}", *(one_of(rng, parameter.said) for parameter in shared.values())]
+        same = {name: parameter.value for name, parameter in shared.items()}
+        return " ".join(words), [{self.names[0]: parameter.value} | same for parameter in drawn]
 
     def result(self, rng) -> tuple[str, str]:
         """What the function gives back, and how the assistant tells it."""
@@ -148,8 +171,8 @@ def some_functions(rng, exam: bool, least: int, invent: float, rename: float = 0
 
 def sentence(text: str, rng) -> str:
     """A request as people end it."""
-    if text.startswith(("What",)):
-        return text + "?"
+    if text.startswith("What") or text.endswith("?"):
+        return text.removesuffix("?") + "?"
     return one_of(rng, ["", "", "Could you help? ", "Please help me. "]) + text + one_of(rng, [".", ".", "", ", please."])
 
 
@@ -169,22 +192,30 @@ class ToolExchange:
 
 def request(rng, chosen: list) -> tuple[list[dict], list[dict]]:
     """The turns of one request for the chosen functions, with their results and the reply; and the calls."""
-    requests, calls, results, told = [], [], [], []
-    for function in chosen:
-        words, arguments = function.ask(rng)
-        requests.append(words)
-        calls.append(call(function.name, arguments))
-        result, text = function.result(rng)
-        results.append(result)
-        told.append(text)
-    if len(requests) == 2:
+    asked = [(function, *function.ask(rng), *function.result(rng)) for function in chosen]
+    requests = [words for _, words, *_ in asked]
+    if len(requests) > 1:
         joint = one_of(rng, [" and ", ". Also ", ", then ", " and also "])
-        user = requests[0] + joint + requests[1][0].lower() + requests[1][1:] + one_of(rng, [".", "", ", please."])
+        question, requests = requests[-1].endswith("?"), [words.removesuffix("?") for words in requests]
+        end = one_of(rng, [".", "", ", please."])
+        user = joint.join([requests[0], *(words[0].lower() + words[1:] for words in requests[1:])]) + ("?" if question else end)
     else:
         user = sentence(requests[0], rng)
+    return answered(user, [(call(function.name, arguments), result, text) for function, _, arguments, result, text in asked])
+
+
+def answered(user: str, done: list[tuple[dict, str, str]]) -> tuple[list[dict], list[dict]]:
+    """The turns from a request to the reply: calls, results, and what is told of each; and the calls."""
+    calls = [one for one, _, _ in done]
     turns = [{"role": "user", "content": user}, {"role": "assistant", "content": "", "tool_calls": calls}]
-    turns += [{"role": "tool", "content": result} for result in results]
-    return [*turns, {"role": "assistant", "content": " ".join(told)}], calls
+    turns += [{"role": "tool", "content": result} for _, result, _ in done]
+    return [*turns, {"role": "assistant", "content": " ".join(text for _, _, text in done)}], calls
+
+
+def several(rng, function) -> tuple[list[dict], list[dict]]:
+    """The turns of one request for two to four calls of one function, and the calls."""
+    words, arguments = function.ask_several(rng, rng.choice((2, 2, 3, 4)))
+    return answered(sentence(words, rng), [(call(function.name, one), *function.result(rng)) for one in arguments])
 
 
 def with_tools(rng, exam: bool, invent: float = 0.0) -> ToolExchange:
@@ -205,15 +236,24 @@ def with_tools(rng, exam: bool, invent: float = 0.0) -> ToolExchange:
     return ToolExchange([f.tool() for f in functions], turns, calls, kind)
 
 
-def at_work(rng, functions: list) -> tuple[list[dict], list[dict]]:
-    """A training conversation of several requests to the same functions, some that need none: the schemas are read once."""
+NO_TOOL = "I am sorry, none of my tools can do that."
+
+
+def at_work(rng, functions: list, other_request) -> tuple[list[dict], list[dict]]:
+    """A training conversation of several requests to the same functions, some that need none: the schemas are read once.
+    `other_request(rng, functions)` asks for what none of them does."""
     turns = []
     for _ in range(rng.choice((1, 2, 4, 6, 8))):
         pick = rng.random()
-        if pick < 0.12:
+        if pick < 0.10:
             turns += draw(one_of(rng, [fact, fact, add, repeat, refuse, small_talk]), rng, exam=False).messages()
-        elif pick < 0.42:
-            turns += request(rng, rng.sample(functions, 2) if len(functions) > 1 and rng.random() < 0.8 else [one_of(rng, functions)] * 2)[0]
+        elif pick < 0.22:
+            turns += [{"role": "user", "content": sentence(other_request(rng, functions), rng)}, {"role": "assistant", "content": NO_TOOL}]
+        elif pick < 0.33:
+            turns += several(rng, one_of(rng, functions))[0]
+        elif pick < 0.50:
+            count = min(len(functions), rng.choice((2, 2, 2, 3)))
+            turns += request(rng, rng.sample(functions, count) if count > 1 and rng.random() < 0.8 else [one_of(rng, functions)] * 2)[0]
         else:
             turns += request(rng, [one_of(rng, functions)])[0]
     return turns, [f.tool() for f in functions]

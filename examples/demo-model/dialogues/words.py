@@ -23,6 +23,31 @@ LANGUAGES = "French German Spanish Italian Japanese Polish Dutch Greek Turkish S
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 
+# What functions are about, beside things: nouns of work, science, home and computers.
+TOPICS = """account action activity address agenda agent album alert analysis angle answer archive area argument artist asset atom attachment author average bank
+barcode battery behavior benefit block board body bond border branch brand brightness buffer bug bundle button cable cache capacity career category cell center
+certificate chain change channel chapter chart chat check class client climate cloud cluster code collection column comment commit company component compound
+condition config connection contact container content context copy cost country course credit crime culture currency cursor curve customer data database date
+deadline debt decision degree delay delivery demand density deposit depth design detail device diagram diet direction disease disk distance document domain
+dose draft driver duration earnings edge editor effect election element energy entity entry equation error estimate evidence example exchange experiment export
+factor feature feedback fee field figure filter firewall fleet flow folder force formula forum fraction frame frequency fuel function fund gallery game gene
+genre goal grade graph grid group growth guide habitat header health height history hobby host hour icon identity image import income index industry
+ingredient input insight interest interval inventory item job journal journey keyword label language law layer league lease length level library license
+limit line link list loan location log logo loss machine mail market mass match material matrix meaning measure media member memory menu metric mineral
+mode model module molecule monitor mood motion motor movement museum network node noise note notice number nutrient object offer office option orbit order
+organ origin outcome output package page panel parameter parent parser part particle partner password patch path patient pattern payment percentage
+performance period permission person phase photo phrase pipeline pixel place plan planet platform player plot poem point policy pollution population
+portfolio position post power prediction prefix premium pressure price printer priority problem process product profile profit program progress
+project property protein protocol province purchase quality quantity query question queue quote race radius range rank rate rating ratio reaction
+reading reason receipt recipe record region register relation release report request reservation resource response result revenue review reward risk
+role root rotation round route row rule salary sample scale scene schedule schema school score screen script season seat section sector segment sensor
+sentence sequence series server service session setting shape share shelf shift ship signal site size skill slot snapshot society solution sound source
+space species speed spelling sport stack stage standard state station statistic status step stock storage story strategy stream strength string style
+subject subtitle suffix sum summary supply support surface survey symbol symptom syntax system table tag target task tax team template temperature term
+test text theme theory thread threshold title token tool topic total tour trace track trade traffic training transaction transfer transit translation
+transport treatment trend trial trip type unit update upload usage user value variable variant vehicle vendor version video view virus visit visitor
+vitamin voice voltage volume vote wage wallet warehouse warning wave weight widget width wiki window word workflow worker workspace world zone""".split()
+
 ONSETS = "b br c ch cl d dr f fl g gr h j k kl l m n p pl pr qu r s sh sk sl st t th tr v w y z".split()
 VOWELS = "a e i o u a e i o ai ee oo ou".split()
 CODAS = ["", "", "", "b", "ck", "d", "g", "k", "l", "ll", "m", "n", "nd", "nt", "p", "r", "rn", "s", "st", "t", "x"]
@@ -70,6 +95,12 @@ def place(rng) -> str:
     return invented(rng, rng.choice((1, 2, 2))).capitalize() + ending
 
 
+def term(rng) -> str:
+    """A word that stands for a topic in names and descriptions; never one whose function is kept for the examination."""
+    word = one_of(rng, TOPICS) if rng.random() < 0.6 else coined(rng)
+    return word if not held_out("noun " + word) else term(rng)
+
+
 def known(rng, share: float) -> bool:
     """Whether to take a known word where `share` of them is wanted; less when every piece is to be practiced."""
     return rng.random() < (share / 2 if PIECES else share)
@@ -87,4 +118,4 @@ def listing(words: list[str]) -> str:
 
 def article(word: str) -> str:
     """The word with `a` or `an`."""
-    return ("an " if word[0].lower() in "aeiou" else "a ") + word
+    return ("an " if word[0].lower() in "aeiou" or word == "hour" else "a ") + word
