@@ -110,7 +110,7 @@ docs: ## API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 fixtures: ## make the tiny test models anew (Python with torch, transformers, gguf)
 	$(PYTHON) scripts/make_fixtures.py
-demo-model: ## train the demo model anew and build it in (Python with torch, transformers, gguf; three hours)
+demo-model: ## train the demo model anew and build it in (Python with torch, transformers, gguf; nine minutes on a big GPU)
 	cd examples/demo-model && $(PYTHON) train.py && \
 	    $(PYTHON) export.py --out ../../mistralrs-server/demo-model/demo.gguf
 hooks: ## check whitespace and format before each commit

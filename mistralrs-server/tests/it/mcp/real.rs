@@ -231,8 +231,8 @@ fn in_the_terminal(config: &Value, model: Option<&str>, question: &Question) {
 }
 
 /// The demo model, or the one that TOOL_MODEL names, reads a file, recalls a memory and looks at the clock: over HTTP,
-/// with OpenAI's Python client, and in the terminal. Each question offers the tool of one server: the demo model is
-/// too small to choose among many.
+/// with OpenAI's Python client, and in the terminal. Each question offers the tool of one server and
+/// speaks in its words: the demo model is too small for other ones.
 #[test]
 #[ignore = "make test-mcp installs what it needs"]
 fn a_model_uses_real_tools() {
@@ -261,13 +261,13 @@ fn a_model_uses_real_tools() {
     let questions = [
         question(
             "filesystem",
-            "Read the file note.txt and tell me the secret word.",
+            "Read the text file note.txt and tell me the secret word.",
             "read_text_file",
             "marzipan",
         ),
         question(
             "memory",
-            "Search your memory for Ada: where does she live?",
+            "Search the nodes for Ada: where does she live?",
             "search_nodes",
             "Lisbon",
         ),
