@@ -272,6 +272,9 @@ impl Job<'_> {
 pub(crate) unsafe fn attend<S: Exponential, const ROWS: usize>(job: &Job<'_>, task: &Task) {
     // SAFETY: as the caller vouches.
     unsafe {
+        if let Step::Join(first) = task.step {
+            return join_stretches::<S>(job, task, first);
+        }
         match (job.k_cache, job.v_cache) {
             (CacheSlice::F32(k), CacheSlice::F32(v)) => {
                 attend_over::<S, f32, ROWS>(job, task, (k, v))
@@ -285,6 +288,26 @@ pub(crate) unsafe fn attend<S: Exponential, const ROWS: usize>(job: &Job<'_>, ta
     }
 }
 
+/// Joins the sums that others left, those of each stretch from number `first` of the job's memory on.
+#[inline(always)]
+unsafe fn join_stretches<S: Exponential>(job: &Job<'_>, task: &Task, first: usize) {
+    let (rows, width) = (task.rows.len() * job.group, widest(&job.shape));
+    let size = Sums::size(rows, width);
+    let mut scratch = Scratch::take(size);
+    let mut sums = Sums::of(scratch.numbers(), rows, width);
+    sums.clear();
+    for number in 0..task.stretches.len() {
+        // SAFETY: the instruction set is present; the plan has a place for the sums of each stretch, and those who
+        // wrote them are done.
+        unsafe {
+            let memory = job.waiting.part(first + number * size, size);
+            sums.join::<S>(&Sums::of(memory, rows, width));
+        }
+    }
+    write_out(job, task, &sums);
+}
+
+/// Adds up what the task's rows see, all of it or stretch by stretch.
 #[inline(always)]
 unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     job: &Job<'_>,
@@ -312,26 +335,22 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     let mut tile = Tile::new(tile, dim, width);
     for (number, stretch) in task.stretches.clone().enumerate() {
         let memory = match task.step {
-            Step::Whole => &mut *of_stretch,
             // SAFETY: the plan has a place for the sums of each stretch, and it is this task's own.
-            Step::Add(first) | Step::Join(first) => unsafe {
-                job.waiting.part(first + number * size, size)
-            },
+            Step::Add(first) => unsafe { job.waiting.part(first + number * size, size) },
+            _ => &mut *of_stretch,
         };
         let mut running = Running { seen: &seen, q, sums: Sums::of(memory, rows, width) };
+        let stretch = stretch * SPLIT..(stretch + 1) * SPLIT;
+        let positions = all.start.max(stretch.start)..all.end.min(stretch.end);
         // SAFETY: as the caller vouches; the positions are within the task's, the sums are of its rows.
         unsafe {
-            if !matches!(task.step, Step::Join(_)) {
-                let stretch = stretch * SPLIT..(stretch + 1) * SPLIT;
-                let positions = all.start.max(stretch.start)..all.end.min(stretch.end);
-                add_positions::<S, C, ROWS>(job, task, cache, positions, (&mut tile, &mut running));
-            }
-            if !matches!(task.step, Step::Add(_)) {
+            add_positions::<S, C, ROWS>(job, task, cache, positions, (&mut tile, &mut running));
+            if matches!(task.step, Step::Whole) {
                 sums.join::<S>(&running.sums);
             }
         }
     }
-    if !matches!(task.step, Step::Add(_)) {
+    if matches!(task.step, Step::Whole) {
         write_out(job, task, &sums);
     }
 }

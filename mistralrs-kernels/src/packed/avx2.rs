@@ -56,7 +56,7 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
                 // SAFETY: as the caller vouches.
-                let _ = with_format!(job.w.ty, Format, unsafe {
+                let _ = with_format!(job.part.w.ty, Format, unsafe {
                     super::multiply::<Format, $vnni>(job, tiles)
                 });
             }
@@ -82,7 +82,7 @@ avx2! {
 #[inline(always)]
 unsafe fn multiply<P: Packing, const VNNI: bool>(job: &Job<'_, Block>, tiles: Range<usize>) {
     let strips = job.strips.count();
-    let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
+    let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
     let group = (RESIDENT / longest).max(1);
     for first in (0..strips).step_by(group) {
         for tile in tiles.clone() {
@@ -129,7 +129,7 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
     row: usize,
 ) {
     let layout = const { &P::LAYOUT };
-    let w = job.w;
+    let w = job.part.w;
     let count = w.rows.saturating_sub(tile * TILE_ROWS + lanes).min(LANES);
     // SAFETY: the tile has this many chunks, and `x` the strip's rows of each block; the columns of the
     // strip's rows are within `y` and this task's own.

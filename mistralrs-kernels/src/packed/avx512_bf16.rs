@@ -47,7 +47,7 @@ bf16! {
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
     unsafe fn multiply(job: &Job<'_, Pairs>, tiles: Range<usize>) {
         let strips = job.strips.count();
-        let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Pairs>();
+        let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Pairs>();
         let group = (RESIDENT / longest).max(1);
         for first in (0..strips).step_by(group) {
             for tile in tiles.clone() {
@@ -77,7 +77,7 @@ bf16! {
 
     /// A tile of weights with the `M` rows of activations from row `first`.
     unsafe fn multiply_tile<const M: usize>(job: &Job<'_, Pairs>, tile: usize, first: usize) {
-        let w = job.w;
+        let w = job.part.w;
         let mut sums = [[_mm512_setzero_ps(); M]; 2];
         let mut chunk = job.tile(tile).as_ptr();
         let mut x = job.x[first * w.blocks()..(first + M) * w.blocks()].as_ptr();

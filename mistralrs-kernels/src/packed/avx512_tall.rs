@@ -29,6 +29,8 @@ const BLOCKS: usize = 8;
 const STRIPS: usize = 74;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 3 << 19;
+/// So many blocks ahead of the arithmetic activations are fetched from the second-level cache.
+const NEAR: usize = 2;
 /// The integer that means zero, once spread out, where one does.
 const ZERO: i32 = 128;
 
@@ -70,7 +72,7 @@ type Products<const M: usize> = [[__m512i; PAIR]; M];
 fn next<P: Packing>(job: &Job<'_, Block>, tile: usize, from: usize, steps: usize) -> Ahead {
     let layout = const { &P::LAYOUT };
     let bytes = |blocks: usize| blocks / layout.chunk_blocks() * layout.chunk_bytes();
-    let (tile, blocks) = (job.tile(tile), job.w.blocks());
+    let (tile, blocks) = (job.tile(tile), job.part.w.blocks());
     let next = from + BLOCKS;
     let (start, count) =
         if next < blocks { (bytes(next), blocks - next) } else { (PAIR * tile.len(), blocks) };
@@ -109,7 +111,7 @@ vnni! {
     /// belong to `tiles`.
     pub(super) unsafe fn multiply<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
         let count = job.strips.count();
-        let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
+        let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).clamp(1, STRIPS);
         // Once for all pairs: to fill it each time costs a tenth of the time where there are few strips.
         let empty = Spread {
@@ -138,7 +140,7 @@ vnni! {
         strips: Range<usize>,
         room: &mut Room,
     ) {
-        let blocks = job.w.blocks();
+        let blocks = job.part.w.blocks();
         let layout = const { &P::LAYOUT };
         let Room { panel, sums } = room;
         for from in (0..blocks).step_by(BLOCKS) {
@@ -148,8 +150,7 @@ vnni! {
                 // SAFETY: the tile has these blocks.
                 unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
             }
-            let steps = strips.len() * count;
-            let mut ahead = pair.map(|tile| next::<P>(job, tile, from, steps));
+            let mut ahead = pair.map(|tile| next::<P>(job, tile, from, strips.len()));
             for (strip, sums) in strips.clone().zip(&mut *sums) {
                 let rows = job.strips.rows(strip);
                 if is_last {
@@ -229,8 +230,11 @@ vnni! {
         if !part.is_first {
             here.copy_from_slice(&sums[..M]);
         }
+        ahead.iter_mut().for_each(Ahead::fetch);
         for tiles in part.panel {
-            ahead.iter_mut().for_each(Ahead::fetch);
+            for i in 0..M {
+                prefetch(x.wrapping_add(NEAR * M + i).cast());
+            }
             // SAFETY: `M` blocks of activations are there for each of the panel's.
             unsafe {
                 if K::HALVES {

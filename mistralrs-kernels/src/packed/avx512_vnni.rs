@@ -59,7 +59,7 @@ vnni! {
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
     unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
         // SAFETY: as the caller vouches.
-        let _ = with_format!(job.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
+        let _ = with_format!(job.part.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
     }
 
     unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
@@ -68,7 +68,7 @@ vnni! {
             return unsafe { avx512_tall::multiply::<P>(job, tiles) };
         }
         let strips = job.strips.count();
-        let longest = job.strips.rows(0).len() * job.w.blocks() * size_of::<Block>();
+        let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).max(1);
         for first in (0..strips).step_by(group) {
             for tile in tiles.clone() {
@@ -100,7 +100,7 @@ vnni! {
     unsafe fn multiply_tile<P: Packing, const M: usize>(job: &Job<'_, Block>, tile: usize, first: usize) {
         const { assert!(size_of::<Block>() == VECTOR) };
         let layout = const { &P::LAYOUT };
-        let w = job.w;
+        let w = job.part.w;
         let mut sums = [_mm512_setzero_ps(); M];
         let mut chunk = job.tile(tile).as_ptr();
         let mut x = job.x[first * w.blocks()..(first + M) * w.blocks()].as_ptr();
@@ -128,7 +128,7 @@ vnni! {
 
     /// Writes the results of an activation row with the weight rows of a tile.
     pub(super) unsafe fn store<X>(job: &Job<'_, X>, row: usize, tile: usize, sums: __m512) {
-        let count = (job.w.rows - tile * TILE_ROWS).min(TILE_ROWS);
+        let count = (job.part.w.rows - tile * TILE_ROWS).min(TILE_ROWS);
         let mask = ((1u32 << count) - 1) as __mmask16;
         // SAFETY: the masked columns are within the biases, within the results and, as the caller vouches,
         // its own.

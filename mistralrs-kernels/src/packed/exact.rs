@@ -1,6 +1,10 @@
 //! Floats in tiles, multiplied with activations as they are: 16-bit numbers are widened on their way into
-//! a register, and every product is an `f32` one. Bfloat16, too, where there is no `vdpbf16ps` or it is
-//! slow: measured on Emerald Rapids, it gives 85 GFLOP/s of a core where `f32` gives 173.
+//! a register, and every product is an `f32` one. Bfloat16, too, where there is no `vdpbf16ps` or it is slow: measured on Emerald Rapids, it gives
+//! 85 GFLOP/s of a core where `f32` gives 173.
+//!
+//! Tiles of registers are as large as registers allow. That pays most where a processor decodes few
+//! instructions at a time, as one does whose other hyper-thread is at work: there the products are a
+//! smaller share of all instructions than of the units' time.
 //!
 //! A product adds its columns from the first to the last, with one rounding each; where it pauses, its sum
 //! waits in the result, which is an `f32` like the register.
@@ -26,8 +30,8 @@ pub(super) const TWIN: TileKernels<Columns> =
 const RESIDENT: usize = 1 << 20;
 /// Where activations are more than that, so many blocks of columns of them stay there: sums wait more often then,
 /// but more rows share a passing weight.
-const WIDE: usize = 48;
-/// So many bytes of two tiles of weights stay in the first-level cache while strips of activations pass by.
+const BLOCKS: usize = 48;
+/// So many bytes of some tiles of weights stay in the first-level cache while strips of activations pass by.
 const CLOSE: usize = 24 << 10;
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
 const AHEAD: usize = 4096;
@@ -54,7 +58,7 @@ unsafe fn copy(x: &[f32], rows: usize, out: &mut [Columns]) {
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
 unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
-    let w = job.w;
+    let w = job.part.w;
     let Some(floats) = w.layout.floats else {
         return;
     };
@@ -126,36 +130,44 @@ impl Tiled for Bf16 {
     }
 }
 
-/// `MOST` is how many rows of activations a register tile takes: 4 or 8.
+/// A register tile takes up to `MOST` rows of activations, 4 or 8, and up to `WIDE` vectors of weights, 2 or 3.
 ///
 /// # Safety
 /// The instruction set is present; nobody else writes the columns of `y` that belong to `tiles`.
 #[inline(always)]
-unsafe fn multiply<S: LoadHalves, const MOST: usize>(job: &Job<'_, Columns>, tiles: Range<usize>) {
+unsafe fn multiply<S: LoadHalves, const MOST: usize, const WIDE: usize>(
+    job: &Job<'_, Columns>,
+    tiles: Range<usize>,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
-        match job.w.layout.floats {
-            Some(Floats::F32) => multiply_floats::<S, F32, MOST>(job, tiles),
-            Some(Floats::F16) => multiply_floats::<S, F16, MOST>(job, tiles),
-            Some(Floats::Bf16) => multiply_floats::<S, Bf16, MOST>(job, tiles),
+        match job.part.w.layout.floats {
+            Some(Floats::F32) => multiply_floats::<S, F32, MOST, WIDE>(job, tiles),
+            Some(Floats::F16) => multiply_floats::<S, F16, MOST, WIDE>(job, tiles),
+            Some(Floats::Bf16) => multiply_floats::<S, Bf16, MOST, WIDE>(job, tiles),
             None => {}
         }
     }
 }
 
 #[inline(always)]
-unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
+unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE: usize>(
     job: &Job<'_, Columns>,
     tiles: Range<usize>,
 ) {
     let strips: Strips = job.strips;
-    let blocks = job.w.blocks();
+    if strips.count() == 1 {
+        // SAFETY: as the caller vouches.
+        return unsafe { multiply_alone::<S, F, MOST>(job, &tiles) };
+    }
+    let blocks = job.part.w.blocks();
     let longest = strips.rows(0).len() * size_of::<Columns>();
     let width = match strips.count() * longest * blocks {
         ..=RESIDENT => blocks,
-        _ => blocks.div_ceil(blocks.div_ceil(WIDE)),
+        _ => blocks.div_ceil(blocks.div_ceil(BLOCKS)),
     };
-    let group = (RESIDENT / (longest * width)).max(1);
+    let groups = strips.count().div_ceil((RESIDENT / (longest * width)).max(1));
+    let group = strips.count().div_ceil(groups);
     for start in (0..blocks).step_by(width) {
         for first in (0..strips.count()).step_by(group) {
             let panel = Panel {
@@ -163,7 +175,29 @@ unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize>(
                 columns: start..blocks.min(start + width),
             };
             // SAFETY: the strips and columns exist, and earlier columns are done.
-            unsafe { multiply_panel::<S, F, MOST>(job, &panel, &tiles) };
+            unsafe { multiply_panel::<S, F, MOST, WIDE>(job, &panel, &tiles) };
+        }
+    }
+}
+
+/// A single strip: weights are read once, in one go.
+#[inline(always)]
+unsafe fn multiply_alone<S: LoadHalves, F: Tiled, const MOST: usize>(
+    job: &Job<'_, Columns>,
+    tiles: &Range<usize>,
+) {
+    let end = job.part.w.rows.min(tiles.end * TILE_ROWS);
+    for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
+        let weights = Weights::stored::<F>(job, lanes / TILE_ROWS, 0);
+        let columns = 0..job.part.w.blocks();
+        let part = Part { lanes, weights, columns, rows: job.strips.rows(0), ahead: 0 };
+        // SAFETY: the strip, the tiles and their lanes exist.
+        unsafe {
+            if lanes + S::LANES < end {
+                multiply_strip::<S, F, 2, MOST, true>(job, &part, &mut []);
+            } else {
+                multiply_strip::<S, F, 1, MOST, true>(job, &part, &mut []);
+            }
         }
     }
 }
@@ -176,56 +210,95 @@ struct Panel {
 }
 
 #[inline(always)]
-unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize>(
+unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE: usize>(
     job: &Job<'_, Columns>,
     panel: &Panel,
     tiles: &Range<usize>,
 ) {
-    let end = job.w.rows.min(tiles.end * TILE_ROWS);
-    // A single strip reads weights once, in one go.
-    let at_once = match panel.strips.len() {
-        1 => panel.columns.len(),
-        _ => (CLOSE / (BLOCK_COLS * F::PAIR)).max(1),
-    };
-    for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
+    let end = job.part.w.rows.min(tiles.end * TILE_ROWS);
+    let at_once = CLOSE / (WIDE * S::LANES / TILE_ROWS * bytes(1, F::PAIR));
+    for lanes in (tiles.start * TILE_ROWS..end).step_by(WIDE * S::LANES) {
         for start in panel.columns.clone().step_by(at_once) {
             let columns = start..panel.columns.end.min(start + at_once);
-            let mut next = next::<S, F>(job, lanes, &columns, panel);
-            for strip in panel.strips.clone() {
-                let rows = job.strips.rows(strip);
-                let ahead = if strip + 1 < panel.strips.end { rows.len() } else { 0 };
-                let part = Part { lanes, columns: columns.clone(), rows, ahead };
+            let mut next: [Ahead; WIDE] = next::<S, F, WIDE>(job, lanes, &columns, panel);
+            let weights = Weights::stored::<F>(job, lanes / TILE_ROWS, columns.start);
+            for at in panel.strips.clone() {
+                let rows = job.strips.rows(at);
+                let ahead = if at + 1 < panel.strips.end { rows.len() } else { 0 };
+                let part = Part { lanes, weights, columns: columns.clone(), rows, ahead };
                 // SAFETY: the strip, the tiles and their lanes exist.
-                unsafe {
-                    if lanes + S::LANES < end {
-                        multiply_strip::<S, F, 2, MOST>(job, &part, &mut next);
-                    } else {
-                        multiply_strip::<S, F, 1, MOST>(job, &part, &mut next);
-                    }
-                }
+                unsafe { multiply_lanes::<S, F, MOST>(job, &part, end, &mut next) };
             }
         }
     }
 }
 
-/// What a panel will need after `columns` of the tiles from `lanes` on: the columns that follow or, after the
-/// panel's last ones, its first of the next tiles. Nothing for a single strip, which goes through all at once.
+/// The bytes of some blocks of columns of a tile.
+const fn bytes(blocks: usize, pair: usize) -> usize {
+    blocks * BLOCK_COLS / 2 * pair
+}
+
+/// Where some columns of a few tiles lie.
+#[derive(Clone, Copy)]
+struct Weights {
+    first: *const u8,
+    /// So many bytes further lie the same columns of the next tile.
+    tile: usize,
+}
+
+impl Weights {
+    /// The columns from block `column` on, as they were packed.
+    #[inline(always)]
+    fn stored<F: Tiled>(job: &Job<'_, Columns>, tile: usize, column: usize) -> Self {
+        let first = job.tile(tile).as_ptr().wrapping_add(bytes(column, F::PAIR));
+        Self { first, tile: bytes(job.part.w.blocks(), F::PAIR) }
+    }
+
+    /// Tile `at`.
+    #[inline(always)]
+    fn tile(self, at: usize) -> *const u8 {
+        self.first.wrapping_add(at * self.tile)
+    }
+}
+
+/// A strip, of which there are several, with the vectors of weights that are left before row `end`: as many as
+/// there are of what is fetched next, at most.
 #[inline(always)]
-fn next<S: LoadHalves, F: Tiled>(
+unsafe fn multiply_lanes<S: LoadHalves, F: Tiled, const MOST: usize>(
+    job: &Job<'_, Columns>,
+    part: &Part,
+    end: usize,
+    next: &mut [Ahead],
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match (end - part.lanes).div_ceil(S::LANES).min(next.len()) {
+            1 => multiply_strip::<S, F, 1, MOST, false>(job, part, next),
+            2 => multiply_strip::<S, F, 2, MOST, false>(job, part, next),
+            _ => multiply_strip::<S, F, 3, MOST, false>(job, part, next),
+        }
+    }
+}
+
+/// What a panel will need after `columns` of the tiles from `lanes` on: the columns that follow or, after the
+/// panel's last ones, its first of the next tiles.
+#[inline(always)]
+fn next<S: LoadHalves, F: Tiled, const WIDE: usize>(
     job: &Job<'_, Columns>,
     lanes: usize,
     columns: &Range<usize>,
     panel: &Panel,
-) -> [Ahead; 2] {
-    let bytes = |blocks: usize| blocks * BLOCK_COLS / 2 * F::PAIR;
+) -> [Ahead; WIDE] {
+    let bytes = |blocks: usize| bytes(blocks, F::PAIR);
     let (strips, last) = (panel.strips.len(), columns.end == panel.columns.end);
-    [lanes, lanes + S::LANES].map(|lanes| {
+    std::array::from_fn(|n| {
+        let lanes = lanes + n * S::LANES;
         // Both vectors may be of one tile.
         let of_another = lanes.is_multiple_of(TILE_ROWS);
-        let left = if strips > 1 && of_another { bytes(columns.len()) } else { 0 };
-        let lanes = if last { lanes + 2 * S::LANES } else { lanes };
+        let left = if of_another { bytes(columns.len()) } else { 0 };
+        let lanes = if last { lanes + WIDE * S::LANES } else { lanes };
         let start = if last { panel.columns.start } else { columns.end };
-        let tile = lanes / TILE_ROWS * bytes(job.w.blocks()) + bytes(start);
+        let tile = lanes / TILE_ROWS * bytes(job.part.w.blocks()) + bytes(start);
         let line = job.tile(0).as_ptr().wrapping_add(tile);
         Ahead::new(line, left, strips * columns.len())
     })
@@ -235,6 +308,7 @@ fn next<S: LoadHalves, F: Tiled>(
 struct Part {
     /// The first of the weights' rows.
     lanes: usize,
+    weights: Weights,
     /// In blocks.
     columns: Range<usize>,
     /// A strip of activations.
@@ -245,10 +319,16 @@ struct Part {
 
 /// `N` vectors of weight rows with all rows of a strip.
 #[inline(always)]
-unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: usize>(
+unsafe fn multiply_strip<
+    S: LoadHalves,
+    F: Tiled,
+    const N: usize,
+    const MOST: usize,
+    const ALONE: bool,
+>(
     job: &Job<'_, Columns>,
     part: &Part,
-    next: &mut [Ahead; 2],
+    next: &mut [Ahead],
 ) {
     let mut row = 0;
     while row < part.rows.len() {
@@ -256,14 +336,14 @@ unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: us
         // SAFETY: as many rows as are left of the strip.
         unsafe {
             match count {
-                1 => multiply_rows::<S, F, N, 1>(job, part, row, next),
-                2 => multiply_rows::<S, F, N, 2>(job, part, row, next),
-                3 => multiply_rows::<S, F, N, 3>(job, part, row, next),
-                4 => multiply_rows::<S, F, N, 4>(job, part, row, next),
-                5 => multiply_rows::<S, F, N, 5>(job, part, row, next),
-                6 => multiply_rows::<S, F, N, 6>(job, part, row, next),
-                7 => multiply_rows::<S, F, N, 7>(job, part, row, next),
-                _ => multiply_rows::<S, F, N, 8>(job, part, row, next),
+                1 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 1, ALONE>(job, part, row, next),
+                2 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 2, ALONE>(job, part, row, next),
+                3 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 3, ALONE>(job, part, row, next),
+                4 => multiply_rows::<S, F, N, 4, ALONE>(job, part, row, next),
+                5 => multiply_rows::<S, F, N, 5, ALONE>(job, part, row, next),
+                6 => multiply_rows::<S, F, N, 6, ALONE>(job, part, row, next),
+                7 => multiply_rows::<S, F, N, 7, ALONE>(job, part, row, next),
+                _ => multiply_rows::<S, F, N, 8, ALONE>(job, part, row, next),
             }
         }
         row += count;
@@ -272,18 +352,22 @@ unsafe fn multiply_strip<S: LoadHalves, F: Tiled, const N: usize, const MOST: us
 
 /// `N` vectors of weight rows with `M` rows of a strip from its row `row`.
 #[inline(always)]
-unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>(
+unsafe fn multiply_rows<
+    S: LoadHalves,
+    F: Tiled,
+    const N: usize,
+    const M: usize,
+    const ALONE: bool,
+>(
     job: &Job<'_, Columns>,
     part: &Part,
     row: usize,
-    next: &mut [Ahead; 2],
+    next: &mut [Ahead],
 ) {
-    let w = job.w;
-    let Part { lanes, ref columns, ref rows, ahead } = *part;
-    let skipped = columns.start * BLOCK_COLS / 2 * F::PAIR;
-    let mut weights: [*const u8; N] = std::array::from_fn(|n| {
-        job.tile((lanes + n * S::LANES) / TILE_ROWS).as_ptr().wrapping_add(skipped)
-    });
+    let w = job.part.w;
+    let Part { lanes, ref columns, ref rows, ahead, .. } = *part;
+    let mut weights: [*const u8; N] =
+        std::array::from_fn(|n| part.weights.tile(n * S::LANES / TILE_ROWS));
     // SAFETY: the tiles have a chunk for each block of columns, and `x` the strip's rows of each; the
     // columns of the strip's rows are within `y` and this task's own. What is read of `y` was written
     // with the columns before.
@@ -316,7 +400,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
                 let mut columns = [(S::splat(0.0), S::splat(0.0)); N];
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
                     // Once for all vectors of a tile.
-                    if (n * S::LANES).is_multiple_of(TILE_ROWS) {
+                    if ALONE && (n * S::LANES).is_multiple_of(TILE_ROWS) {
                         simd::prefetch(at.wrapping_add(AHEAD));
                         if F::PAIR > VECTOR {
                             simd::prefetch(at.wrapping_add(AHEAD + VECTOR));
@@ -359,7 +443,7 @@ unsafe fn multiply_rows<S: LoadHalves, F: Tiled, const N: usize, const M: usize>
 
 /// Compiles the kernels for an instruction set with a fused multiply-add.
 macro_rules! kernels {
-    ($module:ident, $simd:ident, $most:literal, $features:literal) => {
+    ($module:ident, $simd:ident, $most:literal, $wide:literal, $features:literal) => {
         #[cfg(target_arch = "x86_64")]
         pub(crate) mod $module {
             use super::*;
@@ -371,11 +455,11 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Columns>, tiles: Range<usize>) {
                 // SAFETY: as the caller vouches.
-                unsafe { super::multiply::<simd::$simd, $most>(job, tiles) }
+                unsafe { super::multiply::<simd::$simd, $most, $wide>(job, tiles) }
             }
         }
     };
 }
 
-kernels!(avx2, Avx2, 4, "avx2,fma,f16c");
-kernels!(avx512, Avx512, 8, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
+kernels!(avx2, Avx2, 4, 2, "avx2,fma,f16c");
+kernels!(avx512, Avx512, 8, 3, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");

@@ -4,7 +4,8 @@
 
 use super::activations::{Rounded, Strips};
 use super::layout::{BLOCK_COLS, TILE_ROWS};
-use super::{Family, Job, PackedPart, SERIAL, TileKernels, per_task, reference};
+use super::tasks::{SERIAL, TOGETHER, cut};
+use super::{Family, Job, PackedPart, TileKernels, reference};
 use super::{round, run, with_memory};
 use crate::dispatch::{self, Kernels};
 use crate::pool;
@@ -96,7 +97,7 @@ fn multiply<X: Rounded>(
         round(kernels, x, gate.w.cols, strips, rounded);
         let half = FirstHalf { kernels, parts: [gate, up], x: rounded, strips, join };
         half.compute(SharedSlice::new(joined));
-        run(kernels, &[Job::new(down, joined, strips, y)], m);
+        run(kernels, &[Job::new(down, joined, strips, y)], strips);
     });
 }
 
@@ -118,23 +119,23 @@ impl<X: Rounded> FirstHalf<'_, X> {
         let strip = strips.rows(0).len() * gate.w.blocks() * size_of::<X>();
         let groups = strips.count().div_ceil((RESIDENT / strip).max(1));
         let group = strips.count().div_ceil(groups);
+        let groups = strips.count().div_ceil(group);
         let part = |number: usize, tiles: Range<usize>| {
             let strips = strips.part(number * group, group);
-            let step = (STEP / (strips.all().len() * TILE_ROWS)).next_multiple_of(2).max(2);
+            let step = STEP / (strips.all().len() * TILE_ROWS);
+            let step = step.next_multiple_of(TOGETHER).max(TOGETHER);
             for first in tiles.clone().step_by(step) {
                 self.compute_tiles(strips, first..tiles.end.min(first + step), out);
             }
         };
-        let groups = strips.count().div_ceil(group);
         let work = (2 * gate.len * gate.w.cols).saturating_mul(strips.all().len());
-        let per_task = match work < SERIAL || pool::threads() == 1 {
-            true => tiles,
-            false => per_task(tiles * groups).min(tiles),
-        };
-        let tasks = tiles.div_ceil(per_task);
-        pool::in_parallel(groups * tasks, |task| {
-            let (number, first) = (task / tasks, task % tasks * per_task);
-            part(number, first..tiles.min(first + per_task));
+        if work < SERIAL || pool::threads() == 1 {
+            return (0..groups).for_each(|number| part(number, 0..tiles));
+        }
+        let tasks = cut(&[0..tiles], groups);
+        pool::in_parallel(tasks.len(), |at| {
+            let (number, _, tiles) = &tasks[at];
+            part(*number, tiles.clone());
         });
     }
 

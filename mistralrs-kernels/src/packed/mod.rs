@@ -26,6 +26,7 @@ mod pairs;
 mod part;
 mod reference;
 mod slabs;
+mod tasks;
 
 use crate::block::{Integers, Integral};
 use crate::dispatch;
@@ -43,6 +44,7 @@ pub use part::PackedPart;
 use slabs::Piece;
 pub use slabs::Slabs;
 use std::ops::Range;
+use tasks::run;
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
 macro_rules! with_format {
@@ -63,8 +65,6 @@ macro_rules! with_format {
 }
 pub(crate) use with_format;
 
-/// Below so many multiplications, waking threads costs more than they save.
-const SERIAL: usize = 512 << 10;
 /// Below so many numbers, activations are rounded by the calling thread alone.
 const SERIAL_NUMBERS: usize = 32 << 10;
 
@@ -248,8 +248,8 @@ fn pack_tile<F: Packing + Integral<BYTES, LEN>, const BYTES: usize, const LEN: u
 }
 
 /// One product, checked.
+#[derive(Clone, Copy)]
 pub(crate) struct Job<'a, X> {
-    w: &'a PackedWeight,
     part: PackedPart<'a>,
     /// All activations.
     x: &'a [X],
@@ -262,7 +262,12 @@ pub(crate) struct Job<'a, X> {
 
 impl<'a, X> Job<'a, X> {
     fn new(part: PackedPart<'a>, x: &'a [X], strips: Strips, y: SharedSlice<'a>) -> Self {
-        Self { w: part.w, part, x, strips, first_row: strips.all().start, y }
+        Self { part, x, strips, first_row: strips.all().start, y }
+    }
+
+    /// The same for some of its strips.
+    fn with(&self, strips: Strips) -> Self {
+        Self { strips, ..*self }
     }
 
     /// Where the `count` results of activation row `row` with the weights from row `column` go.
@@ -293,7 +298,7 @@ impl<'a, X> Job<'a, X> {
     /// Tile `at` of the job's matrix.
     #[inline(always)]
     fn tile(&self, at: usize) -> &[u8] {
-        self.w.tile(self.part.first_tile + at)
+        self.part.w.tile(self.part.first_tile + at)
     }
 }
 
@@ -424,7 +429,7 @@ fn multiply_with<X: Rounded>(
         let x = &*memory;
         let jobs = parts.iter().map(|&(part, y)| Job::new(part, x, strips, y));
         let jobs: Vec<Job<'_, X>> = jobs.collect();
-        run(kernels, &jobs, m);
+        run(kernels, &jobs, strips);
     });
 }
 
@@ -461,38 +466,6 @@ fn round<X: Rounded>(
     } else {
         pool::in_parallel(strips.count(), strip);
     }
-}
-
-/// Tiles of a task: an even number, for pairs of tiles are multiplied together.
-fn per_task(tiles: usize) -> usize {
-    tiles.div_ceil(4 * pool::threads()).next_multiple_of(2)
-}
-
-/// Computes all jobs, in runs of tiles that follow each other in memory.
-fn run<X: Rounded>(kernels: TileKernels<X>, jobs: &[Job<'_, X>], m: usize) {
-    let threads = pool::threads();
-    let tiles: usize = jobs.iter().map(|job| job.part.tiles().len()).sum();
-    let multiply = |job: &Job<'_, X>, tiles: Range<usize>| {
-        // SAFETY: the kernels' instruction set is present, `multiply_on` checked the sizes, and each
-        // task writes the columns of `y` that belong to its own tiles.
-        unsafe { (kernels.multiply)(job, tiles) }
-    };
-    let work: usize = jobs.iter().map(|job| job.part.len * job.w.cols).sum();
-    if work.saturating_mul(m) < SERIAL || threads == 1 {
-        return jobs.iter().for_each(|job| multiply(job, job.part.tiles()));
-    }
-    let per_task = per_task(tiles);
-    let mut tasks = Vec::new();
-    for job in jobs {
-        let all = job.part.tiles();
-        for start in all.clone().step_by(per_task) {
-            tasks.push((job, start..all.end.min(start + per_task)));
-        }
-    }
-    pool::in_parallel(tasks.len(), |at| {
-        let (job, tiles) = &tasks[at];
-        multiply(job, tiles.clone());
-    });
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ unsafe fn round(x: &[f32], rows: usize, out: &mut [Pairs]) {
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
 unsafe fn multiply(job: &Job<'_, Pairs>, tiles: Range<usize>) {
-    let w = job.w;
+    let w = job.part.w;
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
         for strip in 0..job.strips.count() {
             let rows = job.strips.rows(strip);

@@ -27,7 +27,7 @@ unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
 /// # Safety
 /// Nobody else writes the columns of `y` that belong to `tiles`.
 unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
-    let w = job.w;
+    let w = job.part.w;
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
         for strip in 0..job.strips.count() {
             let rows = job.strips.rows(strip);
@@ -44,7 +44,7 @@ unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
 
 /// One weight row with one row of activations.
 fn dot<'a>(job: &Job<'_, Block>, row: usize, x: impl Iterator<Item = &'a Block>) -> f32 {
-    let layout = &job.w.layout;
+    let layout = &job.part.w.layout;
     let tile = job.tile(row / TILE_ROWS);
     let row = row % TILE_ROWS;
     let mut sum = 0.0;
