@@ -132,7 +132,7 @@ impl<X: Rounded> FirstHalf<'_, X> {
         if work < SERIAL || pool::threads() == 1 {
             return (0..groups).for_each(|number| part(number, 0..tiles));
         }
-        let tasks = cut(&[0..tiles], groups);
+        let tasks = cut(std::slice::from_ref(&(0..tiles)), groups);
         pool::in_parallel(tasks.len(), |at| {
             let (number, _, tiles) = &tasks[at];
             part(*number, tiles.clone());
