@@ -188,9 +188,8 @@ unsafe fn multiply_alone<S: LoadHalves, F: Tiled, const MOST: usize>(
 ) {
     let end = job.part.w.rows.min(tiles.end * TILE_ROWS);
     for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
-        let weights = Weights::stored::<F>(job, lanes / TILE_ROWS, 0);
         let columns = 0..job.part.w.blocks();
-        let part = Part { lanes, weights, columns, rows: job.strips.rows(0), ahead: 0 };
+        let part = Part { lanes, columns, rows: job.strips.rows(0), ahead: 0 };
         // SAFETY: the strip, the tiles and their lanes exist.
         unsafe {
             if lanes + S::LANES < end {
@@ -221,11 +220,10 @@ unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE:
         for start in panel.columns.clone().step_by(at_once) {
             let columns = start..panel.columns.end.min(start + at_once);
             let mut next: [Ahead; WIDE] = next::<S, F, WIDE>(job, lanes, &columns, panel);
-            let weights = Weights::stored::<F>(job, lanes / TILE_ROWS, columns.start);
             for at in panel.strips.clone() {
                 let rows = job.strips.rows(at);
                 let ahead = if at + 1 < panel.strips.end { rows.len() } else { 0 };
-                let part = Part { lanes, weights, columns: columns.clone(), rows, ahead };
+                let part = Part { lanes, columns: columns.clone(), rows, ahead };
                 // SAFETY: the strip, the tiles and their lanes exist.
                 unsafe { multiply_lanes::<S, F, MOST>(job, &part, end, &mut next) };
             }
@@ -236,29 +234,6 @@ unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE:
 /// The bytes of some blocks of columns of a tile.
 const fn bytes(blocks: usize, pair: usize) -> usize {
     blocks * BLOCK_COLS / 2 * pair
-}
-
-/// Where some columns of a few tiles lie.
-#[derive(Clone, Copy)]
-struct Weights {
-    first: *const u8,
-    /// So many bytes further lie the same columns of the next tile.
-    tile: usize,
-}
-
-impl Weights {
-    /// The columns from block `column` on, as they were packed.
-    #[inline(always)]
-    fn stored<F: Tiled>(job: &Job<'_, Columns>, tile: usize, column: usize) -> Self {
-        let first = job.tile(tile).as_ptr().wrapping_add(bytes(column, F::PAIR));
-        Self { first, tile: bytes(job.part.w.blocks(), F::PAIR) }
-    }
-
-    /// Tile `at`.
-    #[inline(always)]
-    fn tile(self, at: usize) -> *const u8 {
-        self.first.wrapping_add(at * self.tile)
-    }
 }
 
 /// A strip, of which there are several, with the vectors of weights that are left before row `end`: as many as
@@ -308,7 +283,6 @@ fn next<S: LoadHalves, F: Tiled, const WIDE: usize>(
 struct Part {
     /// The first of the weights' rows.
     lanes: usize,
-    weights: Weights,
     /// In blocks.
     columns: Range<usize>,
     /// A strip of activations.
@@ -336,6 +310,7 @@ unsafe fn multiply_strip<
         // SAFETY: as many rows as are left of the strip.
         unsafe {
             match count {
+                // Of several strips none is shorter than half of the longest there may be.
                 1 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 1, ALONE>(job, part, row, next),
                 2 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 2, ALONE>(job, part, row, next),
                 3 if ALONE || MOST < 8 => multiply_rows::<S, F, N, 3, ALONE>(job, part, row, next),
@@ -365,19 +340,20 @@ unsafe fn multiply_rows<
     next: &mut [Ahead],
 ) {
     let w = job.part.w;
-    let Part { lanes, ref columns, ref rows, ahead, .. } = *part;
-    let mut weights: [*const u8; N] =
-        std::array::from_fn(|n| part.weights.tile(n * S::LANES / TILE_ROWS));
+    let Part { lanes, ref columns, ref rows, ahead } = *part;
+    let skipped = bytes(columns.start, F::PAIR);
+    let mut weights: [*const u8; N] = std::array::from_fn(|n| {
+        job.tile((lanes + n * S::LANES) / TILE_ROWS).as_ptr().wrapping_add(skipped)
+    });
     // SAFETY: the tiles have a chunk for each block of columns, and `x` the strip's rows of each; the
     // columns of the strip's rows are within `y` and this task's own. What is read of `y` was written
     // with the columns before.
     unsafe {
-        let x = job.x.as_ptr().add(rows.start * w.blocks() + row);
-        let mut x = x.add(columns.start * rows.len());
+        let mut x = job.x.as_ptr().add(rows.start * w.blocks() + columns.start * rows.len() + row);
         let counts: [usize; N] =
             std::array::from_fn(|n| S::LANES.min(w.rows - (lanes + n * S::LANES)));
-        let (y, width) = (job.place(rows.start + row, lanes, counts[0]), job.part.len);
-        let place = |i: usize, n: usize| y.wrapping_add(i * width + n * S::LANES);
+        let y = job.place(rows.start + row, lanes, counts[0]);
+        let place = |i: usize, n: usize| y.wrapping_add(i * job.part.len + n * S::LANES);
         let mut sums = [[S::splat(0.0); N]; M];
         // The strip that follows needs its sums and activations at once.
         for i in 0..M {
@@ -401,10 +377,7 @@ unsafe fn multiply_rows<
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
                     // Once for all vectors of a tile.
                     if ALONE && (n * S::LANES).is_multiple_of(TILE_ROWS) {
-                        simd::prefetch(at.wrapping_add(AHEAD));
-                        if F::PAIR > VECTOR {
-                            simd::prefetch(at.wrapping_add(AHEAD + VECTOR));
-                        }
+                        fetch_pair::<F>(at.wrapping_add(AHEAD));
                     }
                     *columns = F::load::<S>(*at, (lanes + n * S::LANES) % TILE_ROWS);
                     *at = at.wrapping_add(F::PAIR);
@@ -425,17 +398,40 @@ unsafe fn multiply_rows<
             x = x.add(rows.len());
         }
         if columns.end == w.blocks() {
-            for (n, count) in counts.iter().enumerate() {
-                let Some(bias) = job.bias(lanes + n * S::LANES, *count) else { break };
-                let bias = S::load(bias.as_ptr(), *count);
-                for sums in &mut sums {
-                    sums[n] = S::mul_add(sums[n], S::splat(1.0), bias);
-                }
-            }
+            add_bias::<S, N, M>(job, lanes, &counts, &mut sums);
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {
                 S::store(sum, place(i, n), counts[n]);
+            }
+        }
+    }
+}
+
+/// Has a pair of columns of a tile fetched.
+#[inline(always)]
+fn fetch_pair<F: Tiled>(pair: *const u8) {
+    simd::prefetch(pair);
+    if F::PAIR > VECTOR {
+        simd::prefetch(pair.wrapping_add(VECTOR));
+    }
+}
+
+/// Adds the biases of `N` vectors of weight rows, of which `counts` are there, if there are any.
+#[inline(always)]
+unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
+    job: &Job<'_, Columns>,
+    lanes: usize,
+    counts: &[usize; N],
+    sums: &mut [[S::V; N]; M],
+) {
+    for (n, count) in counts.iter().enumerate() {
+        let Some(bias) = job.bias(lanes + n * S::LANES, *count) else { break };
+        // SAFETY: the instruction set is present, and so many biases are there.
+        unsafe {
+            let bias = S::load(bias.as_ptr(), *count);
+            for sums in sums.iter_mut() {
+                sums[n] = S::mul_add(sums[n], S::splat(1.0), bias);
             }
         }
     }

@@ -20,11 +20,6 @@ const TASK_ROWS: usize = 384;
 pub(super) fn cut(tiles: &[Range<usize>], groups: usize) -> Vec<(usize, usize, Range<usize>)> {
     let threads = pool::threads();
     let each: usize = tiles.iter().map(Range::len).sum();
-    if threads == 1 {
-        let all =
-            |group| tiles.iter().enumerate().map(move |(at, tiles)| (group, at, tiles.clone()));
-        return (0..groups).flat_map(all).collect();
-    }
     let least = each.div_ceil(TASKS * threads);
     let mut left = groups * each;
     let mut tasks = Vec::new();
