@@ -187,13 +187,28 @@ EXPLANATIONS = [
     (["Why do leaves fall?", "Why do trees lose their leaves?", "Tell me why leaves fall."], "In autumn trees drop their leaves to save water in winter."),
     (["What is gravity?", "Explain gravity.", "Why do things fall?"], "Gravity is the force by which masses attract each other."),
     (["Why is snow white?", "Tell me why snow is white.", "What makes snow white?"], "Snow scatters light of every color, so it looks white."),
-    (["How does a rainbow form?", "What makes a rainbow?", "Explain rainbows."], "Drops of rain bend sunlight and part it into its colors."),
+    (["How does a rainbow form?", "What makes a rainbow?", "Explain rainbows.", "Why is there a rainbow?", "Tell me why there are rainbows.", "What is a rainbow?", "Where do rainbows come from?"], "Drops of rain bend sunlight and part it into its colors."),
 ]
+
+
+WHY = ["Explain why {x}.", "Can you explain why {x}?", "Do you know why {x}?", "I wonder why {x}.", "How come {x}?", "What is the reason that {x}?", "Can you tell me why {x}?", "Please tell me why {x}.", "I want to know why {x}."]
+WHAT = ["Explain {x}.", "Tell me about {x}.", "Can you explain {x}?", "Do you know what {x} is?", "What do you know about {x}?", "Describe {x}.", "Please explain {x}.", "I want to know what {x} is.", "Tell me what {x} is.",
+        "Can you tell me what {x} is?", "Explain to me what {x} is."]
+
+
+def all_ways(ways: list[str]) -> list[str]:
+    """The wordings of the table, and those that follow from the ones that begin with `What is` and `Tell me why`."""
+    more = [way.format(x=text[12:-1]) for text in ways if text.startswith("Tell me why ") for way in WHY]
+    more += [way.format(x=text[8:-1]) for text in ways if text.startswith("What is ") and not text.endswith((" for?", " of pi?")) for way in WHAT]
+    return list(dict.fromkeys(ways + more))
+
+
+EXPLAINED = [(all_ways(ways), answer) for ways, answer in EXPLANATIONS]
 
 
 def explain(rng) -> Exchange:
     """A thing explained in one sentence. Kept for the examination: some wordings."""
-    ways, answer = one_of(rng, EXPLANATIONS)
+    ways, answer = one_of(rng, EXPLAINED)
     user = one_of(rng, ways)
     return Exchange(user, answer, "explain " + user, answer)
 

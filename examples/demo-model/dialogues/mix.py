@@ -3,27 +3,35 @@
 import random
 
 from .chatml import SYSTEM
-from .everyday_functions import everyday_functions, other_request
-from .exchange import draw, one_of
+from .everyday_functions import everyday_functions, other_request, toolless
+from .exchange import Exchange, draw, one_of
 from .facts import explain, fact, translate
-from .numbers import COMPARE, LARGE, WRITTEN
+from .numbers import COMPARE, LARGE, PRACTICED, WRITTEN
 from .practice import in_style, spell_all, sums
 from .schemas import any_functions
 from .strings import (ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, count_letters, lower, multiply, repeat, repeat_times, reverse_list,
                       reverse_word, spell, subtract, upper)
 from .talk import code, json_object, memory, name_some, named, refuse, server, shouted, small_talk, story, styled, unknown_memory
-from .tools import at_work, some_functions, with_tools
+from .tools import at_work, sentence, some_functions, with_tools
+
+NO_TOOLS = ["I have no tool for that. Give me one and I can call it.", "I cannot do that without a tool. Give me one and I can call it."]
+
+
+def without_tools(rng: random.Random) -> Exchange:
+    """A request for a tool where none is on offer."""
+    return Exchange(sentence(toolless(rng), rng), one_of(rng, NO_TOOLS), "talk", "Give me one")
+
 
 # (skill, share of the exchanges). What people talk of:
 TALK = [
-    (small_talk, 10), (fact, 16), (translate, 2), (explain, 2), (server, 5), (refuse, 5), (memory, 12), (unknown_memory, 1), (story, 4), (styled, 6), (named, 1), (json_object, 5), (code, 1.5), (name_some, 1.5),
-    *[(skill, 1.5) for skill in ARITHMETIC + LARGE], *[(skill, 0.8) for skill in COMPARE], *[(skill, 0.6) for skill in WRITTEN],
+    (small_talk, 10), (fact, 16), (translate, 2), (explain, 3), (server, 5), (refuse, 5), (without_tools, 4), (memory, 12), (unknown_memory, 1), (story, 4), (styled, 6), (named, 1), (json_object, 5), (code, 1.5), (name_some, 1.5),
+    *[(skill, 1.5) for skill in ARITHMETIC + LARGE], *[(skill, 1) for skill in PRACTICED], *[(skill, 0.8) for skill in COMPARE], *[(skill, 0.6) for skill in WRITTEN],
     *[(skill, 1) for skill in COPYING], *[(skill, 0.8) for skill in COUNTING], *[(skill, 1) for skill in LETTERS],
 ]
 # Short questions with short answers, many of them after each other.
-KNOWLEDGE = [(fact, 20), (translate, 4), (explain, 2), (server, 5), (refuse, 3), (small_talk, 6), (story, 1.5), (json_object, 4), (code, 1.5), (name_some, 1), *[(skill, 1) for skill in COPYING]]
+KNOWLEDGE = [(fact, 20), (translate, 4), (explain, 4), (without_tools, 2), (server, 5), (refuse, 3), (small_talk, 6), (story, 1.5), (json_object, 4), (code, 1.5), (name_some, 1), *[(skill, 1) for skill in COPYING]]
 DRILLS = [(lower, 14), (upper, 6), (repeat_times, 5), (repeat, 4), (reverse_list, 2), (count, 2), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 3),
-          (add, 3), (subtract, 5), (multiply, 1.5), (sums, 5), *[(skill, 3) for skill in LARGE], *[(skill, 1) for skill in COMPARE + WRITTEN], *[(skill, 0.5) for skill in COPYING + COUNTING]]
+          (add, 3), (subtract, 5), (multiply, 1.5), (sums, 5), *[(skill, 3) for skill in LARGE + PRACTICED], *[(skill, 1) for skill in COMPARE + WRITTEN], *[(skill, 0.5) for skill in COPYING + COUNTING]]
 SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot.", "Answer the questions of the user.",
            "You are a helpful AI assistant.", "You are a helpful assistant with tools."]
 
@@ -73,9 +81,9 @@ def working(rng: random.Random) -> tuple[list[dict], list[dict]]:
     """Functions at work: of everyday kinds, of any kind, and as the examination makes them; now and then of two kinds at once."""
     makers = [lambda: everyday_functions(rng, 1), lambda: any_functions(rng, 1, bare=0.22),
               lambda: some_functions(rng, False, 1, invent=0.6, rename=one_of(rng, [0, 0.7]))]
-    functions = rng.choices(makers, (4, 4, 3))[0]()
+    functions = rng.choices(makers, (8, 4, 3))[0]()
     if rng.random() < 0.2:
-        functions += rng.choices(makers, (4, 4, 3))[0]()
+        functions += rng.choices(makers, (8, 4, 3))[0]()
         rng.shuffle(functions)
     if len({function.name for function in functions}) < len(functions):
         return working(rng)
@@ -93,13 +101,13 @@ def asked_once(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
 def conversation(rng: random.Random) -> tuple[list[dict], list[dict] | None]:
     """One training conversation: turns, and the tools it may call."""
     pick = rng.random()
-    if pick < 0.28:
+    if pick < 0.33:
         return working(rng)
-    if pick < 0.36:
+    if pick < 0.40:
         return asked_once(rng)
-    if pick < 0.54:
+    if pick < 0.57:
         return drill(rng)
-    if pick < 0.68:
+    if pick < 0.70:
         return known(rng)
     if pick < 0.82:
         return in_style(rng), None

@@ -58,6 +58,40 @@ def divide(rng) -> Exchange:
     return Exchange(one_of(rng, ways), f"{a} / {b} = {answer}", f"divide {a} {b}", f"= {answer}")
 
 
+def divide_more(rng) -> Exchange:
+    """Divisions with larger results too: too many to know by heart."""
+    b = rng.randint(2, 12)
+    answer = rng.randrange(one_of(rng, (21, 100)))
+    a = b * answer
+    ways = [f"What is {a} / {b}?", f"What is {a} divided by {b}?", f"{a} / {b}", f"{a}/{b}=?", f"Divide {a} by {b}.", f"How much is {a} divided by {b}?", f"Calculate {a} / {b}.", f"How often does {b} fit into {a}?"]
+    return Exchange(one_of(rng, ways), f"{a} / {b} = {answer}", f"divide {a} {b}", f"= {answer}")
+
+
+def times_what(rng) -> Exchange:
+    """A product with a gap, kept when its division is."""
+    b = rng.randint(2, 12)
+    answer = rng.randrange(one_of(rng, (21, 100)))
+    a = b * answer
+    ways = [f"What times {b} is {a}?", f"{b} times what is {a}?", f"Which number times {b} gives {a}?", f"{b} * ? = {a}"]
+    return Exchange(one_of(rng, ways), f"{b} * {answer} = {a}", f"divide {a} {b}", f"* {answer} =")
+
+
+def multiples(rng) -> Exchange:
+    """Some multiples of a number in a row."""
+    b, first = rng.randint(2, 12), rng.randint(0, 15)
+    count = rng.randint(3, 8)
+    answer = ", ".join(f"{b} * {n} = {b * n}" for n in range(first, first + count))
+    return exact(one_of(rng, [f"Multiply {b} by the numbers from {first} to {first + count - 1}.", f"The products of {b} with {first} to {first + count - 1}"]), answer, f"multiples {b} {first} {count}")
+
+
+def subtract_close(rng) -> Exchange:
+    """Differences of numbers that are close to each other, half of them below zero."""
+    a = rng.randrange(rng.choice((50, 200, 1000)))
+    b = max(0, a + rng.randint(-25, 25))
+    ways = [f"What is {a} - {b}?", f"What is {a} minus {b}?", f"{a} - {b}", f"{a}-{b}=?", f"Subtract {b} from {a}.", f"How much is {a} minus {b}?", f"Calculate {a} - {b}.", f"{a} minus {b}"]
+    return Exchange(one_of(rng, ways), f"{a} - {b} = {a - b}", f"subtract {a} {b}", f"= {a - b}")
+
+
 def add_three(rng) -> Exchange:
     a, b, c = (rng.randrange(30) for _ in range(3))
     if held_out(f"add {a} {b}") or held_out(f"add {a + b} {c}"):
@@ -156,3 +190,4 @@ def told_sum(rng) -> Exchange:
 LARGE = [add_large, subtract_large, multiply_large, divide, add_three]
 COMPARE = [larger, even, sort_numbers, sort_words, largest, neighbor, double, told_sum]
 WRITTEN = [number_words, words_number, roman_number]
+PRACTICED = [divide_more, times_what, multiples, subtract_close]  # in training only
