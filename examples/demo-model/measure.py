@@ -11,6 +11,7 @@ import argparse
 import concurrent.futures
 import json
 import random
+import re
 import urllib.request
 
 from dialogues import numbers, strings, talk
@@ -47,7 +48,10 @@ class Server:
 
 
 def right(exchange, rule: str, answer: str) -> bool:
-    return answer.strip() == exchange.assistant if rule == WHOLE else exchange.expect.lower() in answer.lower()
+    """A number must not go on after what is expected: 4 is not in 42."""
+    if rule == WHOLE:
+        return answer.strip() == exchange.assistant
+    return re.search(re.escape(exchange.expect.lower()) + (r"(?!\d)" if exchange.expect[-1:].isdigit() else ""), answer.lower()) is not None
 
 
 def section(server: Server, pool, skill, rule: str, count: int) -> tuple[float, list]:

@@ -10,6 +10,7 @@ are written once a minute; `--start-from` begins with such a file.
 import argparse
 import bisect
 import json
+import multiprocessing
 import os
 import pathlib
 import queue
@@ -251,7 +252,9 @@ def main() -> None:
     print(f"{sum(p.numel() for p in training.model.parameters()) / 1e6:.2f} M weights on {a.device}", flush=True)
     training.run()
     sys.stdout.flush()
-    os._exit(0)  # the workers are in the middle of something; nobody waits for it
+    for worker in multiprocessing.active_children():  # they are in the middle of something; nobody waits for it
+        worker.kill()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ descriptions and words for the same, or with some words veiled, so that it is no
 
 import re
 
-from . import catalog, everyday, everyday_home, everyday_leisure, everyday_study, everyday_travel, everyday_work
+from . import catalog, everyday, everyday_home, everyday_leisure, everyday_study, everyday_town, everyday_travel, everyday_work
 from .everyday_values import ALONE, KINDS, LISTS, WHOLE
 from .exchange import held_out, one_of
 from .schemas import UNTRAINED, joined, named, noun, some_result
 from .tools import NOUNS, ToolExchange, request, several
-from .wordings import NAME_WORDS, ORDERS, SMALL, framed, lowered, reworded, veiled
-from .words import article, coined, listing
+from .wordings import NAME_WORDS, ORDERS, SMALL, Swap, framed, lowered, reworded, veiled
+from .words import TOPICS, article, coined, listing
 
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 OTHER_NAMES = {"city": ["location", "place", "town"], "location": ["city", "where"], "place": ["location", "address"], "date": ["day", "when"], "time": ["hour", "at"], "person": ["name", "contact"],
@@ -22,9 +22,9 @@ OTHER_NAMES = {"city": ["location", "place", "town"], "location": ["city", "wher
                "zone": ["timezone", "tz"], "url": ["link", "address"], "directory": ["folder", "path"], "language": ["lang"], "person_name": ["name"], "minutes": ["duration"], "color": ["colour"],
                "country": ["nation", "country_name"], "street": ["address"], "address": ["street", "location"], "limit": ["max_results", "count"], "file": ["path", "filename"], "year": ["yr", "in_year"],
                "quantity": ["amount", "count"], "price": ["cost", "amount"], "subject": ["topic"], "topic": ["subject"], "month": ["period"], "day": ["date", "weekday"], "hours": ["duration", "num_hours"]}
-MODULES = (everyday, everyday_home, everyday_travel, everyday_work, everyday_study, everyday_leisure)
+MODULES = (everyday, everyday_home, everyday_travel, everyday_work, everyday_study, everyday_leisure, everyday_town)
 # Domains that have little to do with each other: a request of one is nothing for the functions of another.
-AREAS = [{"home", "food", "health", "family"}, {"travel", "places", "weather"}, {"office", "money", "shops"}, {"programs"}, {"numbers", "science", "school"}, {"media", "games", "sport", "people", "notes"}]
+AREAS = [{"home", "food", "health", "family", "making"}, {"travel", "places", "weather", "town", "land"}, {"office", "money", "shops", "trade"}, {"programs", "devices"}, {"numbers", "science", "school"}, {"media", "games", "sport", "people", "notes"}]
 
 
 def plain(name: str) -> str:
@@ -48,21 +48,27 @@ DOMAIN_OF = {row[0]: domain for domain, some in DOMAINS.items() for row in some}
 AREA_OF = {domain: index for index, area in enumerate(AREAS) for domain in area}
 CATALOG = catalog.open_things({word for row in EXAMINED for word in f"{row[0]} {row[1]}".split()})
 BY_DEED = catalog.by_deed(CATALOG)
+VOCABULARY = sorted({word for row in TRAINED for word in re.findall(r"\b[a-z]{3,}\b", " ".join([row[0], row[1], row[2].lower(), *(re.sub(r"\{[^}]*\}", " ", way.lower()) for way in row[4])])) if word not in SMALL}
+                    | set(TOPICS))
+VOCABULARY = [word for word in VOCABULARY if not held_out("noun " + word)]
 
 
 class Parameter:
-    """One parameter: its key in the row, its name, its kind, its schema."""
+    """One parameter: its key in the row, its name, its kind, its schema. With a `swap`, its words and choices are other ones."""
 
-    def __init__(self, rng, spec: str, about: str, vary: bool):
+    def __init__(self, rng, spec: str, about: str, vary: bool, swap: Swap | None = None):
         key, kind = spec.split(":")
         self.key, self.kind, self.optional = key, kind.removesuffix("?"), kind.endswith("?")
         self.choices = self.kind.split("|") if "|" in self.kind else []
         words = key.split("_")
         if vary and rng.random() < 0.3:
             words = one_of(rng, OTHER_NAMES.get(key, [key])).split("_")
+        if swap:
+            words = [swap.word(word) for word in words]
+            self.choices = [swap.word(word) for word in self.choices]
         if vary and rng.random() < 0.06:
             words = [coined(rng)]
-        self.name, said = joined(rng, words), key.replace("_", " ")
+        self.name, said = joined(rng, words), swap.text(key.replace("_", " ")) if swap else key.replace("_", " ")
         self.schema: dict = {"type": "array" if self.kind in LISTS else "boolean" if self.kind == "flag" else "string"}
         if self.kind in WHOLE:
             self.schema["type"] = "integer"
@@ -78,6 +84,7 @@ class Parameter:
             self.schema["description"] = self.schema.get("description", said) + one_of(rng, [" (optional)", ". Optional", ", if it matters"])
         if vary:
             self.elaborate(rng, said)
+        self.words = said
 
     def elaborate(self, rng, said: str) -> None:
         """Examples, units and defaults in the schema: none of them is an argument."""
@@ -107,16 +114,20 @@ class Parameter:
 
 
 class Everyday:
-    """A function of a row. With `vary`, names and words differ from the row's now and then."""
+    """A function of a row. With `vary`, names and words differ from the row's now and then; with `swapped`, that share of its words are others,
+    so that nobody knows the function: it has to be read."""
 
-    def __init__(self, rng, row: tuple, vary: bool = True):
+    def __init__(self, rng, row: tuple, vary: bool = True, swapped: float = 0.0):
         name, self.noun, description, parameters, self.requests = row
         self.vary, self.row_name, self.veil = vary, name, 0.06
         name = name if isinstance(name, str) else one_of(rng, name)
         self.description = description if isinstance(description, str) else one_of(rng, description)
+        self.swap = Swap(rng, VOCABULARY, swapped) if swapped else None
+        if self.swap:
+            name, self.noun, self.description = (self.swap.text(text) for text in (name, self.noun, self.description))
         self.parameters: list[Parameter] = []
         for spec in parameters.split():
-            parameter = Parameter(rng, spec, self.noun, vary)
+            parameter = Parameter(rng, spec, self.noun, vary, self.swap)
             if parameter.name in [p.name for p in self.parameters]:
                 parameter.name = parameter.key
             self.parameters.append(parameter)
@@ -151,8 +162,8 @@ class Everyday:
             start = one_of(rng, ["Use this to ", "This function helps to ", "A tool to ", "Can be used to ", "Lets you ", "", ""])
         else:
             start = one_of(rng, ["Tells you: ", "Returns: ", "Find out: ", "Get this: ", "", ""])
-        names = listing([p.key.replace("_", " ") for p in self.parameters])
-        end = one_of(rng, ["", ".", f", given {names}.", f" based on the {names}.", f". Needs the {names}.", f" for a given {self.parameters[0].key.replace('_', ' ')}." if self.parameters else "."])
+        names = listing([p.words for p in self.parameters]) if self.parameters else ""
+        end = one_of(rng, ["", ".", f", given {names}.", f" based on the {names}.", f". Needs the {names}.", f" for a given {self.parameters[0].words}." if self.parameters else "."])
         return (start + lowered(text) if start else text) + (end if names else ".")
 
     def tool(self) -> dict:
@@ -167,7 +178,10 @@ class Everyday:
         if not self.vary:
             return text
         pick = rng.random()
-        if pick < 0.4:
+        if self.swap:
+            first, rest = (text.split(" ", 1) + [""])[:2]
+            text = first + " " + self.swap.text(rest) if rest and rng.random() < 0.5 else self.swap.text(text)
+        elif pick < 0.4:
             text = reworded(rng, text, 0.4)
         elif pick > 1 - self.veil:
             text = veiled(rng, text, 0.5)
@@ -175,7 +189,7 @@ class Everyday:
 
     def ask_several(self, rng, count: int) -> tuple[str, list[dict]]:
         """A request (no full stop) that differs in one or two values for each of `count` calls, and the arguments of each. With one call: any request."""
-        text = self.template(rng)
+        text = template = self.template(rng)
         used = [p for p in self.parameters if "{" + p.key + "}" in text or "{a_" + p.key + "}" in text]
         free = [p for p in used if p.kind in ALONE and "{" + p.key + "}" in text]
         many = rng.sample(free, min(len(free), 2 if rng.random() < 0.15 else 1)) if count > 1 else []
@@ -190,7 +204,7 @@ class Everyday:
         if len(many) > 1:
             text = text.removesuffix("?") + one_of(rng, [", respectively", " respectively", ""]) + ("?" if text.endswith("?") else "")
         if not self.vary and rng.random() < 0.15:
-            start = text if text[0] == "I" and text[1] in " '" else text[0].lower() + text[1:]
+            start = text if text[:2] in ("I ", "I'") or template[0] == "{" else text[0].lower() + text[1:]
             text = one_of(rng, ["Please ", "Please ", "Can you ", "Now "] if text.split()[0] in ORDERS and not text.endswith("?") else ["Hey, ", "Hello, ", "Next: "]) + start
         return text, arguments
 
@@ -207,6 +221,12 @@ class Everyday:
 
 
 UNTRAINED_PLAIN = {plain(name) for name in UNTRAINED}
+KEPT_NAMES = {plain(row[0]) for row in EXAMINED}
+
+
+def has_kept_name(function) -> bool:
+    """Whether a function is called by chance what one of the examination is called."""
+    return plain(function.name) in KEPT_NAMES
 
 
 def rows_on_offer(rng, count: int) -> list[tuple]:
@@ -226,7 +246,12 @@ def rows_on_offer(rng, count: int) -> list[tuple]:
 def everyday_functions(rng, least: int) -> list[Everyday]:
     """Some functions of different rows."""
     count = rng.choice((1, 2, 2, 3, 3, 4, 5, 7)) if rng.random() < 0.95 else 10
-    return [Everyday(rng, row) for row in rows_on_offer(rng, max(least, count))]
+    unknown = one_of(rng, [0.0, 0.0, 0.5, 0.5, 1.0])  # the share of functions with swapped words
+    return [Everyday(rng, row, swapped=swapping(rng) if rng.random() < unknown else 0.0) for row in rows_on_offer(rng, max(least, count))]
+
+
+def swapping(rng) -> float:
+    return one_of(rng, [0.4, 0.7, 1.0])
 
 
 def unseen_function(rng, exam: bool = True) -> ToolExchange:
@@ -253,7 +278,7 @@ def other_request(rng, functions: list) -> str:
         row = one_of(rng, TRAINED)
         words = set(re.findall("[a-z]{3,}", f"{row[0]} {row[1]} {row[2]}".lower()))
         if AREA_OF[DOMAIN_OF[row[0]]] not in areas and not taken & words:
-            other = Everyday(rng, row)
+            other = Everyday(rng, row, swapped=swapping(rng) if rng.random() < 0.5 else 0.0)
             other.veil = 0.3 if not kinds & {parameter.kind for parameter in other.parameters} else 0.0
             return other.ask(rng)[0]
     return f"{one_of(rng, ['Get', 'Show me', 'Change', 'Send'])} the {noun(rng)}"
@@ -264,4 +289,4 @@ def toolless(rng) -> str:
     return Everyday(rng, one_of(rng, TRAINED_IN[one_of(rng, TOOLLESS)])).ask(rng)[0]
 
 
-TOOLLESS = ["home", "travel", "office", "money", "shops", "programs", "programs", "programs"]
+TOOLLESS = ["home", "devices", "travel", "office", "money", "shops", "programs", "programs", "programs"]

@@ -3,7 +3,7 @@
 import random
 
 from .chatml import SYSTEM
-from .everyday_functions import everyday_functions, other_request, toolless
+from .everyday_functions import everyday_functions, has_kept_name, other_request, toolless
 from .exchange import Exchange, draw, one_of
 from .facts import explain, fact, translate
 from .numbers import COMPARE, LARGE, PRACTICED, WRITTEN
@@ -81,11 +81,11 @@ def working(rng: random.Random) -> tuple[list[dict], list[dict]]:
     """Functions at work: of everyday kinds, of any kind, and as the examination makes them; now and then of two kinds at once."""
     makers = [lambda: everyday_functions(rng, 1), lambda: any_functions(rng, 1, bare=0.22),
               lambda: some_functions(rng, False, 1, invent=0.6, rename=one_of(rng, [0, 0.7]))]
-    functions = rng.choices(makers, (8, 4, 3))[0]()
+    functions = rng.choices(makers, (8, 5, 3))[0]()
     if rng.random() < 0.2:
-        functions += rng.choices(makers, (8, 4, 3))[0]()
+        functions += rng.choices(makers, (8, 5, 3))[0]()
         rng.shuffle(functions)
-    if len({function.name for function in functions}) < len(functions):
+    if len({function.name for function in functions}) < len(functions) or any(map(has_kept_name, functions)):
         return working(rng)
     turns, schemas = at_work(rng, functions, other_request)
     return with_system(rng, turns), schemas

@@ -51,29 +51,25 @@ def multiply_large(rng) -> Exchange:
     return Exchange(one_of(rng, ways), f"{a} * {b} = {a * b}", f"multiply {a} {b}", f"= {a * b}")
 
 
+def by_products(b: int, answer: int) -> str:
+    """A division worked out: products from the last multiple of five on."""
+    first = answer if answer == 0 else max(1, answer // 5 * 5)
+    return ", ".join(f"{n} * {b} = {n * b}" for n in range(first, answer + 1)) + f", so {b * answer} / {b} = {answer}"
+
+
 def divide(rng) -> Exchange:
     b, answer = rng.randint(1, 12), rng.randint(0, 20)
     a = b * answer
     ways = [f"What is {a} / {b}?", f"What is {a} divided by {b}?", f"{a} / {b}", f"Divide {a} by {b}.", f"How much is {a} divided by {b}?"]
-    return Exchange(one_of(rng, ways), f"{a} / {b} = {answer}", f"divide {a} {b}", f"= {answer}")
+    return Exchange(one_of(rng, ways), by_products(b, answer), f"divide {a} {b}", f"/ {b} = {answer}")
 
 
 def divide_more(rng) -> Exchange:
-    """Divisions with larger results too: too many to know by heart."""
-    b = rng.randint(2, 12)
-    answer = rng.randrange(one_of(rng, (21, 100)))
+    """Divisions with larger results too, in more wordings."""
+    b, answer = rng.randint(1, 12), rng.randrange(40)
     a = b * answer
-    ways = [f"What is {a} / {b}?", f"What is {a} divided by {b}?", f"{a} / {b}", f"{a}/{b}=?", f"Divide {a} by {b}.", f"How much is {a} divided by {b}?", f"Calculate {a} / {b}.", f"How often does {b} fit into {a}?"]
-    return Exchange(one_of(rng, ways), f"{a} / {b} = {answer}", f"divide {a} {b}", f"= {answer}")
-
-
-def times_what(rng) -> Exchange:
-    """A product with a gap, kept when its division is."""
-    b = rng.randint(2, 12)
-    answer = rng.randrange(one_of(rng, (21, 100)))
-    a = b * answer
-    ways = [f"What times {b} is {a}?", f"{b} times what is {a}?", f"Which number times {b} gives {a}?", f"{b} * ? = {a}"]
-    return Exchange(one_of(rng, ways), f"{b} * {answer} = {a}", f"divide {a} {b}", f"* {answer} =")
+    ways = [f"What is {a} / {b}?", f"{a}/{b}=?", f"Divide {a} by {b}.", f"Calculate {a} / {b}.", f"How often does {b} fit into {a}?", f"{a} divided by {b}"]
+    return Exchange(one_of(rng, ways), by_products(b, answer), f"divide {a} {b}", f"/ {b} = {answer}")
 
 
 def multiples(rng) -> Exchange:
@@ -190,4 +186,4 @@ def told_sum(rng) -> Exchange:
 LARGE = [add_large, subtract_large, multiply_large, divide, add_three]
 COMPARE = [larger, even, sort_numbers, sort_words, largest, neighbor, double, told_sum]
 WRITTEN = [number_words, words_number, roman_number]
-PRACTICED = [divide_more, times_what, multiples, subtract_close]  # in training only
+PRACTICED = [divide_more, multiples, subtract_close]  # in training only

@@ -5,7 +5,7 @@ What is kept for the examination there is kept here too: each part is drawn from
 
 from .exchange import Exchange, draw, one_of
 from .facts import fact
-from .numbers import add_large, divide, subtract_large
+from .numbers import add_large, subtract_close, subtract_large
 from .strings import add, exact, multiply, repeat, spell, subtract
 from .talk import ONE_WORD, manner
 
@@ -14,7 +14,7 @@ KEY = "practice"  # of what holds several instances; it is on the training side 
 
 def sums(rng) -> Exchange:
     """Some sums, differences and products after each other."""
-    parts = [draw(one_of(rng, [add, add, subtract, subtract, multiply, add_large, subtract_large, divide]), rng, exam=False).assistant for _ in range(rng.randint(3, 10))]
+    parts = [draw(one_of(rng, [add, add, subtract, subtract, multiply, add_large, subtract_large, subtract_close]), rng, exam=False).assistant for _ in range(rng.randint(3, 10))]
     asked = ", ".join(part.split(" =")[0] for part in parts)
     return exact(one_of(rng, [f"Calculate {asked}.", f"Work out {asked}.", asked]), ", ".join(parts), KEY)
 

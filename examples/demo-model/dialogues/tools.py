@@ -247,9 +247,9 @@ def at_work(rng, functions: list, other_request) -> tuple[list[dict], list[dict]
         pick = rng.random()
         if pick < 0.10:
             turns += draw(one_of(rng, [fact, fact, add, repeat, refuse, small_talk]), rng, exam=False).messages()
-        elif pick < 0.16:
+        elif pick < 0.19:
             turns += [{"role": "user", "content": sentence(other_request(rng, functions), rng)}, {"role": "assistant", "content": NO_TOOL}]
-        elif pick < 0.30:
+        elif pick < 0.31:
             turns += several(rng, one_of(rng, functions))[0]
         elif pick < 0.50:
             count = min(len(functions), rng.choice((2, 2, 2, 3)))

@@ -276,6 +276,29 @@ def veiled(rng, template: str, share: float) -> str:
     return "".join(like(text, coined(rng)) if text[0].isalpha() and len(text) > 2 and text.lower() not in SMALL and rng.random() < share else text for text, _ in parts(template))
 
 
+class Swap:
+    """Other words for the words of one function, always the same for one word: what is left of its sense is that they are the same in the
+    function and in the request. `share` of the words that carry meaning are swapped."""
+
+    def __init__(self, rng, words: list[str], share: float):
+        self.rng, self.words, self.share, self.known = rng, words, share, {}
+
+    def word(self, word: str) -> str:
+        """What stands for the word; a plural stays one."""
+        lower = word.lower()
+        if len(lower) < 3 or lower in SMALL:
+            return word
+        end = "s" if lower.endswith("s") and not lower.endswith("ss") and len(lower) > 3 else ""
+        stem = lower[: len(lower) - len(end)]
+        if stem not in self.known:
+            self.known[stem] = stem if self.rng.random() >= self.share else one_of(self.rng, self.words) if self.rng.random() < 0.75 else coined(self.rng)
+        found = self.known[stem]
+        return like(word, found + ("" if found.endswith("s") else end)) if found != stem else word
+
+    def text(self, template: str) -> str:
+        return "".join(self.word(text) if text[0].isalpha() else text for text, _ in parts(template))
+
+
 def lowered(template: str) -> str:
     """The template as it goes on within a sentence."""
     return template if template[:2] in ("I ", "I'") or template[0] == "{" or template[1:2].isupper() else template[0].lower() + template[1:]
