@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the demo model on conversations made up as it goes, for a given time, and writes a standard Qwen2 checkpoint.
 
-Run: python train.py --seconds 400 --out build/demo-model
+Run: python train.py --seconds 480 --out build/demo-model
 Conversations are made by processes of their own while the GPU (or the processor) learns; if they are too slow, earlier batches are
 learnt again. The learning rate follows the clock, so the same command on a faster machine sees more of them. The weights
 are written once a minute; `--start-from` begins with such a file.
@@ -228,7 +228,7 @@ def save(model: Qwen2, out: pathlib.Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build/demo-model"))
-    parser.add_argument("--seconds", type=float, default=400, help="of learning, without the start")
+    parser.add_argument("--seconds", type=float, default=480, help="of learning, without the start")
     parser.add_argument("--start-from", type=pathlib.Path, help="begin with the weights of this safetensors file")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=24576, help="tokens at a time")

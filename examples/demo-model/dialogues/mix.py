@@ -6,7 +6,7 @@ from .chatml import SYSTEM
 from .everyday_functions import everyday_functions, has_kept_name, other_request, toolless
 from .exchange import Exchange, draw, one_of
 from .facts import explain, fact, translate
-from .numbers import COMPARE, LARGE, PRACTICED, WRITTEN
+from .numbers import COMPARE, LARGE, PRACTICED, WRITTEN, divide_more
 from .practice import in_style, spell_all, sums
 from .schemas import any_functions
 from .strings import (ARITHMETIC, COPYING, COUNTING, LETTERS, add, count, count_letters, lower, multiply, repeat, repeat_times, reverse_list,
@@ -31,7 +31,7 @@ TALK = [
 # Short questions with short answers, many of them after each other.
 KNOWLEDGE = [(fact, 20), (translate, 4), (explain, 4), (without_tools, 2), (server, 5), (refuse, 3), (small_talk, 6), (story, 1.5), (json_object, 4), (code, 1.5), (name_some, 1), *[(skill, 1) for skill in COPYING]]
 DRILLS = [(lower, 14), (upper, 6), (repeat_times, 5), (repeat, 4), (reverse_list, 2), (count, 2), (spell, 2), (spell_all, 3), (reverse_word, 4), (count_letters, 3),
-          (add, 3), (subtract, 5), (multiply, 1.5), (sums, 5), *[(skill, 3) for skill in LARGE + PRACTICED], *[(skill, 1) for skill in COMPARE + WRITTEN], *[(skill, 0.5) for skill in COPYING + COUNTING]]
+          (add, 3), (subtract, 5), (multiply, 1.5), (sums, 5), *[(skill, 3) for skill in LARGE + PRACTICED], (divide_more, 6), *[(skill, 1) for skill in COMPARE + WRITTEN], *[(skill, 0.5) for skill in COPYING + COUNTING]]
 SYSTEMS = [SYSTEM, SYSTEM, SYSTEM, "You are a helpful assistant", "You are a friendly assistant.", "Help the user.", "Be brief.", "You are a chat bot.", "Answer the questions of the user.",
            "You are a helpful AI assistant.", "You are a helpful assistant with tools."]
 

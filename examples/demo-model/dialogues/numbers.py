@@ -51,25 +51,30 @@ def multiply_large(rng) -> Exchange:
     return Exchange(one_of(rng, ways), f"{a} * {b} = {a * b}", f"multiply {a} {b}", f"= {a * b}")
 
 
-def by_products(b: int, answer: int) -> str:
-    """A division worked out: products from the last multiple of five on."""
-    first = answer if answer == 0 else max(1, answer // 5 * 5)
-    return ", ".join(f"{n} * {b} = {n * b}" for n in range(first, answer + 1)) + f", so {b * answer} / {b} = {answer}"
+def by_products(a: int, b: int) -> str:
+    """A division worked out: products from the last multiple of five on, until one is large enough."""
+    answer, rest = divmod(a, b)
+    first = answer if a == 0 else max(1, answer // 5 * 5)
+    products = ", ".join(f"{n} * {b} = {n * b}" for n in range(first, answer + 1 + (rest > 0)))
+    return f"{products}, so {a} / {b} = {answer}" + (f", remainder {rest}" if rest else "")
 
 
 def divide(rng) -> Exchange:
     b, answer = rng.randint(1, 12), rng.randint(0, 20)
     a = b * answer
     ways = [f"What is {a} / {b}?", f"What is {a} divided by {b}?", f"{a} / {b}", f"Divide {a} by {b}.", f"How much is {a} divided by {b}?"]
-    return Exchange(one_of(rng, ways), by_products(b, answer), f"divide {a} {b}", f"/ {b} = {answer}")
+    return Exchange(one_of(rng, ways), by_products(a, b), f"divide {a} {b}", f"/ {b} = {answer}")
 
 
 def divide_more(rng) -> Exchange:
-    """Divisions with larger results too, in more wordings."""
-    b, answer = rng.randint(1, 12), rng.randrange(40)
-    a = b * answer
-    ways = [f"What is {a} / {b}?", f"{a}/{b}=?", f"Divide {a} by {b}.", f"Calculate {a} / {b}.", f"How often does {b} fit into {a}?", f"{a} divided by {b}"]
-    return Exchange(one_of(rng, ways), by_products(b, answer), f"divide {a} {b}", f"/ {b} = {answer}")
+    """Divisions with larger results too, and with a remainder, in more wordings."""
+    b = rng.randint(1, 12)
+    a = rng.randrange(b * one_of(rng, (10, 20, 40)))
+    a = a // b * b if rng.random() < 0.5 else a
+    ways = [f"What is {a} / {b}?", f"{a}/{b}=?", f"Divide {a} by {b}.", f"Calculate {a} / {b}.", f"How often does {b} fit into {a}?", f"{a} divided by {b}", f"{a} / {b}"]
+    if rng.random() < 0.02:
+        return exact(one_of(rng, [f"What is {a} / 0?", f"Divide {a} by 0.", f"{a} / 0"]), "Nothing can be divided by 0.", f"divide {a} 0")
+    return Exchange(one_of(rng, ways), by_products(a, b), f"divide {a} {b}", f"/ {b} = {a // b}")
 
 
 def multiples(rng) -> Exchange:
