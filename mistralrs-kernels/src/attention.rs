@@ -8,11 +8,14 @@
 //! Encoders use the same kernel with the other [`Sight`].
 //! Source: online softmax, Milakov and Gimelshein 2018 (arXiv 1805.02867).
 
+mod cache;
 mod check;
+mod direct;
 mod plan;
 mod quantized;
 mod running;
 mod score;
+mod store;
 mod sums;
 mod tile;
 
@@ -20,15 +23,19 @@ use crate::dispatch::{self, Kernels};
 use crate::pool;
 use crate::shared::{Scratch, SharedSlice};
 use crate::simd::Exponential;
+use cache::CacheNumber;
+pub use cache::CacheSlice;
+use direct::Direct;
 use half::f16;
 pub(crate) use plan::Task;
 use plan::{Step, widest};
 pub(crate) use quantized::round_heads;
 pub use quantized::{q8_head_bytes, round_to_q8};
-use running::{Running, add_tile};
+use running::{MOST_ROWS, Running, add_tile};
 use std::ops::Range;
+pub use store::{CacheShape, CacheSliceMut, store_keys, store_values};
 use sums::Sums;
-use tile::{CacheNumber, Tile};
+use tile::Tile;
 
 /// What all spans of one attention call share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,31 +116,6 @@ impl AttentionSpan<'_> {
     }
 }
 
-/// Keys or values of the paged cache: `[blocks, block_size, kv_heads, head_dim]`. Attention computes in `f32`,
-/// whatever they are kept as.
-#[derive(Debug, Clone, Copy)]
-pub enum CacheSlice<'a> {
-    /// As they were computed.
-    F32(&'a [f32]),
-    /// Rounded to halves.
-    F16(&'a [f16]),
-    /// In bytes, [`q8_head_bytes`] for a head, as [`round_to_q8`] makes them.
-    Q8(&'a [u8]),
-}
-
-impl CacheSlice<'_> {
-    /// How many blocks there are; `None` if they are not whole ones of this shape.
-    pub fn blocks(&self, shape: &AttentionShape) -> Option<usize> {
-        let (len, per_head) = match self {
-            Self::F32(numbers) => (numbers.len(), f32::per_head(shape.head_dim)),
-            Self::F16(numbers) => (numbers.len(), f16::per_head(shape.head_dim)),
-            Self::Q8(bytes) => (bytes.len(), u8::per_head(shape.head_dim)),
-        };
-        let block = shape.block_size.saturating_mul(shape.kv_heads).saturating_mul(per_head);
-        (block > 0 && len.is_multiple_of(block)).then(|| len / block)
-    }
-}
-
 /// Positions per step of the running softmax.
 const TILE: usize = 64;
 /// Positions whose sums are kept apart from those of others: whole tiles.
@@ -144,7 +126,8 @@ const SERIAL: usize = 64 << 10;
 /// Attends from every query to the positions of its sequence that it may see: its own and those
 /// before it, within the window, and those of its group.
 ///
-/// `q` and the result are `[tokens, heads, head_dim]`, both caches are of one kind. A row of the result
+/// `q` and the result are `[tokens, heads, head_dim]`, both caches are of one kind; without `v_cache` the keys are
+/// the values, too. A row of the result
 /// depends on its own query and the keys and values it sees, to the bit; a query that sees nothing gets
 /// zeros, and so do rows of no span.
 ///
@@ -155,7 +138,7 @@ pub fn paged_attention(
     shape: &AttentionShape,
     q: &[f32],
     k_cache: CacheSlice<'_>,
-    v_cache: CacheSlice<'_>,
+    v_cache: Option<CacheSlice<'_>>,
     spans: &[AttentionSpan<'_>],
 ) -> Vec<f32> {
     attend_on(dispatch::kernels(), (shape, Sight::Back), q, (k_cache, v_cache), spans)
@@ -174,7 +157,7 @@ pub fn bidirectional_attention(
     shape: &AttentionShape,
     q: &[f32],
     k_cache: CacheSlice<'_>,
-    v_cache: CacheSlice<'_>,
+    v_cache: Option<CacheSlice<'_>>,
     spans: &[AttentionSpan<'_>],
 ) -> Vec<f32> {
     assert!(
@@ -192,7 +175,9 @@ pub(crate) struct Job<'a> {
     group: usize,
     q: &'a [f32],
     k_cache: CacheSlice<'a>,
+    /// The keys' once more where they are the values.
     v_cache: CacheSlice<'a>,
+    values_are_keys: bool,
     spans: &'a [AttentionSpan<'a>],
     out: SharedSlice<'a>,
     /// Sums of stretches that wait to be joined.
@@ -203,9 +188,10 @@ pub(crate) fn attend_on(
     kernels: &Kernels,
     (shape, sight): (&AttentionShape, Sight),
     q: &[f32],
-    (k_cache, v_cache): (CacheSlice<'_>, CacheSlice<'_>),
+    (k_cache, values): (CacheSlice<'_>, Option<CacheSlice<'_>>),
     spans: &[AttentionSpan<'_>],
 ) -> Vec<f32> {
+    let v_cache = values.unwrap_or(k_cache);
     let blocks = k_cache.blocks(shape);
     assert_eq!(blocks, v_cache.blocks(shape), "the caches' sizes differ");
     assert_eq!(
@@ -230,6 +216,7 @@ pub(crate) fn attend_on(
         q,
         k_cache,
         v_cache,
+        values_are_keys: values.is_none(),
         spans,
         out: SharedSlice::unwritten(&mut out.spare_capacity_mut()[..q.len()]),
         waiting: SharedSlice::new(&mut []),
@@ -344,6 +331,7 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
         let positions = all.start.max(stretch.start)..all.end.min(stretch.end);
         // SAFETY: as the caller vouches; the positions are within the task's, the sums are of its rows.
         unsafe {
+            let positions = (positions, all.end.min(task.stretches.end * SPLIT));
             add_positions::<S, C, ROWS>(job, task, cache, positions, (&mut tile, &mut running));
             if matches!(task.step, Step::Whole) {
                 sums.join::<S>(&running.sums);
@@ -355,22 +343,35 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
     }
 }
 
-/// The sums over some positions.
+/// The sums over some positions. What follows them, up to position `end`, will be wanted next.
 #[inline(always)]
 unsafe fn add_positions<S: Exponential, C: CacheNumber, const ROWS: usize>(
     job: &Job<'_>,
     task: &Task,
     cache: (&[C], &[C]),
-    positions: Range<usize>,
+    (positions, end): (Range<usize>, usize),
     (tile, running): (&mut Tile<'_>, &mut Running<'_>),
 ) {
     running.sums.clear();
+    let head = (&job.spans[task.span], task.kv_head);
+    let few = running.seen.len() <= 2 * MOST_ROWS;
+    let in_place = few && !job.values_are_keys && Direct::<C>::fits(&job.shape, S::LANES);
     for start in (positions.start / TILE * TILE..positions.end).step_by(TILE) {
         let keys = start.max(positions.start)..positions.end.min(start + TILE);
         // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
         unsafe {
-            tile.read::<S, C>(job, cache, (&job.spans[task.span], task.kv_head), (start, keys));
-            add_tile::<S, ROWS>(&job.shape, (start, tile), running);
+            // Fewer registers have no room for so many rows.
+            if const { C::IN_PLACE && ROWS >= 6 } {
+                if in_place {
+                    let next = start + TILE..end.min(start + 2 * TILE);
+                    Direct::<C>::fetch(job, cache, head, next);
+                    let tile = Direct::<C>::new::<S>(job, cache, head, (start, keys));
+                    add_tile::<S, Direct<C>, MOST_ROWS>(&job.shape, (start, &tile), running);
+                    continue;
+                }
+            }
+            tile.read::<S, C>(job, cache, head, (start, keys));
+            add_tile::<S, Tile<'_>, ROWS>(&job.shape, (start, tile), running);
         }
     }
 }

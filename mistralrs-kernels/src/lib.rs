@@ -26,8 +26,8 @@ mod simd;
 mod tile;
 
 pub use attention::{
-    AttentionShape, AttentionSpan, CacheSlice, bidirectional_attention, paged_attention,
-    q8_head_bytes, round_to_q8,
+    AttentionShape, AttentionSpan, CacheShape, CacheSlice, CacheSliceMut, bidirectional_attention,
+    paged_attention, q8_head_bytes, round_to_q8, store_keys, store_values,
 };
 pub use depthwise::{DepthwiseShape, depthwise};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};

@@ -155,14 +155,17 @@ pub fn softmax(x: &mut [f32]) {
     }
 }
 
-/// The numbers of heads that [`crate::round_to_q8`] has rounded: of each 34 bytes of a head, the last ones fewer,
-/// the first two are a half, by which the others are multiplied.
-pub fn widen_q8(bytes: &[u8], head_dim: usize) -> Vec<f32> {
+/// The numbers of heads in bytes, of `size` positions each that lie number by number: `[heads, head_dim, size]`. A
+/// head has a half for each 32 numbers and position, then the bytes, which are to be multiplied by them. Of what
+/// [`crate::round_to_q8`] makes and of values, `size` is 1; of keys, a block's.
+pub fn widen_q8(bytes: &[u8], head_dim: usize, size: usize) -> Vec<f32> {
+    let scales = head_dim.div_ceil(32) * size;
     let mut numbers = Vec::new();
-    for head in bytes.chunks_exact(head_dim + 2 * head_dim.div_ceil(32)) {
-        for group in head.chunks(34) {
-            let scale = half::f16::from_le_bytes([group[0], group[1]]).to_f32();
-            numbers.extend(group[2..].iter().map(|byte| f32::from(*byte as i8) * scale));
+    for head in bytes.chunks_exact(2 * scales + head_dim * size) {
+        let half = |at: usize| half::f16::from_le_bytes([head[2 * at], head[2 * at + 1]]).to_f32();
+        for (i, byte) in head[2 * scales..].iter().enumerate() {
+            let (d, position) = (i / size, i % size);
+            numbers.push(f32::from(*byte as i8) * half(d / 32 * size + position));
         }
     }
     numbers
@@ -217,17 +220,21 @@ fn attention_where(
             let seen: Vec<usize> = (0..span.context_len).filter(|p| sees(span, row, *p)).collect();
             for head in 0..shape.heads {
                 let kv_head = head / (shape.heads / shape.kv_heads);
-                let at = |position: usize| {
-                    let block = span.block_table[position / shape.block_size] as usize;
-                    let slot = block * shape.block_size + position % shape.block_size;
-                    (slot * shape.kv_heads + kv_head) * dim
+                let size = shape.block_size;
+                // Of keys and values, what stands between two numbers of a head differs.
+                let number = |cache: &[f32], position: usize, at: usize| {
+                    let block = span.block_table[position / size] as usize;
+                    cache[(block * shape.kv_heads + kv_head) * size * dim + at]
                 };
+                let key = |p: usize, d: usize| number(k_cache, p, d * size + p % size);
+                let value = |p: usize, d: usize| number(v_cache, p, p % size * dim + d);
                 let first = ((span.query_start + row) * shape.heads + head) * dim;
                 let q = &q[first..first + dim];
                 let scores: Vec<f64> = seen
                     .iter()
                     .map(|&p| {
-                        let score = dot(q, &k_cache[at(p)..at(p) + dim]) * f64::from(shape.scale);
+                        let key: Vec<f32> = (0..dim).map(|d| key(p, d)).collect();
+                        let score = dot(q, &key) * f64::from(shape.scale);
                         shape
                             .softcap
                             .map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
@@ -239,7 +246,7 @@ fn attention_where(
                     let weighted: f64 = seen
                         .iter()
                         .zip(&scores)
-                        .map(|(&p, s)| (s - max).exp() * f64::from(v_cache[at(p) + d]))
+                        .map(|(&p, s)| (s - max).exp() * f64::from(value(p, d)))
                         .sum();
                     out[first + d] = if sum > 0.0 { (weighted / sum) as f32 } else { 0.0 };
                 }

@@ -29,8 +29,13 @@ impl AttentionBackend for CpuAttention {
 }
 
 /// A kernel over the paged cache.
-pub(super) type Kernel =
-    fn(&AttentionShape, &[f32], CacheSlice<'_>, CacheSlice<'_>, &[AttentionSpan<'_>]) -> Vec<f32>;
+pub(super) type Kernel = fn(
+    &AttentionShape,
+    &[f32],
+    CacheSlice<'_>,
+    Option<CacheSlice<'_>>,
+    &[AttentionSpan<'_>],
+) -> Vec<f32>;
 
 /// Runs `kernel`, once its arguments have been checked.
 pub(super) fn attend_with(
@@ -40,8 +45,15 @@ pub(super) fn attend_with(
     batch: &ForwardBatch,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let op = PagedAttention { kernel, batch, params, group: kv.group, block_size: kv.k.dim(1)? };
-    q.contiguous()?.apply_op3_no_bwd(&kv.k, &kv.v, &op)
+    let op = PagedAttention {
+        kernel,
+        batch,
+        params,
+        group: kv.group,
+        block_size: kv.k.dim(3)?,
+        values_are_keys: kv.v.is_none(),
+    };
+    q.contiguous()?.apply_op3_no_bwd(&kv.k, kv.v.as_ref().unwrap_or(&kv.k), &op)
 }
 
 struct PagedAttention<'a> {
@@ -50,6 +62,8 @@ struct PagedAttention<'a> {
     params: &'a AttentionParams,
     group: usize,
     block_size: usize,
+    /// Then the third operand is the second once more.
+    values_are_keys: bool,
 }
 
 impl PagedAttention<'_> {
@@ -120,6 +134,7 @@ impl CustomOp3 for PagedAttention<'_> {
                 together: &span.together,
             })
             .collect();
+        let v = (!self.values_are_keys).then_some(v);
         let out = (self.kernel)(&shape, q, k, v, &spans);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }

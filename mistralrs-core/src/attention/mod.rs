@@ -100,7 +100,7 @@ pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
 pub(crate) mod tests {
     use super::*;
     use crate::forward::SequenceSpan;
-    use mistralrs_kernels::{q8_head_bytes, round_to_q8};
+    use mistralrs_kernels::{CacheShape, CacheSliceMut, q8_head_bytes, store_keys, store_values};
     use proptest::prelude::*;
 
     /// Numbers in −1..1 that look random and are the same every time.
@@ -114,14 +114,36 @@ pub(crate) mod tests {
         Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
     }
 
-    /// A cache in bytes.
-    fn quantized(cache: &Tensor) -> Tensor {
-        let (blocks, block_size, heads, head_dim) = cache.dims4().unwrap();
-        let numbers = cache.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let mut bytes = vec![0; numbers.len() / head_dim * q8_head_bytes(head_dim)];
-        round_to_q8(&numbers, head_dim, &mut bytes);
-        let shape = (blocks, block_size, heads, q8_head_bytes(head_dim));
-        Tensor::from_vec(bytes, shape, &Device::Cpu).unwrap()
+    /// Keys and values of a layer, in bytes or as they are.
+    fn kept(cache: [usize; 4], in_bytes: bool, seed: u64) -> LayerKv {
+        let [blocks, block_size, kv_heads, head_dim] = cache;
+        let shape = CacheShape { kv_heads, head_dim, block_size };
+        let slots: Vec<usize> = (0..blocks * block_size).collect();
+        let per_head = if in_bytes { q8_head_bytes(head_dim) } else { head_dim };
+        let k_shape = (blocks, kv_heads, per_head, block_size);
+        let v_shape = (blocks, kv_heads, block_size, per_head);
+        let numbers = |seed| noise(&cache, seed).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let count = slots.len() * kv_heads * per_head;
+        let (k, v) = (numbers(seed), numbers(seed ^ 7));
+        let tensors = if in_bytes {
+            let (mut to_k, mut to_v) = (vec![0u8; count], vec![0u8; count]);
+            store_keys(&shape, &k, &slots, CacheSliceMut::Q8(&mut to_k));
+            store_values(&shape, &v, &slots, CacheSliceMut::Q8(&mut to_v));
+            [
+                Tensor::from_vec(to_k, k_shape, &Device::Cpu),
+                Tensor::from_vec(to_v, v_shape, &Device::Cpu),
+            ]
+        } else {
+            let (mut to_k, mut to_v) = (vec![0f32; count], vec![0f32; count]);
+            store_keys(&shape, &k, &slots, CacheSliceMut::F32(&mut to_k));
+            store_values(&shape, &v, &slots, CacheSliceMut::F32(&mut to_v));
+            [
+                Tensor::from_vec(to_k, k_shape, &Device::Cpu),
+                Tensor::from_vec(to_v, v_shape, &Device::Cpu),
+            ]
+        };
+        let [k, v] = tensors.map(|it| it.unwrap());
+        LayerKv { k, v: Some(v), group: 0 }
     }
 
     /// Spans of (rows, tokens before them) over blocks handed out in reverse.
@@ -159,6 +181,7 @@ pub(crate) mod tests {
             softcap in proptest::option::of(0.5f32..4.0),
             group in (0usize..40, 0usize..60),
             in_bytes in any::<bool>(),
+            values_are_keys in any::<bool>(),
             seed in any::<u64>(),
         ) {
             let num_heads = groups * kv_heads;
@@ -168,11 +191,10 @@ pub(crate) mod tests {
                 span.together.extend((start < end).then_some(start..end));
             }
             let cache = [blocks, block_size, kv_heads, head_dim];
-            let numbers = |seed| match noise(&cache, seed) {
-                it if in_bytes => quantized(&it),
-                it => it,
-            };
-            let kv = LayerKv { k: numbers(seed), v: numbers(seed ^ 7), group: 0 };
+            let mut kv = kept(cache, in_bytes, seed);
+            if values_are_keys {
+                kv.v = None;
+            }
             let q = noise(&[batch.len(), num_heads * head_dim], seed ^ 9);
             let scale = 1.0 / (head_dim as f32).sqrt();
             let params = AttentionParams {
@@ -191,8 +213,7 @@ pub(crate) mod tests {
     #[test]
     fn a_block_table_that_is_too_short_is_an_error() {
         let (mut batch, blocks) = batch(&[(3, 4)], 2);
-        let kv =
-            LayerKv { k: noise(&[blocks, 2, 1, 4], 1), v: noise(&[blocks, 2, 1, 4], 2), group: 0 };
+        let kv = kept([blocks, 2, 1, 4], false, 1);
         let params = AttentionParams {
             num_heads: 1,
             num_kv_heads: 1,

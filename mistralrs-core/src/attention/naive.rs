@@ -42,8 +42,13 @@ fn one_sequence(
     let q = q.narrow(0, span.query.start, rows)?; // [rows, heads × dim]
     let q = q.reshape((rows, heads, dim))?.transpose(0, 1)?.contiguous()?; // [heads, rows, dim]
     let table = span.block_tables.get(kv.group).map_or(&[][..], Vec::as_slice);
-    let k = gather(&kv.k, table, span.context_len, params)?; // [heads, context, dim]
-    let v = gather(&kv.v, table, span.context_len, params)?;
+    let k = widened(&kv.k, params.head_dim, kv.k.dim(3)?)?.transpose(2, 3)?;
+    let v = match &kv.v {
+        Some(v) => widened(v, params.head_dim, 1)?,
+        None => k.clone(),
+    };
+    let k = gather(&k, table, span.context_len, params)?; // [heads, context, dim]
+    let v = gather(&v, table, span.context_len, params)?;
     let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(params.scale))?;
     if let Some(cap) = params.softcap {
         scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
@@ -54,19 +59,20 @@ fn one_sequence(
     weights.matmul(&v)?.transpose(0, 1)?.reshape((rows, heads * dim))
 }
 
-/// The visible keys or values of a sequence, repeated for grouped heads: `[heads, context, dim]`.
+/// The visible keys or values of a sequence of those in `cache`, `[blocks, kv_heads, block_size, dim]`, repeated for
+/// grouped heads: `[heads, context, dim]`.
 fn gather(
     cache: &Tensor,
     table: &[u32],
     context_len: usize,
     params: &AttentionParams,
 ) -> Result<Tensor> {
-    let (_, block_size, kv_heads, _) = cache.dims4()?;
+    let (_, kv_heads, block_size, _) = cache.dims4()?;
     let dim = params.head_dim;
     let blocks = context_len.div_ceil(block_size);
     let table: Vec<u32> = table.iter().take(blocks).copied().collect();
     let table = Tensor::new(table, cache.device())?;
-    let rows = widened(&cache.index_select(&table, 0)?, dim)?;
+    let rows = cache.contiguous()?.index_select(&table, 0)?.transpose(1, 2)?.contiguous()?;
     let rows = rows.reshape((blocks * block_size, kv_heads, dim))?;
     let rows = rows.narrow(0, 0, context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
     let groups = params.num_heads / kv_heads;
@@ -74,13 +80,19 @@ fn gather(
     rows.reshape((params.num_heads, context_len, dim))?.contiguous()
 }
 
-/// What the cache holds as numbers.
-fn widened(cache: &Tensor, head_dim: usize) -> Result<Tensor> {
+/// What the cache holds as numbers. In bytes, `size` positions of a head lie number by number.
+fn widened(cache: &Tensor, head_dim: usize, size: usize) -> Result<Tensor> {
     if cache.dtype() != DType::U8 {
         return cache.to_dtype(DType::F32);
     }
     let bytes = cache.flatten_all()?.to_vec1::<u8>()?;
-    Tensor::new(widen_q8(&bytes, head_dim), cache.device())
+    let (blocks, heads, rows, cols) = cache.dims4()?;
+    let shape = if size == cols {
+        (blocks, heads, head_dim, cols)
+    } else {
+        (blocks, heads, rows, head_dim)
+    };
+    Tensor::from_vec(widen_q8(&bytes, head_dim, size), shape, cache.device())
 }
 
 /// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.

@@ -46,6 +46,6 @@ impl<'a> Rows<'a> {
         };
         let spans: Vec<_> = spans.iter().map(span).collect();
         let (k, v) = (CacheSlice::F32(self.k), CacheSlice::F32(self.v));
-        bidirectional_attention(&params.shape(1), self.q, k, v, &spans)
+        bidirectional_attention(&params.shape(1), self.q, k, Some(v), &spans)
     }
 }

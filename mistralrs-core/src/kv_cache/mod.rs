@@ -9,7 +9,7 @@ pub mod chain;
 use crate::forward::ForwardBatch;
 use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut, u8_slice_mut};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, bail};
-use mistralrs_kernels::{q8_head_bytes, round_to_halves, round_to_q8};
+use mistralrs_kernels::{CacheShape, CacheSliceMut, q8_head_bytes, store_keys, store_values};
 use std::collections::BTreeSet;
 
 /// What one layer keeps per token.
@@ -80,7 +80,7 @@ pub enum KvNumbers {
     /// number off by at most a 2048th of itself.
     F16,
     /// Rounded to bytes with a scale for each 32 numbers of a head: little more than a quarter of the memory, each number
-    /// off by at most a 254th of the largest of the 32 ([`round_to_q8`]).
+    /// off by at most a 254th of the largest of the 32 ([`mistralrs_kernels::round_to_q8`]).
     Q8,
 }
 
@@ -113,13 +113,13 @@ impl KvNumbers {
 }
 
 /// One layer's cache. K and V are tensors of their own, since an in-place write to one must not lock
-/// the other; or V is K.
+/// the other. Both as [`mistralrs_kernels::CacheSlice`] says; in bytes, their number stands for `head_dim`.
 #[derive(Debug, Clone)]
 pub struct LayerKv {
-    /// `[blocks, block_size, kv_heads, head_dim]`; in bytes, their number stands for `head_dim`.
+    /// `[blocks, kv_heads, head_dim, block_size]`
     pub k: Tensor,
-    /// As `k`.
-    pub v: Tensor,
+    /// `[blocks, kv_heads, block_size, head_dim]`; none where the keys are the values, too.
+    pub v: Option<Tensor>,
     /// Number of its group of layers in a batch's slots and block tables.
     pub group: usize,
 }
@@ -151,14 +151,11 @@ impl KvCache {
             let Some(&num_blocks) = num_blocks.get(group) else {
                 bail!("{} groups of layers, blocks for {}", windows.len(), num_blocks.len());
             };
-            let per_head = numbers.per_head(l.head_dim);
-            let shape = (num_blocks, block_size, l.num_kv_heads, per_head);
-            let k = untouched(shape, numbers, device)?;
-            let v = match l.values_are_keys {
-                true => k.clone(),
-                false => untouched(shape, numbers, device)?,
-            };
-            Ok(LayerKv { k, v, group })
+            let (heads, per_head) = (l.num_kv_heads, numbers.per_head(l.head_dim));
+            let k = untouched((num_blocks, heads, per_head, block_size), numbers, device)?;
+            let v = (!l.values_are_keys)
+                .then(|| untouched((num_blocks, heads, block_size, per_head), numbers, device));
+            Ok(LayerKv { k, v: v.transpose()?, group })
         };
         let layers = spec.layers.iter().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, block_size })
@@ -175,10 +172,10 @@ impl KvCache {
         tokens: usize,
         device: &Device,
     ) -> Result<Self> {
-        let shape = (tokens, 1, layer.num_kv_heads, layer.head_dim);
-        let k = Tensor::zeros(shape, DType::F32, device)?;
-        let v = Tensor::zeros(shape, DType::F32, device)?;
-        let layer = LayerKv { k, v, group: 0 };
+        let (heads, dim) = (layer.num_kv_heads, layer.head_dim);
+        let k = Tensor::zeros((tokens, heads, dim, 1), DType::F32, device)?;
+        let v = Tensor::zeros((tokens, heads, 1, dim), DType::F32, device)?;
+        let layer = LayerKv { k, v: Some(v), group: 0 };
         let layers = vec![layer; num_layers];
         Ok(Self { layers, block_size: 1 })
     }
@@ -212,7 +209,9 @@ impl KvCache {
     ) -> Result<()> {
         self.store_keys(layer, k, batch)?;
         let layer = self.layer(layer)?;
-        layer.v.inplace_op2(&v.contiguous()?, &StoreRows { slots: slots(layer, batch)? })
+        let Some(values) = &layer.v else { bail!("this layer's values are its keys") };
+        let store = StoreRows { slots: slots(layer, batch)?, are_keys: false };
+        values.inplace_op2(&v.contiguous()?, &store)
     }
 
     /// Writes `k` `[tokens, kv_heads × head_dim]` of a layer whose values are its keys.
@@ -221,7 +220,8 @@ impl KvCache {
     /// As for [`Self::store`].
     pub fn store_keys(&mut self, layer: usize, k: &Tensor, batch: &ForwardBatch) -> Result<()> {
         let layer = self.layer(layer)?;
-        layer.k.inplace_op2(&k.contiguous()?, &StoreRows { slots: slots(layer, batch)? })
+        let store = StoreRows { slots: slots(layer, batch)?, are_keys: true };
+        layer.k.inplace_op2(&k.contiguous()?, &store)
     }
 }
 
@@ -233,9 +233,11 @@ fn slots<'a>(layer: &LayerKv, batch: &'a ForwardBatch) -> Result<&'a [usize]> {
     }
 }
 
-/// Puts row `i` of the source, as the cache keeps numbers, into row `slots[i]` of the cache, seen as `[slots, row]`.
+/// Puts row `i` of the source, as the cache keeps numbers, into its slot `slots[i]`.
 struct StoreRows<'a> {
     slots: &'a [usize],
+    /// Or values.
+    are_keys: bool,
 }
 
 impl InplaceOp2 for StoreRows<'_> {
@@ -251,53 +253,50 @@ impl InplaceOp2 for StoreRows<'_> {
         rows_layout: &Layout,
     ) -> Result<()> {
         let rows = f32_slice(rows, rows_layout, self.name())?;
-        let (_, _, heads, per_head) = cache_layout.shape().dims4()?;
-        let Some(head_dim) = rows.len().checked_div(self.slots.len() * heads) else {
-            return Ok(());
-        };
         let numbers = match cache {
             CpuStorage::F16(_) => KvNumbers::F16,
             CpuStorage::U8(_) => KvNumbers::Q8,
             _ => KvNumbers::F32,
         };
-        let is_whole = rows.len() == self.slots.len() * heads * head_dim;
-        if !is_whole || per_head != numbers.per_head(head_dim) {
-            bail!("{} numbers for {} tokens of {heads} heads", rows.len(), self.slots.len());
-        }
-        let (op, width) = (self.name(), heads * per_head);
-        match numbers {
-            KvNumbers::F32 => {
-                let cache = f32_slice_mut(cache, cache_layout, op)?;
-                self.write(rows, (cache, width), |row, to| to.copy_from_slice(row))
-            }
-            KvNumbers::F16 => {
-                let cache = f16_slice_mut(cache, cache_layout, op)?;
-                self.write(rows, (cache, width), round_to_halves)
-            }
-            KvNumbers::Q8 => {
-                let cache = u8_slice_mut(cache, cache_layout, op)?;
-                self.write(rows, (cache, width), |row, to| round_to_q8(row, head_dim, to))
-            }
-        }
+        let Some(shape) = self.checked(cache_layout, rows.len(), numbers)? else {
+            return Ok(());
+        };
+        let op = self.name();
+        let cache = match numbers {
+            KvNumbers::F32 => CacheSliceMut::F32(f32_slice_mut(cache, cache_layout, op)?),
+            KvNumbers::F16 => CacheSliceMut::F16(f16_slice_mut(cache, cache_layout, op)?),
+            KvNumbers::Q8 => CacheSliceMut::Q8(u8_slice_mut(cache, cache_layout, op)?),
+        };
+        let store = if self.are_keys { store_keys } else { store_values };
+        store(&shape, rows, self.slots, cache);
+        Ok(())
     }
 }
 
 impl StoreRows<'_> {
-    /// Has `store` write each token's row into its slot of `width` elements.
-    fn write<T>(
+    /// The shape of the cache, if `len` numbers are a row for each slot of it; `None` where there is nothing to store.
+    fn checked(
         &self,
-        rows: &[f32],
-        (cache, width): (&mut [T], usize),
-        store: impl Fn(&[f32], &mut [T]),
-    ) -> Result<()> {
-        let per_token = rows.len() / self.slots.len().max(1);
-        for (row, &slot) in rows.chunks_exact(per_token.max(1)).zip(self.slots) {
-            match cache.get_mut(slot * width..(slot + 1) * width) {
-                Some(target) => store(row, target),
-                None => bail!("slot {slot} lies outside the KV cache"),
-            }
+        cache: &Layout,
+        len: usize,
+        numbers: KvNumbers,
+    ) -> Result<Option<CacheShape>> {
+        let (blocks, kv_heads, per_head, block_size) = match (self.are_keys, cache.shape().dims4()?)
+        {
+            (true, dims) => dims,
+            (false, (blocks, heads, block_size, per_head)) => (blocks, heads, per_head, block_size),
+        };
+        let Some(head_dim) = len.checked_div(self.slots.len() * kv_heads) else {
+            return Ok(None);
+        };
+        let is_whole = len == self.slots.len() * kv_heads * head_dim;
+        if !is_whole || per_head != numbers.per_head(head_dim) {
+            bail!("{len} numbers for {} tokens of {kv_heads} heads", self.slots.len());
         }
-        Ok(())
+        if let Some(slot) = self.slots.iter().find(|slot| **slot >= blocks * block_size) {
+            bail!("slot {slot} lies outside the KV cache");
+        }
+        Ok(Some(CacheShape { kv_heads, head_dim, block_size }))
     }
 }
 
@@ -373,10 +372,11 @@ mod tests {
         cache.store(1, &k, &v, &into(&[11, 2])).unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let stored = flat(&cache.layer(1).unwrap().k);
-        assert_eq!(stored[22..24], [1., 2.]);
-        assert_eq!(stored[4..6], [3., 4.]);
+        // Blocks of two numbers of four keys.
+        assert_eq!([stored[19], stored[23]], [1., 2.]);
+        assert_eq!([stored[2], stored[6]], [3., 4.]);
         assert_eq!(stored.iter().filter(|x| **x != 0.).count(), 4);
-        assert_eq!(flat(&cache.layer(1).unwrap().v)[22..24], [5., 6.]);
+        assert_eq!(flat(cache.layer(1).unwrap().v.as_ref().unwrap())[22..24], [5., 6.]);
         assert!(flat(&cache.layer(0).unwrap().k).iter().all(|x| *x == 0.));
     }
 
@@ -389,8 +389,9 @@ mod tests {
         cache.store(0, &k, &k, &into(&[1])).unwrap();
         let stored = cache.layer(0).unwrap().k.to_dtype(DType::F32).unwrap();
         let stored = stored.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(stored[..7], [0., 0., 0., 0., 65504., -65504., 0.099_975_586]);
-        assert!(stored[7].is_nan());
+        // A block of four numbers of two keys.
+        assert_eq!(stored[..6], [0., 65504., 0., -65504., 0., 0.099_975_586]);
+        assert!(stored[6] == 0. && stored[7].is_nan());
     }
 
     #[test]
@@ -406,15 +407,21 @@ mod tests {
         let row: Vec<f32> = (0..80).map(number).collect();
         let rows = Tensor::from_vec(row.repeat(2), (2, 80), &Device::Cpu).unwrap();
         cache.store(1, &rows, &(&rows * -1.).unwrap(), &into(&[5, 0])).unwrap();
-        let stored = |t: &Tensor| {
+        let widened = |t: &Tensor, size| {
             let bytes = t.flatten_all().unwrap().to_vec1::<u8>().unwrap();
-            let numbers = mistralrs_kernels::scalar::widen_q8(&bytes, 40);
-            numbers.chunks(80).map(<[f32]>::to_vec).collect::<Vec<_>>()
+            mistralrs_kernels::scalar::widen_q8(&bytes, 40, size)
         };
+        // Blocks of four positions: keys lie number by number, values position by position.
+        let key = |slot: usize, i: usize| (slot / 4 * 2 + i / 40) * 160 + i % 40 * 4 + slot % 4;
+        let value = |slot: usize, i: usize| (slot / 4 * 2 + i / 40) * 160 + slot % 4 * 40 + i % 40;
         let layer = cache.layer(1).unwrap();
-        for (t, sign) in [(&layer.k, 1.), (&layer.v, -1.)] {
-            let slots = stored(t);
-            for (slot, found) in slots.iter().enumerate() {
+        let places: [(_, &dyn Fn(usize, usize) -> usize, _); 2] = [
+            (widened(&layer.k, 4), &key, 1.),
+            (widened(layer.v.as_ref().unwrap(), 1), &value, -1.),
+        ];
+        for (numbers, place, sign) in places {
+            for slot in 0..8 {
+                let found: Vec<_> = (0..80).map(|i| numbers[place(slot, i)]).collect();
                 let is_there = [5, 0].contains(&slot);
                 for (i, (found, wanted)) in found.iter().zip(&row).enumerate() {
                     let wanted = if is_there { sign * wanted } else { 0. };
@@ -423,7 +430,7 @@ mod tests {
                 }
             }
         }
-        assert!(stored(&cache.layer(0).unwrap().k).iter().flatten().all(|x| *x == 0.));
+        assert!(widened(&cache.layer(0).unwrap().k, 4).iter().all(|x| *x == 0.));
     }
 
     #[test]
@@ -455,8 +462,10 @@ mod tests {
         let mut cache = KvCache::allocate(&spec, &[1], 4, KvNumbers::F32, &Device::Cpu).unwrap();
         let k = Tensor::new(&[[1f32, 2.]], &Device::Cpu).unwrap();
         cache.store_keys(0, &k, &into(&[3])).unwrap();
-        let v = cache.layer(0).unwrap().v.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(v, [0., 0., 0., 0., 0., 0., 1., 2.]);
+        assert!(cache.layer(0).unwrap().v.is_none());
+        let k_again = cache.layer(0).unwrap().k.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(k_again, [0., 0., 0., 1., 0., 0., 0., 2.]);
+        assert!(cache.store(0, &k, &k, &into(&[3])).is_err());
     }
 
     #[test]

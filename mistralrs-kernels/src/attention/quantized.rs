@@ -1,8 +1,8 @@
 //! Keys and values in bytes: the layout of a head, and how numbers come into it. Knows no cache and no query.
 //!
-//! A head is its groups of [`GROUP`] numbers one after the other, the last one as short as it is; a group is its
-//! scale (an IEEE half, little-endian) and a signed byte for each number, `x = scale * byte`. So whole groups are
-//! blocks of ggml's Q8_0.
+//! A head is in groups of [`GROUP`] numbers, the last one as short as it is. First come the scales of all groups (IEEE
+//! halves, little-endian), then a signed byte for each number, `x = scale * byte`: the numbers of ggml's Q8_0. Heads
+//! of a block's keys lie number by number, so `[groups, block_size]` scales and `[head_dim, block_size]` bytes.
 
 use crate::block::{f16_to_f32, f32_to_f16, inverse, nearest_integer};
 use crate::dispatch;
@@ -15,7 +15,13 @@ const SCALE: usize = 2;
 
 /// Bytes of a head of `head_dim` numbers: one for each, and two for each 32 of them.
 pub fn q8_head_bytes(head_dim: usize) -> usize {
-    head_dim.saturating_add(head_dim.div_ceil(GROUP).saturating_mul(SCALE))
+    head_dim.saturating_add(scale_bytes(head_dim))
+}
+
+/// Bytes of a head's scales.
+#[inline(always)]
+fn scale_bytes(head_dim: usize) -> usize {
+    head_dim.div_ceil(GROUP) * SCALE
 }
 
 /// Rounds heads of `head_dim` numbers to bytes with a scale per 32 of them, a 127th of their largest magnitude. A
@@ -37,23 +43,42 @@ pub fn round_to_q8(x: &[f32], head_dim: usize, out: &mut [u8]) {
 pub(crate) fn round_heads(x: &[f32], head_dim: usize, out: &mut [u8]) {
     let heads = out.chunks_exact_mut(q8_head_bytes(head_dim));
     for (x, head) in x.chunks_exact(head_dim).zip(heads) {
-        for (x, group) in x.chunks(GROUP).zip(head.chunks_mut(SCALE + GROUP)) {
-            round_group(x, group);
+        let (scales, codes) = head.split_at_mut(scale_bytes(head_dim));
+        let groups = scales.chunks_exact_mut(SCALE).zip(codes.chunks_mut(GROUP));
+        for (x, (scale, codes)) in x.chunks(GROUP).zip(groups) {
+            round_group(x, scale, codes);
         }
     }
 }
 
 #[inline(always)]
-fn round_group(x: &[f32], out: &mut [u8]) {
+fn round_group(x: &[f32], to: &mut [u8], codes: &mut [u8]) {
     // The bits of magnitudes are in their order, with the infinite above the finite and NaN above both.
     let largest = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
     let largest = f32::from_bits(largest);
     let scale = f32_to_f16(if largest.is_finite() { largest / 127.0 } else { f32::NAN });
     let inverse = inverse(f16_to_f32(scale));
-    let (head, codes) = out.split_at_mut(SCALE);
-    head.copy_from_slice(&scale.to_le_bytes());
+    to.copy_from_slice(&scale.to_le_bytes());
     for (code, x) in codes.iter_mut().zip(x) {
         *code = nearest_integer((x * inverse).clamp(-127.0, 127.0)) as i8 as u8;
+    }
+}
+
+/// Puts a head to its place among those of a block's keys.
+pub(super) fn spread_q8(
+    head: &[u8],
+    (head_dim, block_size): (usize, usize),
+    position: usize,
+    block: &mut [u8],
+) {
+    let (scales, codes) = head.split_at(scale_bytes(head_dim));
+    let (to_scales, to_codes) = block.split_at_mut(scales.len() * block_size);
+    let to_scales = to_scales[position * SCALE..].chunks_mut(SCALE * block_size);
+    for (to, scale) in to_scales.zip(scales.chunks_exact(SCALE)) {
+        to[..SCALE].copy_from_slice(scale);
+    }
+    for (to, code) in to_codes[position..].iter_mut().step_by(block_size).zip(codes) {
+        *to = *code;
     }
 }
 
@@ -63,13 +88,37 @@ fn round_group(x: &[f32], out: &mut [u8]) {
 /// # Safety
 /// The instruction set is present, and the head has these numbers.
 #[inline(always)]
-pub(super) unsafe fn load<S: LoadHalves>(head: *const u8, d: usize, count: usize) -> S::V {
+pub(super) unsafe fn load<S: LoadHalves>(
+    head: *const u8,
+    head_dim: usize,
+    d: usize,
+    count: usize,
+) -> S::V {
     const { assert!(GROUP.is_multiple_of(S::LANES), "a vector has one scale") };
-    // SAFETY: group `d / GROUP` is there, and in it these numbers.
+    // SAFETY: the scale of group `d / GROUP` is there, and these numbers.
     unsafe {
-        let group = head.add(d / GROUP * (SCALE + GROUP));
-        let scale = u16::from_le_bytes(group.cast::<[u8; SCALE]>().read());
-        S::load_scaled(scale, group.add(SCALE + d % GROUP), count)
+        let scale = u16::from_le_bytes(head.add(d / GROUP * SCALE).cast::<[u8; SCALE]>().read());
+        S::load_scaled(scale, head.add(scale_bytes(head_dim) + d), count)
+    }
+}
+
+/// Number `d` of keys `at..at + count` of a block, exactly, as [`load`].
+///
+/// # Safety
+/// The instruction set is present, and the block has these keys.
+#[inline(always)]
+pub(super) unsafe fn load_keys<S: LoadHalves>(
+    keys: *const u8,
+    (head_dim, block_size): (usize, usize),
+    d: usize,
+    at: usize,
+    count: usize,
+) -> S::V {
+    // SAFETY: the scales of group `d / GROUP` are there, and the bytes of number `d`, of these keys.
+    unsafe {
+        let scales = keys.add((d / GROUP * block_size + at) * SCALE);
+        let codes = keys.add((scale_bytes(head_dim) + d) * block_size + at);
+        S::load_each_scaled(scales, codes, count)
     }
 }
 
@@ -90,7 +139,7 @@ mod tests {
             unsafe { (kernels.round_to_q8)(x, x.len(), &mut others) };
             assert_eq!(bytes, others, "{}", kernels.isa.name());
         }
-        widen_q8(&bytes, x.len())
+        widen_q8(&bytes, x.len(), 1)
     }
 
     proptest! {

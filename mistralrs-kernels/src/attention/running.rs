@@ -3,11 +3,14 @@
 
 use super::score::{Scores, score};
 use super::sums::Sums;
-use super::tile::Tile;
+use super::tile::Source;
 use super::{AttentionShape, TILE};
 use crate::math::tanh;
-use crate::simd::{Exponential, Simd};
+use crate::simd::{Exponential, LoadHalves};
 use std::ops::Range;
+
+/// Rows that are computed side by side, at most.
+pub(super) const MOST_ROWS: usize = 8;
 
 /// A task's rows (`[query rows, group]`, flattened) and how far their softmax has come.
 pub(super) struct Running<'a> {
@@ -25,12 +28,12 @@ pub(super) struct Running<'a> {
 /// # Safety
 /// The instruction set is present; the tile has been read as far as the rows see it.
 #[inline(always)]
-pub(super) unsafe fn add_tile<S: Exponential, const ROWS: usize>(
+pub(super) unsafe fn add_tile<S: Exponential, T: Source<S>, const ROWS: usize>(
     shape: &AttentionShape,
-    (start, tile): (usize, &Tile<'_>),
+    (start, tile): (usize, &T),
     running: &mut Running<'_>,
 ) {
-    const { assert!(ROWS <= 6, "no part is longer") };
+    const { assert!(ROWS <= MOST_ROWS, "no part is longer") };
     let rows = running.seen.len();
     let parts = rows.div_ceil(ROWS);
     let (short, longer) = (rows / parts, rows % parts);
@@ -40,12 +43,14 @@ pub(super) unsafe fn add_tile<S: Exponential, const ROWS: usize>(
         // SAFETY: as the caller vouches; the rows are there.
         unsafe {
             match count {
-                6 if ROWS >= 6 => add_rows::<S, 6>(shape, (start, tile), row, running),
-                5 if ROWS >= 5 => add_rows::<S, 5>(shape, (start, tile), row, running),
-                4 if ROWS >= 4 => add_rows::<S, 4>(shape, (start, tile), row, running),
-                3 if ROWS >= 3 => add_rows::<S, 3>(shape, (start, tile), row, running),
-                2 => add_rows::<S, 2>(shape, (start, tile), row, running),
-                _ => add_rows::<S, 1>(shape, (start, tile), row, running),
+                8 if ROWS >= 8 => add_rows::<S, T, 8>(shape, (start, tile), row, running),
+                7 if ROWS >= 7 => add_rows::<S, T, 7>(shape, (start, tile), row, running),
+                6 if ROWS >= 6 => add_rows::<S, T, 6>(shape, (start, tile), row, running),
+                5 if ROWS >= 5 => add_rows::<S, T, 5>(shape, (start, tile), row, running),
+                4 if ROWS >= 4 => add_rows::<S, T, 4>(shape, (start, tile), row, running),
+                3 if ROWS >= 3 => add_rows::<S, T, 3>(shape, (start, tile), row, running),
+                2 => add_rows::<S, T, 2>(shape, (start, tile), row, running),
+                _ => add_rows::<S, T, 1>(shape, (start, tile), row, running),
             }
         }
         row += count;
@@ -54,9 +59,9 @@ pub(super) unsafe fn add_tile<S: Exponential, const ROWS: usize>(
 
 /// Adds a tile to the `R` rows from `row`.
 #[inline(always)]
-unsafe fn add_rows<S: Exponential, const R: usize>(
+unsafe fn add_rows<S: Exponential, T: Source<S>, const R: usize>(
     shape: &AttentionShape,
-    (start, tile): (usize, &Tile<'_>),
+    (start, tile): (usize, &T),
     row: usize,
     running: &mut Running<'_>,
 ) {
@@ -71,12 +76,12 @@ unsafe fn add_rows<S: Exponential, const R: usize>(
     let mut scores = Scores([[0.0; TILE]; R]);
     // SAFETY: as the caller vouches; queries and values of `R` rows are there.
     unsafe {
-        score::<S, R>(running.q.as_ptr().add(row * tile.dim), tile, &mut scores);
+        score::<S, T, R>(running.q.as_ptr().add(row * tile.sizes().0), tile, &mut scores);
         let largest =
             measure::<S, R>(shape.softcap, &views, &mut scores, &running.sums.largest[row..]);
         let shrink = weigh::<S, R>(row, &largest, &mut scores, running);
         let values = running.sums.values.as_mut_ptr().add(row * running.sums.width);
-        add_views::<S, R>((&views, shrink), &scores, tile, values);
+        add_views::<S, T, R>((&views, shrink), &scores, tile, values);
     }
 }
 
@@ -155,69 +160,71 @@ unsafe fn weigh<S: Exponential, const R: usize>(
 /// Shrinks the earlier values of `R` rows and adds the weighted ones of a tile: those that all rows see together,
 /// what stands before and behind row by row. Every row adds its positions in their order.
 #[inline(always)]
-unsafe fn add_views<S: Simd, const R: usize>(
+unsafe fn add_views<S: LoadHalves, T: Source<S>, const R: usize>(
     (views, mut shrink): (&[Range<usize>; R], [f32; R]),
     scores: &Scores<R>,
-    tile: &Tile<'_>,
+    tile: &T,
     values: *mut f32,
 ) {
     let first = views.iter().map(|view| view.start).max().unwrap_or(0);
     let end = views.iter().map(|view| view.end).min().unwrap_or(0);
     let empty = views.iter().any(Range::is_empty);
+    let width = tile.sizes().1;
     let together = if empty || first >= end { 0..0 } else { first..end };
-    for (r, view) in views.iter().enumerate() {
-        let before = view.start..if together.is_empty() { view.end } else { first };
-        if before.is_empty() {
-            continue;
+    // One place in the code adds to a row by itself, though it happens twice: a copy of it for every number of rows
+    // would be most of the kernel.
+    for is_behind in [false, true] {
+        if is_behind {
+            // Without positions that all see, a row has added all of its own, or sees none and its values stay.
+            if together.is_empty() {
+                return;
+            }
+            let part = (together.clone(), shrink);
+            // SAFETY: as the caller vouches.
+            unsafe { add_values::<S, T, R>(part, scores.0.as_ptr().cast(), tile, values) };
         }
-        let shrink = [std::mem::replace(&mut shrink[r], 1.0)];
-        // SAFETY: as the caller vouches.
-        unsafe {
-            add_values::<S, 1>(
-                (before, shrink),
-                scores.0[r].as_ptr(),
-                tile,
-                values.add(r * tile.width),
-            )
-        };
-    }
-    // Without positions that all see, a row has added all of its own, or sees none and its values stay.
-    if together.is_empty() {
-        return;
-    }
-    // SAFETY: as the caller vouches.
-    unsafe { add_values::<S, R>((together, shrink), scores.0.as_ptr().cast(), tile, values) };
-    for (r, view) in views.iter().enumerate() {
-        // SAFETY: as the caller vouches.
-        unsafe {
-            let (behind, weights) = (end..view.end, scores.0[r].as_ptr());
-            add_values::<S, 1>((behind, [1.0]), weights, tile, values.add(r * tile.width));
+        for (r, view) in views.iter().enumerate() {
+            let alone = match (is_behind, together.is_empty()) {
+                (true, _) => end..view.end,
+                (false, true) => view.clone(),
+                (false, false) => view.start..first,
+            };
+            if alone.is_empty() {
+                continue;
+            }
+            let by = if is_behind { 1.0 } else { std::mem::replace(&mut shrink[r], 1.0) };
+            let weights = scores.0[r].as_ptr();
+            // SAFETY: as the caller vouches.
+            unsafe { add_values::<S, T, 1>((alone, [by]), weights, tile, values.add(r * width)) };
         }
     }
 }
 
 /// Shrinks `R` rows of `values` and adds the weighted values of some positions of a tile.
 #[inline(always)]
-unsafe fn add_values<S: Simd, const R: usize>(
+unsafe fn add_values<S: LoadHalves, T: Source<S>, const R: usize>(
     (keys, shrink): (Range<usize>, [f32; R]),
     weights: *const f32,
-    tile: &Tile<'_>,
+    tile: &T,
     values: *mut f32,
 ) {
     if keys.is_empty() {
         return;
     }
-    let mut first = 0;
+    let (mut first, width) = (0, tile.sizes().1);
     let part = (&keys, &shrink);
     // SAFETY: whole vectors of rows and values.
     unsafe {
-        while first < tile.width {
-            first += match (tile.width - first) / S::LANES {
-                1 => add_columns::<S, R, 1>(part, weights, tile, first, values),
-                2 => add_columns::<S, R, 2>(part, weights, tile, first, values),
-                // Five are better cut into three and two than into four and one.
-                3 | 5 => add_columns::<S, R, 3>(part, weights, tile, first, values),
-                _ => add_columns::<S, R, 4>(part, weights, tile, first, values),
+        while first < width {
+            first += match (width - first) / S::LANES {
+                // As for scores.
+                2.. if R > 6 => add_columns::<S, T, R, 2>(part, weights, tile, first, values),
+                // Five are better cut into three and two than into four and one; for one row, which sees few
+                // positions that others do not, it matters little.
+                2 if R > 1 => add_columns::<S, T, R, 2>(part, weights, tile, first, values),
+                3 | 5 if R > 1 => add_columns::<S, T, R, 3>(part, weights, tile, first, values),
+                4.. => add_columns::<S, T, R, 4>(part, weights, tile, first, values),
+                _ => add_columns::<S, T, R, 1>(part, weights, tile, first, values),
             };
         }
     }
@@ -225,16 +232,17 @@ unsafe fn add_values<S: Simd, const R: usize>(
 
 /// The same for `N` vectors of columns from `first`; returns how many columns that are.
 #[inline(always)]
-unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
+unsafe fn add_columns<S: LoadHalves, T: Source<S>, const R: usize, const N: usize>(
     (keys, shrink): (&Range<usize>, &[f32; R]),
     weights: *const f32,
-    tile: &Tile<'_>,
+    tile: &T,
     first: usize,
     values: *mut f32,
 ) -> usize {
     // SAFETY: the caller vouches for rows and columns, the tile for its values.
     unsafe {
-        let place = |r: usize, n: usize| values.add(r * tile.width + first + n * S::LANES);
+        let width = tile.sizes().1;
+        let place = |r: usize, n: usize| values.add(r * width + first + n * S::LANES);
         let zero = S::splat(0.0);
         let mut sums = [[zero; N]; R];
         for (r, (sums, shrink)) in sums.iter_mut().zip(shrink).enumerate() {
@@ -243,10 +251,9 @@ unsafe fn add_columns<S: Simd, const R: usize, const N: usize>(
             }
         }
         for key in keys.clone() {
-            let value = tile.value(key).add(first);
             let mut of_value = [zero; N];
             for (n, v) in of_value.iter_mut().enumerate() {
-                *v = S::load(value.add(n * S::LANES), S::LANES);
+                *v = tile.value(key, first + n * S::LANES);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let weight = S::splat(*weights.add(r * TILE + key));

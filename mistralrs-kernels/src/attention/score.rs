@@ -2,8 +2,8 @@
 //! after the other, so that a product does not depend on which rows and keys are computed beside it.
 
 use super::TILE;
-use super::tile::Tile;
-use crate::simd::Simd;
+use super::tile::Source;
+use crate::simd::LoadHalves;
 
 /// Scores, then weights, of `R` rows: what a tile's keys are to them.
 #[repr(C, align(64))]
@@ -15,20 +15,26 @@ pub(super) struct Scores<const R: usize>(pub(super) [[f32; TILE]; R]);
 /// # Safety
 /// The instruction set is present; `R` rows of the tile's `dim` are at `q`.
 #[inline(always)]
-pub(super) unsafe fn score<S: Simd, const R: usize>(
+pub(super) unsafe fn score<S: LoadHalves, T: Source<S>, const R: usize>(
     q: *const f32,
-    tile: &Tile<'_>,
+    tile: &T,
     scores: &mut Scores<R>,
 ) {
-    let mut key = tile.keys.start / S::LANES * S::LANES;
+    let keys = tile.keys();
+    let mut key = keys.start / S::LANES * S::LANES;
     // SAFETY: whole vectors of the tile's keys.
     unsafe {
-        while key + 3 * S::LANES < tile.keys.end {
-            score_keys::<S, R, 4>(q, tile, key, scores);
+        // The sums of more rows have no room in the registers for so many keys.
+        while R <= 6 && key + 3 * S::LANES < keys.end {
+            score_keys::<S, T, R, 4>(q, tile, key, scores);
             key += 4 * S::LANES;
         }
-        while key < tile.keys.end {
-            score_keys::<S, R, 1>(q, tile, key, scores);
+        while R > 6 && key + S::LANES < keys.end {
+            score_keys::<S, T, R, 2>(q, tile, key, scores);
+            key += 2 * S::LANES;
+        }
+        while key < keys.end {
+            score_keys::<S, T, R, 1>(q, tile, key, scores);
             key += S::LANES;
         }
     }
@@ -36,23 +42,23 @@ pub(super) unsafe fn score<S: Simd, const R: usize>(
 
 /// `R` rows with `N` vectors of keys from `key`.
 #[inline(always)]
-unsafe fn score_keys<S: Simd, const R: usize, const N: usize>(
+unsafe fn score_keys<S: LoadHalves, T: Source<S>, const R: usize, const N: usize>(
     q: *const f32,
-    tile: &Tile<'_>,
+    tile: &T,
     key: usize,
     scores: &mut Scores<R>,
 ) {
     // SAFETY: as the caller vouches.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; R];
-        for d in 0..tile.dim {
-            let keys = tile.keys_at(d).add(key);
+        let dim = tile.sizes().0;
+        for d in 0..dim {
             let mut of_keys = [S::splat(0.0); N];
             for (n, v) in of_keys.iter_mut().enumerate() {
-                *v = S::load(keys.add(n * S::LANES), S::LANES);
+                *v = tile.number(d, key + n * S::LANES);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let q = S::splat(*q.add(r * tile.dim + d));
+                let q = S::splat(*q.add(r * dim + d));
                 for (sum, v) in sums.iter_mut().zip(of_keys) {
                     *sum = S::mul_add(q, v, *sum);
                 }

@@ -2,82 +2,69 @@
 //! number of many keys, and values row by row. Both as f32, whatever the cache holds. Knows places, not
 //! queries.
 
-use super::quantized::{self, q8_head_bytes};
-use super::{AttentionSpan, Job, TILE};
+use super::cache::CacheNumber;
+use super::{AttentionShape, AttentionSpan, Job, TILE};
 use crate::simd::LoadHalves;
-use half::f16;
 use std::ops::Range;
 
-/// What the cache is made of: numbers, or the bytes of [`quantized`] ones.
-pub(crate) trait CacheNumber: Copy {
-    /// How many of them are a head of `head_dim` numbers.
-    fn per_head(head_dim: usize) -> usize {
-        head_dim
-    }
-
-    /// Numbers `d..d + count` of the head at `head`, widened exactly; the lanes behind them are of no use. `d` is a
-    /// multiple of `LANES` and `count` at most `LANES`.
+/// Keys and values of up to [`TILE`] positions of one head, as the arithmetic wants them.
+pub(super) trait Source<S: LoadHalves> {
+    /// Which of the positions are there.
+    fn keys(&self) -> Range<usize>;
+    /// Numbers of a key, and of a value with what fills its last vector.
+    fn sizes(&self) -> (usize, usize);
+    /// Number `d` of `LANES` keys from `key`, a multiple of `LANES`; those of absent keys are arbitrary.
     ///
     /// # Safety
-    /// The instruction set is present, and the head has these numbers.
-    unsafe fn load<S: LoadHalves>(head: *const Self, d: usize, count: usize) -> S::V;
+    /// The instruction set is present, `d` and a key of these are there.
+    unsafe fn number(&self, d: usize, key: usize) -> S::V;
+    /// `LANES` numbers from `d` of the value of `key`.
+    ///
+    /// # Safety
+    /// The instruction set is present, and so are these numbers or what fills the last vector.
+    unsafe fn value(&self, key: usize, d: usize) -> S::V;
 }
 
-impl CacheNumber for f32 {
+impl<S: LoadHalves> Source<S> for Tile<'_> {
     #[inline(always)]
-    unsafe fn load<S: LoadHalves>(head: *const f32, d: usize, count: usize) -> S::V {
+    fn keys(&self) -> Range<usize> {
+        self.keys.clone()
+    }
+
+    #[inline(always)]
+    fn sizes(&self) -> (usize, usize) {
+        (self.dim, self.width)
+    }
+
+    #[inline(always)]
+    unsafe fn number(&self, d: usize, key: usize) -> S::V {
+        // SAFETY: the tile has room for whole vectors of TILE keys.
+        unsafe { S::load(self.numbers.as_ptr().add(d * TILE + key), S::LANES) }
+    }
+
+    #[inline(always)]
+    unsafe fn value(&self, key: usize, d: usize) -> S::V {
+        let at = TILE * self.dim + key * self.width + d;
         // SAFETY: as the caller vouches.
-        unsafe { S::load(head.add(d), count) }
+        unsafe { S::load(self.numbers.as_ptr().add(at), S::LANES) }
     }
 }
 
-impl CacheNumber for f16 {
-    #[inline(always)]
-    unsafe fn load<S: LoadHalves>(head: *const f16, d: usize, count: usize) -> S::V {
-        // SAFETY: as the caller vouches; halves lie in memory as little-endian bytes here.
-        unsafe { S::load_halves::<false>(head.add(d).cast(), count) }
-    }
-}
-
-impl CacheNumber for u8 {
-    fn per_head(head_dim: usize) -> usize {
-        q8_head_bytes(head_dim)
-    }
-
-    #[inline(always)]
-    unsafe fn load<S: LoadHalves>(head: *const u8, d: usize, count: usize) -> S::V {
-        // SAFETY: as the caller vouches.
-        unsafe { quantized::load::<S>(head, d, count) }
-    }
-}
-
-/// A thread's tile of one key head.
+/// A thread's tile of one key head: copied, since many rows read it.
 pub(super) struct Tile<'a> {
     /// The keys, `[dim, TILE]`; behind them the values, `[TILE, width]`.
     numbers: &'a mut [f32],
-    pub(super) dim: usize,
+    dim: usize,
     /// Numbers of a value and what is behind them, so that it is whole vectors.
-    pub(super) width: usize,
+    width: usize,
     /// Which of the tile's positions are there.
-    pub(super) keys: Range<usize>,
+    keys: Range<usize>,
 }
 
 impl<'a> Tile<'a> {
     /// Tiles of heads of `dim` numbers, in `TILE * (dim + width)` numbers of memory.
     pub(super) fn new(numbers: &'a mut [f32], dim: usize, width: usize) -> Self {
         Self { numbers, dim, width, keys: 0..0 }
-    }
-
-    /// Number `d` of all keys: [`TILE`] numbers, those of absent keys arbitrary.
-    #[inline(always)]
-    pub(super) fn keys_at(&self, d: usize) -> *const f32 {
-        self.numbers.as_ptr().wrapping_add(d * TILE)
-    }
-
-    /// The numbers of one value, then what fills the last vector.
-    #[inline(always)]
-    pub(super) fn value(&self, key: usize) -> *const f32 {
-        self.numbers.as_ptr().wrapping_add(TILE * self.dim + key * self.width)
     }
 
     /// Reads the positions `keys` of the tile that begins at position `start`.
@@ -93,26 +80,117 @@ impl<'a> Tile<'a> {
         (start, keys): (usize, Range<usize>),
     ) {
         self.keys = keys.start - start..keys.end - start;
+        let (shape, (k, v)) = (&job.shape, (k.as_ptr(), v.as_ptr()));
+        let size = shape.block_size;
         let mut places = [0; TILE];
-        let shape = &job.shape;
-        let per_head = C::per_head(shape.head_dim);
-        let (mut block, mut offset) =
-            (keys.start / shape.block_size, keys.start % shape.block_size);
-        for place in &mut places[self.keys.clone()] {
-            let slot = span.block_table[block] as usize * shape.block_size + offset;
-            *place = (slot * shape.kv_heads + kv_head) * per_head;
-            offset += 1;
-            if offset == shape.block_size {
-                (block, offset) = (block + 1, 0);
-            }
-        }
-        // SAFETY: every place of `keys` is followed by a head's numbers, in both caches.
+        // SAFETY: `part` is there in both caches, and in the tile.
         unsafe {
-            self.transpose_keys::<S, C>(k.as_ptr(), &places);
-            self.widen_values::<S, C>(v.as_ptr(), &places);
+            for (block, part) in parts(keys, size) {
+                let head = place::<C>(shape, span.block_table[block], kv_head);
+                let at = block * size + part.start - start;
+                let part = Part { size, at, positions: part };
+                if size == 1 {
+                    places[at] = head;
+                } else {
+                    self.copy_keys::<S, C>(k.add(head), &part);
+                }
+                if job.values_are_keys && size > 1 {
+                    self.transpose_values::<S, C>(v.add(head), &part);
+                } else {
+                    self.widen_values::<S, C>(v.add(head), &part);
+                }
+            }
+            if size == 1 {
+                self.transpose_keys::<S, C>(k, &places);
+            }
         }
     }
 
+    /// The keys of a block, which lie as they are wanted.
+    #[inline(always)]
+    unsafe fn copy_keys<S: LoadHalves, C: CacheNumber>(&mut self, keys: *const C, part: &Part) {
+        let (dim, shape) = (self.dim, (self.dim, part.size));
+        let Range { start, end } = part.positions;
+        // SAFETY: numbers of keys that are there, and their places; where blocks are whole vectors, those of
+        // the tile are those of the block, and what else is in them is of the block, too, and of no use.
+        unsafe {
+            if part.size.is_multiple_of(S::LANES) {
+                let before = start % S::LANES;
+                for first in (start - before..end).step_by(S::LANES) {
+                    let to = self.numbers.as_mut_ptr().add(part.at + first - start);
+                    for d in 0..dim {
+                        let v = C::load_keys::<S>(keys, shape, d, first, S::LANES);
+                        S::store(v, to.add(d * TILE), S::LANES);
+                    }
+                }
+                return;
+            }
+            for first in (start..end).step_by(S::LANES) {
+                let to = self.numbers.as_mut_ptr().add(part.at + first - start);
+                let count = S::LANES.min(end - first);
+                for d in 0..dim {
+                    let v = C::load_keys::<S>(keys, shape, d, first, count);
+                    S::store(v, to.add(d * TILE), count);
+                }
+            }
+        }
+    }
+
+    /// The values of a block, which lie as they are wanted.
+    #[inline(always)]
+    unsafe fn widen_values<S: LoadHalves, C: CacheNumber>(
+        &mut self,
+        values: *const C,
+        part: &Part,
+    ) {
+        let dim = self.dim;
+        let whole = dim / S::LANES * S::LANES;
+        let out = self.numbers.as_mut_ptr().wrapping_add(TILE * dim + part.at * self.width);
+        for (i, position) in part.positions.clone().enumerate() {
+            // SAFETY: numbers of a value that is there, and the places of vectors in `out`.
+            unsafe {
+                let from = values.add(position * C::per_head(dim));
+                let out = out.add(i * self.width);
+                for d in (0..whole).step_by(S::LANES) {
+                    S::store(C::load::<S>(from, dim, d, S::LANES), out.add(d), S::LANES);
+                }
+                if whole < dim {
+                    let rest = C::load::<S>(from, dim, whole, dim - whole);
+                    S::store(rest, out.add(whole), S::LANES);
+                }
+            }
+        }
+    }
+
+    /// The values of a block that lie as keys do.
+    #[inline(always)]
+    unsafe fn transpose_values<S: LoadHalves, C: CacheNumber>(
+        &mut self,
+        values: *const C,
+        part: &Part,
+    ) {
+        let (dim, shape) = (self.dim, (self.dim, part.size));
+        let out = self.numbers.as_mut_ptr().wrapping_add(TILE * dim + part.at * self.width);
+        for first in part.positions.clone().step_by(S::LANES) {
+            let count = S::LANES.min(part.positions.end - first);
+            for d in (0..dim).step_by(S::LANES) {
+                // SAFETY: numbers of values that are there; `out` has whole vectors for each of them.
+                unsafe {
+                    let mut square = [S::splat(0.0); 16];
+                    for (v, d) in square[..S::LANES].iter_mut().zip(d..dim) {
+                        *v = C::load_keys::<S>(values, shape, d, first, count);
+                    }
+                    S::transpose(&mut square);
+                    for (i, v) in square[..count].iter().enumerate() {
+                        let place = first - part.positions.start + i;
+                        S::store(*v, out.add(place * self.width + d), S::LANES);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The keys of blocks of one position, the heads that begin at `places`.
     #[inline(always)]
     unsafe fn transpose_keys<S: LoadHalves, C: CacheNumber>(
         &mut self,
@@ -132,11 +210,12 @@ impl<'a> Tile<'a> {
                     // No question for every row where all are there.
                     if there.len() == S::LANES && count == S::LANES {
                         for (i, v) in square.iter_mut().enumerate().take(S::LANES) {
-                            *v = C::load::<S>(head(i), d, S::LANES);
+                            *v = C::load::<S>(head(i), self.dim, d, S::LANES);
                         }
                     } else {
                         for key in there.clone() {
-                            square[key - group] = C::load::<S>(head(key - group), d, count);
+                            let v = C::load::<S>(head(key - group), self.dim, d, count);
+                            square[key - group] = v;
                         }
                     }
                     S::transpose(&mut square);
@@ -148,23 +227,34 @@ impl<'a> Tile<'a> {
             }
         }
     }
+}
 
-    #[inline(always)]
-    unsafe fn widen_values<S: LoadHalves, C: CacheNumber>(
-        &mut self,
-        from: *const C,
-        places: &[usize; TILE],
-    ) {
-        let out = self.numbers.as_mut_ptr().wrapping_add(TILE * self.dim);
-        for (key, place) in places.iter().enumerate().take(self.keys.end).skip(self.keys.start) {
-            for d in (0..self.dim).step_by(S::LANES) {
-                let count = S::LANES.min(self.dim - d);
-                // SAFETY: numbers `d..d + count` of a key that is there, and the place of a vector in `out`.
-                unsafe {
-                    let v = C::load::<S>(from.add(*place), d, count);
-                    S::store(v, out.add(key * self.width + d), S::LANES);
-                }
-            }
-        }
-    }
+/// The blocks of some positions, and which of a block's positions they are.
+#[inline(always)]
+pub(super) fn parts(
+    positions: Range<usize>,
+    size: usize,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let Range { start, end } = positions;
+    (start / size..end.div_ceil(size)).map(move |block| {
+        let first = block * size;
+        (block, start.max(first) - first..end.min(first + size) - first)
+    })
+}
+
+/// Where in the caches a block's keys and values of a head begin.
+#[inline(always)]
+pub(super) fn place<C: CacheNumber>(shape: &AttentionShape, block: u32, kv_head: usize) -> usize {
+    let head = block as usize * shape.kv_heads + kv_head;
+    head * shape.block_size * C::per_head(shape.head_dim)
+}
+
+/// What a tile has of one block.
+struct Part {
+    /// Positions of the block.
+    size: usize,
+    /// Those of them that the tile has.
+    positions: Range<usize>,
+    /// The first one's place in the tile.
+    at: usize,
 }

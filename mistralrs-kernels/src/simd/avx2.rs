@@ -132,19 +132,33 @@ impl LoadHalves for Avx2 {
 
     #[inline(always)]
     unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> __m256 {
-        // SAFETY: see above; of fewer than eight bytes a copy is read.
+        // SAFETY: see above.
         unsafe {
-            let mut copy = [0_u8; 8];
-            let from = if count == 8 {
-                from
-            } else {
-                copy.as_mut_ptr().copy_from_nonoverlapping(from, count);
-                copy.as_ptr()
-            };
-            let codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()));
             let scale = _mm256_cvtph_ps(_mm_set1_epi16(scale.cast_signed()));
-            _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale)
+            _mm256_mul_ps(load_bytes(from, count), scale)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_each_scaled(scales: *const u8, from: *const u8, count: usize) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(load_bytes(from, count), Self::load_halves::<false>(scales, count)) }
+    }
+}
+
+/// The first `count` signed bytes at `from`, zeros after.
+#[inline(always)]
+unsafe fn load_bytes(from: *const u8, count: usize) -> __m256 {
+    // SAFETY: as the caller vouches; of fewer than eight bytes a copy is read.
+    unsafe {
+        let mut copy = [0_u8; 8];
+        let from = if count == 8 {
+            from
+        } else {
+            copy.as_mut_ptr().copy_from_nonoverlapping(from, count);
+            copy.as_ptr()
+        };
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
     }
 }
 

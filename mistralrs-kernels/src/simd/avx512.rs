@@ -130,16 +130,31 @@ impl LoadHalves for Avx512 {
 
     #[inline(always)]
     unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> __m512 {
-        // SAFETY: see above; masked-out lanes are not read.
+        // SAFETY: see above.
         unsafe {
-            let codes = if count == 16 {
-                _mm_loadu_si128(from.cast())
-            } else {
-                _mm_maskz_loadu_epi8(first(count), from.cast())
-            };
             let scale = _mm512_cvtph_ps(_mm256_set1_epi16(scale.cast_signed()));
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)), scale)
+            _mm512_mul_ps(load_bytes(from, count), scale)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn load_each_scaled(scales: *const u8, from: *const u8, count: usize) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(load_bytes(from, count), Self::load_halves::<false>(scales, count)) }
+    }
+}
+
+/// The first `count` signed bytes at `from`, zeros after.
+#[inline(always)]
+unsafe fn load_bytes(from: *const u8, count: usize) -> __m512 {
+    // SAFETY: as the caller vouches; masked-out lanes are not read.
+    unsafe {
+        let codes = if count == 16 {
+            _mm_loadu_si128(from.cast())
+        } else {
+            _mm_maskz_loadu_epi8(first(count), from.cast())
+        };
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) trait LoadHalves: Simd {
     /// The first `count <= LANES` signed bytes at `from` times the IEEE half `scale`, exactly; in the lanes behind
     /// them zeros times it.
     unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> Self::V;
+    /// The same with a scale for each lane, `count` halves at `scales`.
+    unsafe fn load_each_scaled(scales: *const u8, from: *const u8, count: usize) -> Self::V;
 }
 
 /// What a running softmax needs besides.

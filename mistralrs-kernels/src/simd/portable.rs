@@ -85,14 +85,29 @@ impl LoadHalves for Portable {
 
     #[inline(always)]
     unsafe fn load_scaled(scale: u16, from: *const u8, count: usize) -> [f32; 8] {
-        let mut v = [0.0; 8];
-        for (i, lane) in v.iter_mut().enumerate().take(count) {
-            // SAFETY: the caller vouches for `count` bytes.
-            *lane = f32::from(unsafe { from.add(i).read() } as i8);
-        }
         let scale = f16_to_f32(scale);
-        v.map(|lane| lane * scale)
+        // SAFETY: the caller vouches for `count` bytes.
+        unsafe { load_bytes(from, count) }.map(|lane| lane * scale)
     }
+
+    #[inline(always)]
+    unsafe fn load_each_scaled(scales: *const u8, from: *const u8, count: usize) -> [f32; 8] {
+        // SAFETY: the caller vouches for `count` halves and bytes.
+        let (scales, codes) =
+            unsafe { (Self::load_halves::<false>(scales, count), load_bytes(from, count)) };
+        std::array::from_fn(|i| codes[i] * scales[i])
+    }
+}
+
+/// The first `count` signed bytes at `from`, zeros after.
+#[inline(always)]
+unsafe fn load_bytes(from: *const u8, count: usize) -> [f32; 8] {
+    let mut v = [0.0; 8];
+    for (i, lane) in v.iter_mut().enumerate().take(count) {
+        // SAFETY: the caller vouches for `count` bytes.
+        *lane = f32::from(unsafe { from.add(i).read() } as i8);
+    }
+    v
 }
 
 impl Exponential for Portable {

@@ -13,9 +13,26 @@ struct Case {
     /// Of each sequence, what sees both ways.
     together: Vec<Vec<Range<usize>>>,
     q: Vec<f32>,
+    /// Keys and values of all slots, one after the other.
+    rows: [Vec<f32>; 2],
+    /// Both as they lie in the cache, and as far as it tells them apart.
     k: Vec<f32>,
     v: Vec<f32>,
     kept: Kept,
+}
+
+/// Fills the slots of both caches one after the other.
+fn store_all(
+    shape: &AttentionShape,
+    (k, v): (&[f32], &[f32]),
+    k_cache: CacheSliceMut<'_>,
+    v_cache: CacheSliceMut<'_>,
+) {
+    let AttentionShape { kv_heads, head_dim, block_size, .. } = *shape;
+    let shape = CacheShape { kv_heads, head_dim, block_size };
+    let slots: Vec<_> = (0..k.len() / (kv_heads * head_dim)).collect();
+    store_keys(&shape, k, &slots, k_cache);
+    store_values(&shape, v, &slots, v_cache);
 }
 
 /// Keys and values as the cache holds them, where it does not hold the case's own.
@@ -49,16 +66,20 @@ impl Case {
         }
         let tokens: usize = lengths.iter().map(|(query_len, _)| query_len).sum();
         let slots = blocks as usize * shape.block_size;
+        let numbers = slots * shape.kv_heads * shape.head_dim;
         let mut case = Self {
             shape,
             together: vec![Vec::new(); sequences.len()],
             sequences,
             q: noise(seed, tokens * shape.heads * shape.head_dim),
-            k: noise(seed + 1, slots * shape.kv_heads * shape.head_dim),
-            v: noise(seed + 2, slots * shape.kv_heads * shape.head_dim),
+            rows: [noise(seed + 1, numbers), noise(seed + 2, numbers)],
+            k: vec![0.0; numbers],
+            v: vec![0.0; numbers],
             kept: Kept::F32,
         };
         case.poison();
+        let Self { rows: [k, v], k: k_cache, v: v_cache, .. } = &mut case;
+        store_all(&shape, (k, v), CacheSliceMut::F32(k_cache), CacheSliceMut::F32(v_cache));
         case
     }
 
@@ -70,8 +91,7 @@ impl Case {
             if let Some(last) = table.last() {
                 let used = context_len - (table.len() - 1) * self.shape.block_size;
                 let rest = *last as usize * block + used * slot..(*last as usize + 1) * block;
-                self.k[rest.clone()].fill(f32::NAN);
-                self.v[rest].fill(f32::NAN);
+                self.rows.iter_mut().for_each(|rows| rows[rest.clone()].fill(f32::NAN));
             }
         }
     }
@@ -94,18 +114,22 @@ impl Case {
             .collect()
     }
 
-    fn cache(&self) -> (CacheSlice<'_>, CacheSlice<'_>) {
-        match &self.kept {
+    fn cache(&self) -> (CacheSlice<'_>, Option<CacheSlice<'_>>) {
+        let (k, v) = match &self.kept {
             Kept::F32 => (CacheSlice::F32(&self.k), CacheSlice::F32(&self.v)),
             Kept::F16(k, v) => (CacheSlice::F16(k), CacheSlice::F16(v)),
             Kept::Q8(k, v) => (CacheSlice::Q8(k), CacheSlice::Q8(v)),
-        }
+        };
+        (k, Some(v))
     }
 
-    /// The same with a cache of halves; the numbers are rounded to them, so the oracle sees the same.
+    /// The same with a cache of halves; the oracle sees the numbers rounded to them.
     fn halved(mut self) -> Self {
-        let halves = |numbers: &[f32]| numbers.iter().map(|x| f16::from_f32(*x)).collect();
-        let (k, v): (Vec<f16>, Vec<f16>) = (halves(&self.k), halves(&self.v));
+        let mut caches = [vec![f16::ZERO; self.k.len()], vec![f16::ZERO; self.v.len()]];
+        let [k, v] = &mut caches;
+        let rows = (&self.rows[0][..], &self.rows[1][..]);
+        store_all(&self.shape, rows, CacheSliceMut::F16(k), CacheSliceMut::F16(v));
+        let [k, v] = caches;
         self.k = k.iter().map(|x| x.to_f32()).collect();
         self.v = v.iter().map(|x| x.to_f32()).collect();
         self.kept = Kept::F16(k, v);
@@ -115,13 +139,11 @@ impl Case {
     /// The same with a cache of bytes.
     fn quantized(mut self) -> Self {
         let dim = self.shape.head_dim;
-        let bytes = |numbers: &[f32]| {
-            let mut bytes = vec![0; numbers.len() / dim * q8_head_bytes(dim)];
-            round_to_q8(numbers, dim, &mut bytes);
-            bytes
-        };
-        let (k, v) = (bytes(&self.k), bytes(&self.v));
-        (self.k, self.v) = (widen_q8(&k, dim), widen_q8(&v, dim));
+        let bytes = self.k.len() / dim * q8_head_bytes(dim);
+        let (mut k, mut v) = (vec![0; bytes], vec![0; bytes]);
+        let rows = (&self.rows[0][..], &self.rows[1][..]);
+        store_all(&self.shape, rows, CacheSliceMut::Q8(&mut k), CacheSliceMut::Q8(&mut v));
+        (self.k, self.v) = (widen_q8(&k, dim, self.shape.block_size), widen_q8(&v, dim, 1));
         self.kept = Kept::Q8(k, v);
         self
     }
@@ -335,7 +357,30 @@ fn both_ways_with_a_window_wants_whole_texts() {
 fn caches_of_two_kinds_are_refused() {
     let case = Case::new(plain(2, 1, 8), &[(2, 3)], 1).halved();
     let (k, v) = (case.cache().0, CacheSlice::F32(&case.v));
-    paged_attention(&case.shape, &case.q, k, v, &case.spans());
+    paged_attention(&case.shape, &case.q, k, Some(v), &case.spans());
+}
+
+/// Where the values are the keys, both are of one layout; the result is that of values of their own.
+#[test]
+fn keys_may_be_the_values() {
+    for (head_dim, block_size) in [(16, 16), (40, 32), (72, 5), (24, 8), (20, 1), (576, 32)] {
+        let shape = AttentionShape { block_size, ..plain(6, 2, head_dim) };
+        let case = || {
+            let mut case = Case::new(shape, &[(3, 100), (1, 7), (40, 70)], 11);
+            case.rows[1] = case.rows[0].clone();
+            let Case { rows: [k, v], k: k_cache, v: v_cache, .. } = &mut case;
+            store_all(&shape, (k, v), CacheSliceMut::F32(k_cache), CacheSliceMut::F32(v_cache));
+            case
+        };
+        for case in [case(), case().halved(), case().quantized()] {
+            let spans = case.spans();
+            let (k, v) = case.cache();
+            for kernels in all_kernels() {
+                let attend = |v| attend_on(kernels, (&shape, Sight::Back), &case.q, (k, v), &spans);
+                assert_eq!(bits(&attend(None)), bits(&attend(v)), "{head_dim}, {block_size}");
+            }
+        }
+    }
 }
 
 fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> AttentionShape {
@@ -357,6 +402,27 @@ fn long_prompts_beside_single_tokens() {
     check_case(&case.halved(), 33).unwrap();
     let case = Case::new(plain(14, 2, 64), &[(70, 200), (1, 300), (1, 1), (40, 40)], 6);
     check_case(&case.quantized(), 33).unwrap();
+}
+
+/// A copied tile and what is read in place give the same bits, for every number of rows side by side.
+#[test]
+fn few_rows_read_halves_where_they_lie() {
+    for (group, (head_dim, block_size), window) in [
+        (1, (64, 32), None),
+        (2, (16, 16), Some(70)),
+        (3, (128, 32), None),
+        (4, (32, 48), Some(3)),
+        (5, (48, 64), None),
+        (6, (80, 16), Some(150)),
+        (7, (64, 32), None),
+        (8, (112, 32), Some(64)),
+        (9, (32, 32), None),
+        (16, (16, 32), None),
+    ] {
+        let shape = AttentionShape { window, block_size, ..plain(2 * group, 2, head_dim) };
+        let lengths = [(1, 200), (2, 77), (30, 130), (1, 64), (1, 1), (3, 600)];
+        check_case(&Case::new(shape, &lengths, group as u64).halved(), 2).unwrap();
+    }
 }
 
 /// Contexts of several stretches are the same numbers whoever adds them up.
