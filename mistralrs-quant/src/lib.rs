@@ -15,7 +15,9 @@ mod packed;
 mod slices;
 mod stack;
 
-pub use checkpoint::{Checkpoint, TensorBytes, TensorInfo, gguf, open_safetensors};
+pub use checkpoint::{
+    Checkpoint, Cut, TensorBytes, TensorInfo, cut_checkpoint, gguf, open_safetensors,
+};
 pub use error::{Error, Result};
 pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, experts};
 pub use heads::HeadLinear;

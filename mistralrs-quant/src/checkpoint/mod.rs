@@ -3,10 +3,12 @@
 //! nothing of models; a further format is a file beside these.
 
 mod catalog;
+mod cut;
 pub mod gguf;
 mod safetensors;
 mod tensor_bytes;
 
+pub use cut::{Cut, cut_checkpoint};
 pub use safetensors::open_safetensors;
 pub use tensor_bytes::TensorBytes;
 
