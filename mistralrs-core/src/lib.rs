@@ -37,6 +37,7 @@ pub use loading::cost::{MatrixCost, TokenCost};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_kernels::Peaks;
 pub use mistralrs_quant::QuantType;
+pub use models::matformer::MatformerSlice;
 pub use request::{
     Audio, Candidate, ChatRequest, CompletionRequest, Content, Delta, Detail, FinishReason, Form,
     GenerateOptions, Image, MediaBytes, Message, Part, Prompt, Role, TokenLogprobs, ToolCall,

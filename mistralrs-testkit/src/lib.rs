@@ -9,6 +9,7 @@
 
 mod bfloat16;
 pub mod encoders;
+pub mod matformer;
 pub mod media;
 
 pub use bfloat16::in_bfloat16;

@@ -14,6 +14,7 @@ use crate::error::LoadError;
 use crate::kv_cache::block_groups::BlockGroups;
 use crate::kv_cache::{KvCache, KvNumbers};
 use crate::llm::{ChatDialect, Llm, LlmParts, Preparation, Senses};
+use crate::models::matformer::MatformerSlice;
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
@@ -45,6 +46,8 @@ pub struct LoadOptions {
     pub chat_template: Option<PathBuf>,
     /// Overrides the model's chat template.
     pub jinja_explicit: Option<PathBuf>,
+    /// Load this slice of a MatFormer (Gemma 3n) instead of the whole.
+    pub matformer: Option<MatformerSlice>,
     /// Quantise plain weights to this type while loading.
     pub isq: Option<mistralrs_quant::QuantType>,
     /// Most sequences computed together.
@@ -89,6 +92,7 @@ impl LoadOptions {
             purpose: Purpose::Detect,
             chat_template: None,
             jinja_explicit: None,
+            matformer: None,
             isq: None,
             max_seqs: 16,
             max_queue: 256,
@@ -135,7 +139,10 @@ pub enum Loaded {
 /// [`LoadError`] says what is missing or wrong, and what to do.
 pub fn load_any(options: LoadOptions) -> Result<Loaded, LoadError> {
     let files = source::resolve(&options)?;
-    let opened = Opened::open(&files, &options.purpose)?;
+    let mut opened = Opened::open(&files, &options.purpose)?;
+    if let Some(slice) = &options.matformer {
+        opened.slice(slice)?;
+    }
     match opened.encoder {
         Some(row) => embedder::load(options, &files, &opened, row).map(Loaded::Embedder),
         None => {

@@ -9,7 +9,8 @@ use crate::error::LoadError;
 use crate::kv_cache::KvNumbers;
 use crate::llm::ModelInfo;
 use crate::models::encoders::{self, EncoderRow};
-use crate::models::{ModelShape, gguf_config};
+use crate::models::matformer::MatformerSlice;
+use crate::models::{self, ModelShape, gguf_config};
 use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::sentence::{self, SentenceConfig};
 use crate::text::TextPipeline;
@@ -25,6 +26,8 @@ use std::thread;
 /// A model whose headers have been read.
 pub(super) struct Opened {
     source: Source,
+    /// The part of its tensors that is loaded, if not all of them.
+    part: Option<Arc<dyn Checkpoint>>,
     /// Where `config` came from, for messages.
     pub config_file: PathBuf,
     /// What `config.json` says, or would say.
@@ -145,13 +148,33 @@ impl Opened {
         let is_sentence_model = source.is_sentence_model(&config_file)?;
         let kind = Kind { is_sentence_model, purpose };
         let (architecture, encoder) = kind.decide(&config, &config_file)?;
-        Ok(Self { source, config_file, config, generation_config, architecture, encoder })
+        let part = None;
+        Ok(Self { source, part, config_file, config, generation_config, architecture, encoder })
+    }
+
+    /// Leaves of the model what a slice of it has: nobody behind this door sees more.
+    pub(super) fn slice(&mut self, slice: &MatformerSlice) -> Result<(), LoadError> {
+        let row =
+            if self.encoder.is_some() { None } else { Some(models::find(&self.architecture)?) };
+        let Some(cut) = row.and_then(|row| row.slice) else {
+            let sliced = models::ARCHITECTURES.iter().filter(|row| row.slice.is_some());
+            let sliced = sliced.map(|row| row.name).collect::<Vec<_>>().join(", ");
+            let reason = format!("{} has no slices; these have: {sliced}", self.architecture);
+            return Err(LoadError::Option { option: "--matformer-slice-name", reason });
+        };
+        let whole = self.checkpoint();
+        let (config, part) = cut(&self.config_file, &self.config, whole, slice)?;
+        let (layers, skipped) = (slice.widths.len(), slice.skipped.len());
+        tracing::info!("slice `{}`: {layers} layers, {skipped} skipped", slice.name);
+        (self.config, self.part) = (config, Some(part));
+        Ok(())
     }
 
     pub(super) fn checkpoint(&self) -> Arc<dyn Checkpoint> {
-        match &self.source {
-            Source::HuggingFace(checkpoint) => Arc::clone(checkpoint),
-            Source::Gguf(file) => Arc::clone(file) as Arc<dyn Checkpoint>,
+        match (&self.part, &self.source) {
+            (Some(part), _) => Arc::clone(part),
+            (None, Source::HuggingFace(checkpoint)) => Arc::clone(checkpoint),
+            (None, Source::Gguf(file)) => Arc::clone(file) as Arc<dyn Checkpoint>,
         }
     }
 

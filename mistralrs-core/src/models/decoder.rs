@@ -25,6 +25,14 @@ const TEXT_PARTS: &[(&str, &str)] = &[
     ("model.text_model.embed_tokens.weight", "model.text_model."),
 ];
 
+/// What the names of the text model's layers and embedding begin with in a checkpoint.
+pub fn text_prefix(has: impl Fn(&str) -> bool) -> &'static str {
+    if has("language_model.model.embed_tokens.weight") {
+        return "language_model.model.";
+    }
+    TEXT_PARTS.iter().find(|(probe, _)| has(probe)).map_or("model.", |(_, theirs)| theirs)
+}
+
 /// The text model's weights under a text model's names, wherever the checkpoint has them.
 pub fn text_part(weights: &Weights) -> Weights {
     let old = weights.pp("language_model");

@@ -6,6 +6,7 @@
 mod config;
 pub(in crate::models) mod embedder;
 mod senses;
+mod slice;
 
 use super::{Architecture, MediaEncoder, Model, ModelShape, decoder};
 use crate::attention::AttentionParams;
@@ -23,8 +24,11 @@ use mistralrs_quant::{Linear, QuantMethod};
 use senses::Senses;
 use serde_json::Value;
 use std::f64::consts::FRAC_1_SQRT_2;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+
+pub(super) use slice::slice;
 
 /// A loaded Gemma 3n.
 pub struct Gemma3n {
@@ -55,7 +59,7 @@ impl Architecture for Gemma3n {
     fn shape(config: &Gemma3nConfig) -> ModelShape {
         let text = &config.text;
         let own = config.own_caches();
-        let per_layer = 3 * text.num_hidden_layers * config.per_layer;
+        let per_layer = 3 * config.per_layer_table.layers * config.per_layer;
         let shape = decoder::shape(text);
         ModelShape {
             kv: KvSpec::uniform(own, text.num_key_value_heads, text.head_dim)
@@ -142,8 +146,10 @@ impl Model for Gemma3n {
 /// What every layer is told of each token beside the residual.
 #[derive(Debug)]
 struct PerLayerInputs {
-    /// `[vocab, layers × width]`
+    /// `[vocab, layers of the table × width]`
     table: Arc<dyn QuantMethod>,
+    /// Those of its columns that are for layers there are.
+    columns: Vec<Range<usize>>,
     table_scale: f64,
     /// `[layers × width, hidden]`
     projection: Linear,
@@ -157,9 +163,11 @@ impl PerLayerInputs {
     fn load(config: &Gemma3nConfig, model: &Weights) -> Result<Self, LoadError> {
         let (hidden, width) = (config.text.hidden_size, config.per_layer);
         let all = config.text.num_hidden_layers * width;
-        let table = model.pp("embed_tokens_per_layer").table(config.per_layer_vocab, all)?;
+        let in_table = config.per_layer_table.layers * width;
+        let table = model.pp("embed_tokens_per_layer").table(config.per_layer_vocab, in_table)?;
         Ok(Self {
             table,
+            columns: config.per_layer_columns(),
             table_scale: config.held((width as f64).sqrt()),
             projection: model.pp("per_layer_model_projection").linear(all, hidden, false)?,
             projection_scale: config.held((hidden as f64).sqrt().recip()),
@@ -177,9 +185,19 @@ impl PerLayerInputs {
         // What the table does not have (images, sounds) counts as its first entry.
         let known = |id: &u32| (*id as usize) < self.table.info().rows;
         let ids: Vec<u32> = ids.iter().map(|id| if known(id) { *id } else { 0 }).collect();
-        let told = (self.table.rows(&Tensor::new(ids, x.device())?)? * self.table_scale)?;
+        let told = self.of_layers(self.table.rows(&Tensor::new(ids, x.device())?)?)?;
+        let told = (told * self.table_scale)?;
         let projected = (self.projection.forward(x)? * self.projection_scale)?;
         (self.norm.forward(&projected)? + told)? * FRAC_1_SQRT_2
+    }
+
+    /// Rows of the table without what is for layers that a slice left out.
+    fn of_layers(&self, rows: Tensor) -> candle_core::Result<Tensor> {
+        if self.columns.iter().map(ExactSizeIterator::len).sum::<usize>() == rows.dim(1)? {
+            return Ok(rows);
+        }
+        let columns = self.columns.iter().map(|part| rows.narrow(1, part.start, part.len()));
+        Tensor::cat(&columns.collect::<Result<Vec<_>, _>>()?, 1)
     }
 
     fn of_layer(&self, all: &Tensor, number: usize) -> candle_core::Result<Tensor> {

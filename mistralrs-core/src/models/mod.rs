@@ -16,6 +16,7 @@ mod glm4;
 mod granite;
 mod idefics3;
 mod llama;
+pub mod matformer;
 mod mistral;
 mod mixtral;
 mod moe;
@@ -36,9 +37,12 @@ use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::weights::Weights;
 use candle_core::Tensor;
+use matformer::MatformerSlice;
+use mistralrs_quant::Checkpoint;
 use mistralrs_vision::Family;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A loaded model: immutable weights; all state is in the cache.
 pub trait Model: Send {
@@ -135,6 +139,14 @@ pub trait Architecture: Model + Sized + 'static {
 
 type LoadModel = fn(&Path, &Value, &Weights) -> Result<Box<dyn Model>, LoadError>;
 
+/// From the config and the checkpoint of a model to those of a slice of it.
+type SliceModel = fn(
+    &Path,
+    &Value,
+    Arc<dyn Checkpoint>,
+    &MatformerSlice,
+) -> Result<(Value, Arc<dyn Checkpoint>), LoadError>;
+
 /// One row of the registry: an [`Architecture`] behind function pointers.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchitectureRow {
@@ -146,11 +158,17 @@ pub struct ArchitectureRow {
     pub load: LoadModel,
     /// How its pictures are prepared and written, if it takes any.
     pub family: Option<Family>,
+    /// How it is sliced, if it is a MatFormer.
+    pub slice: Option<SliceModel>,
 }
 
 impl ArchitectureRow {
     const fn sees_as(self, family: Family) -> Self {
         Self { family: Some(family), ..self }
+    }
+
+    const fn sliced_by(self, slice: SliceModel) -> Self {
+        Self { slice: Some(slice), ..self }
     }
 }
 
@@ -163,6 +181,7 @@ const fn row<A: Architecture>(name: &'static str) -> ArchitectureRow {
         },
         load: |file, json, weights| Ok(Box::new(A::load(&A::config(file, json)?, weights)?)),
         family: None,
+        slice: None,
     }
 }
 
@@ -171,8 +190,10 @@ pub const ARCHITECTURES: &[ArchitectureRow] = &[
     row::<gemma2::Gemma2>("Gemma2ForCausalLM"),
     row::<gemma3::Gemma3>("Gemma3ForCausalLM"),
     row::<gemma3_vl::Gemma3Vl>("Gemma3ForConditionalGeneration").sees_as(Family::Gemma3),
-    row::<gemma3n::Gemma3n>("Gemma3nForCausalLM"),
-    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration").sees_as(Family::Gemma3n),
+    row::<gemma3n::Gemma3n>("Gemma3nForCausalLM").sliced_by(gemma3n::slice),
+    row::<gemma3n::Gemma3n>("Gemma3nForConditionalGeneration")
+        .sees_as(Family::Gemma3n)
+        .sliced_by(gemma3n::slice),
     row::<glm4::Glm4>("Glm4ForCausalLM"),
     row::<granite::Granite>("GraniteForCausalLM"),
     row::<idefics3::Idefics3>("Idefics3ForConditionalGeneration").sees_as(Family::Idefics3),

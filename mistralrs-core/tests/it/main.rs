@@ -15,6 +15,7 @@ mod fuzz;
 mod generation;
 mod golden;
 mod loading;
+mod matformer;
 mod media;
 mod models_page;
 mod names;

@@ -28,6 +28,29 @@ Encoders are in [encoders.md](encoders.md).
 |---|---|---|---|---|---|
 ";
 
+const TAIL: &str = "
+## Slices of Gemma 3n
+
+Gemma 3n is a MatFormer: smaller models are parts of E4B. Google publishes which, as a table
+([gemma3n-slicing-configs](https://huggingface.co/datasets/google/gemma3n-slicing-configs), `configs.csv`), and one
+of them can be loaded instead of the whole:
+
+```sh
+cargo run --release -p mistralrs-server -- -m google/gemma-3n-E4B-it \\
+  --matformer-config-path configs.csv --matformer-slice-name \"Config for E2.98B (block-level)\"
+```
+
+In the library it is `LoadOptions::matformer`. The table needs the columns `name`, `FFN Hidden Dims` (a list with the
+width of the MLP of each layer that stays, such as `[2_048 * 4, 8192]`) and `Layers Skipped` (numbers from 0 on, or
+nothing); a row can be written by hand. Layers that are skipped are not loaded; a layer that stays keeps its kind, its
+sparse gates and the layer whose keys and values it reads, and one that others read cannot be skipped without them. MLPs
+keep the first rows of gate and up and the first columns of down. It is done while loading, before weights are
+quantized (`--isq`), with folders and with GGUF files (widths that are multiples of their blocks: 32 or 256), and what is
+left out is neither counted nor kept in memory; only the table of embeddings for layers stays whole, in the file. Two
+slices of `gemma3n`, also from its GGUF file, and one of `gemma3n-media` with pictures and sounds give the
+log-probabilities that transformers gives for checkpoints that were cut before.
+";
+
 /// Name in the registry → its module, read from the registry's source.
 fn modules() -> BTreeMap<String, String> {
     let registry = workspace().join("mistralrs-core/src/models/mod.rs");
@@ -75,7 +98,7 @@ fn page() -> String {
             "| `{name}` | {description} | {gguf} | {fixtures} | {bound} | {BF16_WORST} |\n"
         );
     }
-    page
+    page + TAIL
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! The keys of a Gemma 3n: what differs from layer to layer, and who reads whose keys and values.
 //! Formats: `configuration_gemma3n.py` of Hugging Face transformers.
 
-use super::super::config::{RopeConfig, TextConfig};
+use super::super::config::{MOST_LAYERS, RopeConfig, TextConfig};
 use super::super::moe::Keys;
 use super::senses::SensesConfig;
 use crate::error::LoadError;
 use crate::layers::KvPlace;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::path::Path;
+
+/// Says that the table of embeddings for layers has more layers than the model, and which are read. Only a
+/// slice has this key.
+pub(super) const PER_LAYER_TABLE: &str = "per_layer_table";
 
 /// The keys, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,11 +29,39 @@ pub struct Gemma3nConfig {
     /// Numbers that each layer is told of a token.
     pub(super) per_layer: usize,
     pub(super) per_layer_vocab: usize,
+    pub(super) per_layer_table: PerLayerTable,
     pub(super) laurel_rank: usize,
     /// How many of the last layers have no keys and values of their own.
     borrowing: usize,
     pub(super) softcap: Option<f64>,
     pub(super) senses: SensesConfig,
+}
+
+/// The table of what layers are told of each token.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PerLayerTable {
+    /// Layers it is for.
+    pub layers: usize,
+    /// The place in it of each layer of the model.
+    pub read: Vec<usize>,
+}
+
+impl PerLayerTable {
+    fn parse(keys: &Keys<'_>, layers: usize) -> Result<Self, LoadError> {
+        let Some(value) = keys.get(PER_LAYER_TABLE) else {
+            return Ok(Self { layers, read: (0..layers).collect() });
+        };
+        let number = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        let of = value.get("layers").and_then(number).filter(|of| *of <= MOST_LAYERS);
+        let read = value.get("read").and_then(Value::as_array);
+        let read = read.and_then(|read| read.iter().map(number).collect::<Option<Vec<_>>>());
+        match (of, read) {
+            (Some(of), Some(read)) if read.len() == layers && read.iter().all(|at| *at < of) => {
+                Ok(Self { layers: of, read })
+            }
+            _ => Err(keys.bad(format!("`{PER_LAYER_TABLE}` is {value} for {layers} layers"))),
+        }
+    }
 }
 
 impl Gemma3nConfig {
@@ -62,6 +95,7 @@ impl Gemma3nConfig {
             correct_scale: keys.flag("altup_correct_scale", true)?,
             per_layer: keys.size(&["hidden_size_per_layer_input"])?,
             per_layer_vocab: keys.size(&["vocab_size_per_layer_input"])?,
+            per_layer_table: PerLayerTable::parse(&keys, layers)?,
             laurel_rank: keys.size(&["laurel_rank"])?,
             borrowing: keys.number("num_kv_shared_layers")?.unwrap_or(0),
             softcap: match keys.get("final_logit_softcapping") {
@@ -99,7 +133,8 @@ impl Gemma3nConfig {
         }
     }
 
-    fn slides(&self, layer: usize) -> bool {
+    /// Whether a layer has a window.
+    pub(super) fn slides(&self, layer: usize) -> bool {
         self.text.slides(layer, !(layer + 1).is_multiple_of(5))
     }
 
@@ -126,6 +161,19 @@ impl Gemma3nConfig {
     pub(super) fn intermediate(&self, layer: usize) -> usize {
         let of_all = self.intermediate.first();
         self.intermediate.get(layer).or(of_all).copied().unwrap_or(0)
+    }
+
+    /// The columns of the table of embeddings for layers that are read: ranges that do not touch.
+    pub(super) fn per_layer_columns(&self) -> Vec<Range<usize>> {
+        let mut columns: Vec<Range<usize>> = Vec::new();
+        for place in &self.per_layer_table.read {
+            let next = place * self.per_layer..(place + 1) * self.per_layer;
+            match columns.last_mut() {
+                Some(last) if last.end == next.start => last.end = next.end,
+                _ => columns.push(next),
+            }
+        }
+        columns
     }
 
     /// How many standard deviations above their mean a layer's gates open, if not all do.
@@ -260,5 +308,12 @@ mod tests {
         assert!(error(json!({"altup_active_idx": 4})).contains("4 of 4"));
         assert!(error(json!({"num_kv_shared_layers": 2})).contains("kind of layer 1"));
         assert!(error(json!({"hidden_activation": "silu"})).contains("hidden_activation"));
+        for table in [
+            json!({"layers": 3, "read": [0, 1]}),
+            json!({"layers": 3, "read": [0, 1, 3]}),
+            json!(3),
+        ] {
+            assert!(error(json!({PER_LAYER_TABLE: table})).contains("per_layer_table"));
+        }
     }
 }
