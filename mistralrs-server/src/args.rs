@@ -151,6 +151,12 @@ struct ModelArgs {
     /// Quantize plain weights while loading: 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k
     #[arg(long, value_name = "TYPE", global = true)]
     isq: Option<String>,
+    /// With Gemma 3n: the table of its slices (CSV, as in google/gemma3n-slicing-configs)
+    #[arg(long, value_name = "FILE", global = true)]
+    matformer_config_path: Option<PathBuf>,
+    /// With Gemma 3n: load this slice of the table, a smaller model that is a part of it
+    #[arg(long, value_name = "NAME", global = true)]
+    matformer_slice_name: Option<String>,
     /// Context in tokens [default: what the model was made for, less if memory does not allow it]
     #[arg(long, value_name = "TOKENS", global = true)]
     max_seq_len: Option<usize>,

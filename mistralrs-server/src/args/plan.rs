@@ -16,7 +16,7 @@ use crate::serve::ServeOptions;
 use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
-use mistralrs_core::{LoadOptions, Purpose, QuantType, SamplingParams};
+use mistralrs_core::{LoadOptions, MatformerSlice, Purpose, QuantType, SamplingParams};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -165,6 +165,10 @@ fn apply_toml(
     cli.model.model = cli.model.model.take().or(model.model_id);
     cli.model.isq = cli.model.isq.take().or(model.isq);
     cli.model.max_seq_len = cli.model.max_seq_len.or(model.max_seq_len);
+    cli.model.matformer_config_path =
+        cli.model.matformer_config_path.take().or(model.matformer_config_path);
+    cli.model.matformer_slice_name =
+        cli.model.matformer_slice_name.take().or(model.matformer_slice_name);
     cli.model.tokenizer_json =
         cli.model.tokenizer_json.take().or(model.tokenizer_json).or(file.tokenizer_json);
     cli.template.chat_template = cli.template.chat_template.take().or(model.chat_template);
@@ -203,6 +207,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
             .as_deref()
             .map(|path| existing("--jinja-explicit", path))
             .transpose()?,
+        matformer: matformer(&cli.model)?,
         isq: cli.model.isq.as_deref().map(isq).transpose()?,
         max_seqs: cli.cache.max_seqs,
         max_queue: cli.cache.max_queue,
@@ -217,6 +222,21 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         progress: if cli.model.silent { Progress::silent() } else { Progress::terminal() },
         ..source
     })
+}
+
+/// The slice, read here: a name that is not in the table is told before anything is loaded.
+fn matformer(model: &ModelArgs) -> Result<Option<MatformerSlice>, Refusal> {
+    let (file, name) = match (&model.matformer_config_path, &model.matformer_slice_name) {
+        (None, None) => return Ok(None),
+        (Some(file), Some(name)) => (existing("--matformer-config-path", file)?, name),
+        (Some(_), None) => {
+            return Err(told("--matformer-config-path needs --matformer-slice-name, too"));
+        }
+        (None, Some(_)) => {
+            return Err(told("--matformer-slice-name needs --matformer-config-path, too"));
+        }
+    };
+    MatformerSlice::read(&file, name).map(Some).map_err(|error| told(error.to_string()))
 }
 
 fn kv_numbers(name: &str) -> Result<Option<KvNumbers>, Refusal> {

@@ -27,6 +27,8 @@ pub(super) struct ModelTable {
     pub tokenizer_json: Option<PathBuf>,
     pub isq: Option<String>,
     pub max_seq_len: Option<usize>,
+    pub matformer_config_path: Option<PathBuf>,
+    pub matformer_slice_name: Option<String>,
     pub chat_template: Option<PathBuf>,
     pub jinja_explicit: Option<PathBuf>,
     /// Read from the model.

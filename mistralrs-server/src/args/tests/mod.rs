@@ -274,6 +274,40 @@ fn a_file_names_the_model_and_the_command_line_wins() {
     assert!(plan.notes.iter().any(|note| note.contains("arch")));
 }
 
+/// Row G11: which slice is known, or refused, before anything is loaded.
+#[test]
+fn a_slice_is_read_with_its_name_before_anything_is_loaded() {
+    let words = |words: &[&str]| {
+        let words = ["mistralrs-server", "-m", "x"].iter().chain(words).map(OsString::from);
+        Cli::parse_words(words.collect()).and_then(Plan::try_from)
+    };
+    let file = mistralrs_testkit::fixture("matformer.csv");
+    let table = ["--matformer-config-path", file.to_str().unwrap()];
+    let named =
+        |name: &'static str| words(&[&table[..], &["--matformer-slice-name", name]].concat());
+    let slice = named("Config for media").unwrap().load.matformer.unwrap();
+    assert_eq!((slice.name.as_str(), slice.widths.as_slice()), ("Config for media", &[19, 11][..]));
+    assert_eq!(slice.skipped.into_iter().collect::<Vec<_>>(), [1]);
+    assert!(words(&[]).unwrap().load.matformer.is_none());
+    let refused = |plan: Result<Plan, Refusal>| plan.map(|plan| plan.load).unwrap_err().text();
+    let unknown = refused(named("E2B"));
+    assert!(unknown.contains("no slice is called `E2B`; there are `Main model`,"), "{unknown}");
+    assert!(refused(words(&table)).contains("needs --matformer-slice-name"));
+    let lone = refused(words(&["--matformer-slice-name", "E2B"]));
+    assert!(lone.contains("needs --matformer-config-path"), "{lone}");
+    let absent =
+        refused(words(&["--matformer-config-path", "/no.csv", "--matformer-slice-name", "a"]));
+    assert!(absent.contains("--matformer-config-path: there is no file /no.csv"), "{absent}");
+    let toml = tempfile::NamedTempFile::new().unwrap();
+    let keys = format!(
+        "[model]\nmodel_id = \"x\"\nmatformer_config_path = \"{}\"\nmatformer_slice_name = \"Main model\"\n",
+        file.display()
+    );
+    std::fs::write(toml.path(), keys).unwrap();
+    let plan = plan(&format!("toml -f {}", toml.path().display())).unwrap();
+    assert_eq!(plan.load.matformer.unwrap().widths.len(), 5);
+}
+
 #[test]
 fn rubbish_in_the_keep_alive_interval_warns() {
     let words = |value: &str| {
