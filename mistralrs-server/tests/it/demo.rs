@@ -140,3 +140,23 @@ fn it_calls_twice_for_two_things() {
     let cities = calls.iter().map(|call| call["function"]["arguments"].as_str().unwrap());
     assert_eq!(cities.collect::<Vec<_>>(), [r#"{"city": "Rome"}"#, r#"{"city": "Oslo"}"#]);
 }
+
+fn read_text_file() -> Value {
+    json!([{"type": "function", "function": {
+        "name": "read_text_file",
+        "description": "Read a text file",
+        "parameters": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+    }}])
+}
+
+/// One request, with a function for it and without: it calls the one, and does not speak of tools that are not there.
+#[test]
+fn it_knows_whether_it_has_a_tool() {
+    let asked = body(&[user("Read the file note.txt and tell me the secret word.")]);
+    let called = server().post(CHAT, &with(asked.clone(), json!({"tools": read_text_file()}))).ok();
+    let call = &called["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["arguments"], r#"{"path": "note.txt"}"#, "{called}");
+    let plain = server().post(CHAT, &asked).ok();
+    let answer = plain["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(answer.contains("tool") && !answer.contains("none of my tools"), "{answer}");
+}
