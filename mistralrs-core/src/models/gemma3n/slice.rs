@@ -96,7 +96,9 @@ impl Tensors<'_> {
         let place = self.kept.binary_search(&number).ok()?;
         let width = self.widths.get(place).copied().unwrap_or(0);
         let cut = match name {
-            "mlp.gate_proj.weight" | "mlp.up_proj.weight" => Cut::Rows(vec![0..width]),
+            "mlp.gate_proj.weight" | "mlp.up_proj.weight" => {
+                Cut::Rows(std::iter::once(0..width).collect())
+            }
             "mlp.down_proj.weight" => Cut::Columns(width),
             _ => Cut::Whole,
         };
