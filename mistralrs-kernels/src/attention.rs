@@ -361,14 +361,11 @@ unsafe fn add_positions<S: Exponential, C: CacheNumber, const ROWS: usize>(
         // SAFETY: `check::fits` has seen that these positions have blocks of the cache.
         unsafe {
             // Fewer registers have no room for so many rows.
-            if const { C::IN_PLACE && ROWS >= 6 } {
-                if in_place {
-                    let next = start + TILE..end.min(start + 2 * TILE);
-                    Direct::<C>::fetch(job, cache, head, next);
-                    let tile = Direct::<C>::new::<S>(job, cache, head, (start, keys));
-                    add_tile::<S, Direct<C>, MOST_ROWS>(&job.shape, (start, &tile), running);
-                    continue;
-                }
+            if const { C::IN_PLACE && ROWS >= 6 } && in_place {
+                let next = start + TILE..end.min(start + 2 * TILE);
+                let tile = Direct::<C>::new::<S>(job, cache, head, (start, keys, next));
+                add_tile::<S, Direct<C>, MOST_ROWS>(&job.shape, (start, &tile), running);
+                continue;
             }
             tile.read::<S, C>(job, cache, head, (start, keys));
             add_tile::<S, Tile<'_>, ROWS>(&job.shape, (start, tile), running);

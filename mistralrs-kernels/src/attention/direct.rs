@@ -10,9 +10,6 @@ use std::ops::Range;
 /// Vectors of keys in a tile, at most.
 const VECTORS: usize = TILE / 8;
 
-/// Lines of memory that are fetched before they are wanted.
-const LINES: usize = 8;
-
 /// Some positions of one key head.
 pub(super) struct Direct<C> {
     keys: Range<usize>,
@@ -22,6 +19,10 @@ pub(super) struct Direct<C> {
     vectors: [(*const C, usize); VECTORS],
     /// Where each value begins.
     values: [*const C; TILE],
+    /// The vectors and values of the tile that follows, to be fetched beside the arithmetic, a little with each
+    /// that is read: all at once, the processor would wait for them. Without one, the same again.
+    next_vectors: [*const C; VECTORS],
+    next_values: [*const C; TILE],
 }
 
 impl<C: CacheNumber> Direct<C> {
@@ -30,57 +31,55 @@ impl<C: CacheNumber> Direct<C> {
         shape.block_size.is_multiple_of(lanes) && shape.head_dim.is_multiple_of(lanes)
     }
 
-    /// Has the first lines of what the positions `keys` will be read from fetched. The processor guesses those
-    /// that follow, but a block's keys and values are a page of their own, where it begins anew.
-    #[inline(always)]
-    pub(super) fn fetch(
-        job: &Job<'_>,
-        (k, v): (&[C], &[C]),
-        (span, kv_head): (&AttentionSpan<'_>, usize),
-        keys: Range<usize>,
-    ) {
-        for (block, _) in parts(keys, job.shape.block_size) {
-            let head = place::<C>(&job.shape, span.block_table[block], kv_head);
-            for cache in [k, v] {
-                let first: *const u8 = cache.as_ptr().wrapping_add(head).cast();
-                (0..LINES).for_each(|line| prefetch(first.wrapping_add(line * 64)));
-            }
-        }
-    }
-
-    /// The positions `keys` of the tile that begins at position `start`.
+    /// The positions `keys` of the tile that begins at position `start`; `next` are those of the tile behind it.
     ///
     /// # Safety
     /// The positions are in blocks of the cache, [`Self::fits`] has said yes, and values are not keys.
     #[inline(always)]
     pub(super) unsafe fn new<S: LoadHalves>(
         job: &Job<'_>,
-        (k, v): (&[C], &[C]),
-        (span, kv_head): (&AttentionSpan<'_>, usize),
-        (start, keys): (usize, Range<usize>),
+        cache: (&[C], &[C]),
+        head: (&AttentionSpan<'_>, usize),
+        (start, keys, next): (usize, Range<usize>, Range<usize>),
     ) -> Self {
         let AttentionShape { head_dim, block_size, .. } = job.shape;
-        let mut this = Self {
-            keys: keys.start - start..keys.end - start,
-            head_dim,
-            block_size,
-            vectors: [(k.as_ptr(), 0); VECTORS],
-            values: [v.as_ptr(); TILE],
+        let here = keys.start - start..keys.end - start;
+        let (vectors, values) = find::<S, C>(job, cache, head, (start, keys));
+        let (next_vectors, next_values) = match next.is_empty() {
+            true => (vectors, values),
+            false => find::<S, C>(job, cache, head, (start + TILE, next)),
         };
-        for (block, part) in parts(keys, block_size) {
-            let head = place::<C>(&job.shape, span.block_table[block], kv_head);
-            let first = block * block_size;
-            for key in (part.start / S::LANES * S::LANES..part.end).step_by(S::LANES) {
-                let vector = (first + key - start) / S::LANES;
-                this.vectors[vector] = (k.as_ptr().wrapping_add(head), key);
-            }
-            for key in part {
-                let value = head + key * C::per_head(head_dim);
-                this.values[first + key - start] = v.as_ptr().wrapping_add(value);
-            }
-        }
-        this
+        let next_vectors = next_vectors.map(|(keys, at)| keys.wrapping_add(at));
+        Self { keys: here, head_dim, block_size, vectors, values, next_vectors, next_values }
     }
+}
+
+/// Where each vector of keys and each value of a tile begins: see [`Direct`].
+type Places<C> = ([(*const C, usize); VECTORS], [*const C; TILE]);
+
+/// Those of the positions `keys` of the tile that begins at position `start`.
+#[inline(always)]
+fn find<S: LoadHalves, C: CacheNumber>(
+    job: &Job<'_>,
+    (k, v): (&[C], &[C]),
+    (span, kv_head): (&AttentionSpan<'_>, usize),
+    (start, keys): (usize, Range<usize>),
+) -> Places<C> {
+    let AttentionShape { head_dim, block_size, .. } = job.shape;
+    let mut vectors = [(k.as_ptr(), 0); VECTORS];
+    let mut values = [v.as_ptr(); TILE];
+    for (block, part) in parts(keys, block_size) {
+        let head = place::<C>(&job.shape, span.block_table[block], kv_head);
+        let first = block * block_size;
+        for key in (part.start / S::LANES * S::LANES..part.end).step_by(S::LANES) {
+            vectors[(first + key - start) / S::LANES] = (k.as_ptr().wrapping_add(head), key);
+        }
+        for key in part {
+            let value = head + key * C::per_head(head_dim);
+            values[first + key - start] = v.as_ptr().wrapping_add(value);
+        }
+    }
+    (vectors, values)
 }
 
 impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
@@ -98,6 +97,8 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
     unsafe fn number(&self, d: usize, key: usize) -> S::V {
         // SAFETY: whole vectors of the block's keys.
         unsafe {
+            let next = *self.next_vectors.get_unchecked(key / S::LANES);
+            prefetch(next.wrapping_add(d * self.block_size).cast());
             let (keys, at) = *self.vectors.get_unchecked(key / S::LANES);
             C::load_keys::<S>(keys, (self.head_dim, self.block_size), d, at, S::LANES)
         }
@@ -106,6 +107,9 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
     #[inline(always)]
     unsafe fn value(&self, key: usize, d: usize) -> S::V {
         // SAFETY: whole vectors of a value that is there.
-        unsafe { C::load::<S>(*self.values.get_unchecked(key), self.head_dim, d, S::LANES) }
+        unsafe {
+            prefetch(self.next_values.get_unchecked(key).wrapping_add(d).cast());
+            C::load::<S>(*self.values.get_unchecked(key), self.head_dim, d, S::LANES)
+        }
     }
 }
