@@ -65,13 +65,17 @@ pub(crate) trait CacheNumber: Copy {
     ///
     /// # Safety
     /// The instruction set is present, and the block has these keys.
+    #[inline(always)]
     unsafe fn load_keys<S: LoadHalves>(
         keys: *const Self,
-        shape: (usize, usize),
+        (head_dim, block_size): (usize, usize),
         d: usize,
         at: usize,
         count: usize,
-    ) -> S::V;
+    ) -> S::V {
+        // SAFETY: as the caller vouches; they lie one after the other, as a head's first numbers do.
+        unsafe { Self::load::<S>(keys.add(d * block_size + at), head_dim, 0, count) }
+    }
 }
 
 impl CacheNumber for f32 {
@@ -79,18 +83,6 @@ impl CacheNumber for f32 {
     unsafe fn load<S: LoadHalves>(head: *const f32, _: usize, d: usize, count: usize) -> S::V {
         // SAFETY: as the caller vouches.
         unsafe { S::load(head.add(d), count) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_keys<S: LoadHalves>(
-        keys: *const f32,
-        (_, block_size): (usize, usize),
-        d: usize,
-        at: usize,
-        count: usize,
-    ) -> S::V {
-        // SAFETY: as the caller vouches.
-        unsafe { S::load(keys.add(d * block_size + at), count) }
     }
 }
 
@@ -101,18 +93,6 @@ impl CacheNumber for f16 {
     unsafe fn load<S: LoadHalves>(head: *const f16, _: usize, d: usize, count: usize) -> S::V {
         // SAFETY: as the caller vouches; halves lie in memory as little-endian bytes here.
         unsafe { S::load_halves::<false>(head.add(d).cast(), count) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_keys<S: LoadHalves>(
-        keys: *const f16,
-        (_, block_size): (usize, usize),
-        d: usize,
-        at: usize,
-        count: usize,
-    ) -> S::V {
-        // SAFETY: as above.
-        unsafe { S::load_halves::<false>(keys.add(d * block_size + at).cast(), count) }
     }
 }
 
