@@ -33,6 +33,18 @@ struct Case {
     values: Option<Sampled>,
 }
 
+impl Case {
+    /// What the reference's processors write of placeholders for what its image processor gave: one for each
+    /// square of two by two patches, as many for each tile, or for each picture and crop.
+    fn tokens(&self) -> usize {
+        match (self.grid, self.rows.zip(self.columns)) {
+            (Some(grid), _) => grid.iter().product::<usize>() / 4,
+            (None, Some((rows, columns))) => (rows * columns + 1) * TILE_TOKENS,
+            (None, None) => (self.crops.unwrap_or(0) + 1) * 256,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Video {
     recipe: String,
@@ -42,6 +54,9 @@ struct Video {
     #[serde(flatten)]
     values: Sampled,
 }
+
+/// Of Idefics3's processor.
+const TILE_TOKENS: usize = 169;
 
 fn goldens() -> Goldens {
     read_json(&fixture("vision/pictures.json"))
@@ -95,8 +110,9 @@ fn compare(
         Layout::Frames { .. } => false,
     };
     let dims = pixels.pixels.dims();
-    if !layout || dims != wanted.shape {
-        return Some(format!("{case:?}: {:?}, shape {dims:?}", pixels.layout));
+    let tokens = pixels.num_tokens;
+    if !layout || dims != wanted.shape || tokens != case.tokens() {
+        return Some(format!("{case:?}: {:?}, shape {dims:?}, {tokens} tokens", pixels.layout));
     }
     let values = pixels.pixels.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (worst, means) = wanted.distances(&values);
@@ -162,9 +178,11 @@ fn videos_have_the_reference_s_pixels_and_grids() {
             Layout::Grid { grid, timestamps, .. } => {
                 assert_eq!(Some(grid), case.grid, "{case:?}");
                 assert_eq!(timestamps.len(), grid[0]);
+                assert_eq!(pixels.num_tokens, grid.iter().product::<usize>() / 4, "{case:?}");
             }
             Layout::Frames { timestamps } => {
                 assert_eq!((case.grid, timestamps.len()), (None, case.frames as usize));
+                assert_eq!(pixels.num_tokens, timestamps.len() * TILE_TOKENS, "{case:?}");
             }
             other => panic!("{case:?}: {other:?}"),
         }
