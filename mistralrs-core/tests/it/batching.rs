@@ -2,8 +2,11 @@
 //! shared prefix.
 
 use crate::answers::{Answer, Dice, ask, collect, load, start};
+use crate::media::ALL;
+use crate::released::{chat, chats, chats_together};
 use mistralrs_core::kv_cache::KvNumbers;
-use mistralrs_core::{GenerateOptions, Llm, LoadOptions, SamplingParams};
+use mistralrs_core::{ChatRequest, GenerateOptions, Llm, LoadOptions, SamplingParams};
+use mistralrs_testkit::media::MediaCase;
 use mistralrs_testkit::{copy_of, fixture, golden, in_bfloat16};
 use std::path::Path;
 
@@ -142,6 +145,32 @@ fn preemption_does_not_matter() {
     for files in plain.iter().chain(&mixed) {
         let llm = check_files(files, 9, one_context);
         assert!(llm.stats().preemptions_total > 0, "the cache was meant to be too small");
+    }
+}
+
+/// Everybody has media here, so who is preempted has, too.
+#[test]
+fn preemption_does_not_matter_to_who_sees() {
+    for name in ALL {
+        let about_media = |(case, _): &(MediaCase, _)| {
+            case.images.len() + case.videos.len() + case.sounds.len() > 0
+        };
+        // Each grows to nearly a context: any two together are too many.
+        let requests =
+            chats(name).into_iter().filter(about_media).flat_map(|(case, mut request)| {
+                request.options.max_tokens = Some(170 - case.text.prompt.len());
+                vec![request; 3]
+            });
+        let requests: Vec<ChatRequest> = requests.collect();
+        let llm = load(&fixture(name), one_context);
+        let solo = load(&fixture(name), |o| (o.prefix_cache, o.max_seqs) = (false, 1));
+        for (request, answer) in requests.iter().zip(chats_together(&llm, &requests)) {
+            assert_eq!(answer.bits(), chat(&solo, request).bits(), "{name}");
+        }
+        let (stats, encoded) = (llm.stats(), solo.stats().media_encoded_total);
+        assert!(stats.preemptions_total > 0, "{name}: the cache was meant to be too small");
+        assert_eq!(stats.media_encoded_total, encoded, "{name}: each is looked at once");
+        assert_eq!((stats.failed_steps_total, stats.kv_blocks_used), (0, 0), "{name}");
     }
 }
 

@@ -19,5 +19,6 @@ mod matformer;
 mod media;
 mod models_page;
 mod names;
+mod released;
 mod tools;
 mod tower_memory;

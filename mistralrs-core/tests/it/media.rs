@@ -32,7 +32,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 const QWEN_VL: [&str; 4] = ["qwen2-vl", "qwen2.5-vl", "qwen3-vl", "qwen3-vl-moe"];
 /// All that see; the last hears, too.
-const ALL: [&str; 8] = [
+pub const ALL: [&str; 8] = [
     "qwen2-vl",
     "qwen2.5-vl",
     "qwen3-vl",
@@ -81,20 +81,20 @@ fn media(image: &GoldenImage) -> Arc<Media> {
 }
 
 /// A picture's tiles, or the one that it is.
-fn tiles(image: &GoldenImage) -> Vec<Arc<Media>> {
+pub fn tiles(image: &GoldenImage) -> Vec<Arc<Media>> {
     let GoldenTensor { shape, data } = &image.pixels;
     let &[tiles, _, _, _] = shape.as_slice() else { return vec![media(image)] };
     let tile = |data: &[f32]| Media::new(Modality::Image, data.to_vec(), &shape[1..], [1; 3]);
     data.chunks(data.len() / tiles).map(|data| Arc::new(tile(data).unwrap())).collect()
 }
 
-fn sound(sound: &GoldenSound) -> Arc<Media> {
+pub fn sound(sound: &GoldenSound) -> Arc<Media> {
     let GoldenTensor { shape, data } = &sound.mel;
     Arc::new(Media::new(Modality::Audio, data.clone(), shape, [sound.valid, 1, 1]).unwrap())
 }
 
 /// A clip, whole, or each of its pairs of frames by itself.
-fn clip(video: &GoldenVideo, apart: bool) -> Vec<Arc<Media>> {
+pub fn clip(video: &GoldenVideo, apart: bool) -> Vec<Arc<Media>> {
     let GoldenTensor { shape, data } = &video.pixels;
     let [frames, height, width] = video.grid;
     let pieces = if apart { frames } else { 1 };
@@ -211,21 +211,30 @@ fn distance(answer: &Answer, case: &MediaCase) -> f32 {
     prompt.chain(drawn).map(one).fold(0., f32::max)
 }
 
-/// What a tower makes of the pieces of one medium, one after the other, is what was wanted: what goes
-/// in, and what is added behind the first layers.
+/// What a tower makes of the pieces of one medium, one after the other: what goes in, then what is added
+/// behind each of the first layers.
+pub fn encoded(encoder: &dyn MediaEncoder, pieces: &[Arc<Media>]) -> Vec<Tensor> {
+    let encoded: Vec<_> = pieces.iter().map(|piece| encoder.encode(piece).unwrap()).collect();
+    let layers = 1 + encoded[0].deepstack.len();
+    let layer = |number: usize| {
+        let of_pieces = encoded.iter().map(|encoded| {
+            assert_eq!(encoded.deepstack.len() + 1, layers);
+            number.checked_sub(1).map_or(&encoded.embeddings, |at| &encoded.deepstack[at])
+        });
+        Tensor::cat(&of_pieces.collect::<Vec<_>>(), 0).unwrap()
+    };
+    (0..layers).map(layer).collect()
+}
+
 fn assert_features(
     name: &str,
     encoder: &dyn MediaEncoder,
     pieces: &[Arc<Media>],
     wanted: &[&GoldenTensor],
 ) {
-    let encoded: Vec<_> = pieces.iter().map(|piece| encoder.encode(piece).unwrap()).collect();
-    for (layer, theirs) in wanted.iter().enumerate() {
-        let ours = encoded.iter().map(|encoded| {
-            assert_eq!(encoded.deepstack.len() + 1, wanted.len());
-            layer.checked_sub(1).map_or(&encoded.embeddings, |layer| &encoded.deepstack[layer])
-        });
-        let ours = Tensor::cat(&ours.collect::<Vec<_>>(), 0).unwrap();
+    let found = encoded(encoder, pieces);
+    assert_eq!(found.len(), wanted.len());
+    for (ours, theirs) in found.iter().zip(wanted) {
         assert_eq!(ours.dims(), theirs.shape);
         let numbers = ours.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let worst = numbers.iter().zip(&theirs.data).map(|(a, b)| (a - b).abs());
