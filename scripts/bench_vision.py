@@ -2,11 +2,11 @@
 """Times looking at a picture, from the file to the features: transformers against our server, in turn, on the CPU.
 
 Needs: pip install torch torchvision transformers tokenizers pillow timm, and a release build of the server.
-Run:   python scripts/bench_vision.py --server target/release/mistralrs-server [--towers qwen2.5-vl gemma3 gemma3n]
+Run:   python scripts/bench_vision.py --server target/release/mistralrs-server [--towers qwen3-vl smolvlm]
        [--rounds 5] [--threads 1] [--folder FOLDER]
 
-Towers have the widths of released ones and random weights; the first two have fewer layers, which does not change the
-ratio. The text half is so small that it does not count. transformers runs as it does by default (sdpa attention). Every
+Towers have the widths of released ones and random weights; all but Gemma 3n's have fewer layers, which does not change
+the ratio. The text half is so small that it does not count. transformers runs as it does by default (sdpa attention). Every
 round is another picture of the same size, sent to ours as a request for one token, given to theirs as a file in memory.
 Times are seconds of the processor over all threads, both pinned to as many processors as threads; with more than one
 thread by the clock instead, for whoever waits for a thread spins. Printed: median (lowest to highest), the ratio of medians.
@@ -33,7 +33,7 @@ import transformers
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from fixtures import files, gemma3_vision, gemma3n_media, qwen_vl  # noqa: E402
+from fixtures import files, gemma3_vision, gemma3n_media, idefics3, qwen_vl  # noqa: E402
 from fixtures.tokenizer import write_tokenizer  # noqa: E402
 
 
@@ -78,28 +78,66 @@ def fill(model):
     return model
 
 
-def qwen(folder, dtype):
+def qwen(folder, dtype, kind, vision, text, processor):
     tok = qwen_vl.tokenizer_with_marks()
     ids = {s: tok.token_to_id(s) for s in qwen_vl.SPECIAL}
     text = {
         "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 308,
         "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "max_position_embeddings": 8192, "bos_token_id": 300,
-        "eos_token_id": 302, "pad_token_id": 300,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
+        "eos_token_id": 302, "pad_token_id": 300, **text,
     }
     vision = {
-        "depth": 8, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 64,
-        "window_size": 112, "fullatt_block_indexes": [3, 7], "tokens_per_second": 2, "patch_size": 14,
-        "temporal_patch_size": 2, "spatial_merge_size": 2, "in_channels": 3,
+        "num_heads": 16, "out_hidden_size": 64, "temporal_patch_size": 2, "spatial_merge_size": 2, "in_channels": 3, **vision,
     }
-    config = transformers.Qwen2_5_VLConfig(
+    config = getattr(transformers, kind + "Config")(
         text_config=text, vision_config=vision, tie_word_embeddings=True,
         vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
         image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
     )
-    processor = transformers.Qwen2VLImageProcessor(size={"shortest_edge": 3136, "longest_edge": 12845056})
-    tower = Tower(folder, fill(transformers.Qwen2_5_VLForConditionalGeneration(config)), processor, dtype)
+    model = getattr(transformers, kind + "ForConditionalGeneration")(config)
+    tower = Tower(folder, fill(model), transformers.Qwen2VLImageProcessor(**processor), dtype)
     tower.write(tok, qwen_vl.TEMPLATE)
+    return tower
+
+
+def qwen2_5(folder, dtype):
+    vision = {
+        "depth": 8, "hidden_size": 1280, "intermediate_size": 3420, "window_size": 112, "fullatt_block_indexes": [3, 7],
+        "tokens_per_second": 2, "patch_size": 14,
+    }
+    text = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}}
+    processor = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+    return qwen(folder, dtype, "Qwen2_5_VL", vision, text, processor)
+
+
+def qwen3(folder, dtype):
+    vision = {
+        "depth": 9, "hidden_size": 1152, "intermediate_size": 4304, "deepstack_visual_indexes": [2], "patch_size": 16,
+        "num_position_embeddings": 2304, "hidden_act": "gelu_pytorch_tanh",
+    }
+    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    half = [0.5, 0.5, 0.5]
+    processor = {
+        "size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16, "image_mean": half, "image_std": half,
+    }
+    return qwen(folder, dtype, "Qwen3VL", vision, {"head_dim": 32, "rope_parameters": rope}, processor)
+
+
+def smolvlm(folder, dtype):
+    fixture = idefics3
+    vision = {
+        "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 4, "num_attention_heads": 12, "image_size": 512,
+        "patch_size": 16,
+    }
+    text = {**fixture.TEXT, "hidden_size": 64, "num_hidden_layers": 1, "max_position_embeddings": 8192}
+    config = transformers.SmolVLMConfig(
+        text_config=text, vision_config=vision, scale_factor=4, image_token_id=fixture.IMAGE, tie_word_embeddings=True,
+        bos_token_id=300, eos_token_id=302,
+    )
+    processor = transformers.SmolVLMImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
+    tower = Tower(folder, fill(transformers.SmolVLMForConditionalGeneration(config)), processor, dtype)
+    tower.write(fixture.with_marks(), fixture.TEMPLATE)
+    files.dump_json(folder / "processor_config.json", {"image_seq_len": 64})
     return tower
 
 
@@ -138,7 +176,8 @@ def gemma3n(folder, dtype):
 
 
 TOWERS = {
-    "qwen2.5-vl": (qwen, ["448x448", "1024x768"]), "gemma3": (gemma3, ["896x896"]), "gemma3n": (gemma3n, ["768x768"]),
+    "qwen2.5-vl": (qwen2_5, ["448x448", "1024x768"]), "gemma3": (gemma3, ["896x896"]), "gemma3n": (gemma3n, ["768x768"]),
+    "qwen3-vl": (qwen3, ["448x448", "1024x768"]), "smolvlm": (smolvlm, ["640x480"]),
 }
 
 
