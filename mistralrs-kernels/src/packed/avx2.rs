@@ -50,6 +50,7 @@ macro_rules! kernels {
                 integers: TileKernels { strips: Strips::new, round: super::round, multiply },
                 floats: exact::avx2::KERNELS,
                 pairs: None,
+                twelve: None,
                 pack: super::pack,
             };
 

@@ -25,6 +25,7 @@ pub(crate) const KERNELS: PackedKernels = PackedKernels {
     integers: TileKernels { strips, round: avx512_round::round, multiply },
     floats: exact::avx512::KERNELS,
     pairs: None,
+    twelve: Some(super::avx512_twelve::pack),
     pack,
 };
 

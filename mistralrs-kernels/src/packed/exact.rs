@@ -59,18 +59,15 @@ unsafe fn copy(x: &[f32], rows: usize, out: &mut [Columns]) {
 /// Nobody else writes the columns of `y` that belong to `tiles`.
 unsafe fn multiply_slowly(job: &Job<'_, Columns>, tiles: Range<usize>) {
     let w = job.part.w;
-    let Some(floats) = w.layout.floats else {
-        return;
-    };
     for row in tiles.start * TILE_ROWS..w.rows.min(tiles.end * TILE_ROWS) {
-        let tile = job.tile(row / TILE_ROWS);
+        let tile = job.part.first_tile + row / TILE_ROWS;
         for strip in 0..job.strips.count() {
             let rows = job.strips.rows(strip);
             let blocks = &job.x[rows.start * w.blocks()..rows.end * w.blocks()];
             for (i, at) in rows.clone().enumerate() {
                 let x = blocks[i..].iter().step_by(rows.len()).flat_map(|block| block.0);
                 let sum = x.enumerate().fold(0.0f32, |sum, (column, x)| {
-                    floats.number(tile, row % TILE_ROWS, column).mul_add(x, sum)
+                    w.number(tile, row % TILE_ROWS, column).mul_add(x, sum)
                 });
                 // SAFETY: `at` and `row` are within `y`; the column is this task's own.
                 unsafe { job.place(at, row, 1).write(job.result(row, sum)) };
@@ -130,6 +127,18 @@ impl Tiled for Bf16 {
     }
 }
 
+/// Writes some blocks of columns of a tile of the job as they lie in a tile of 32-bit floats.
+type Widen = unsafe fn(&Job<'_, Columns>, usize, &Range<usize>, &mut [f32]);
+
+/// How bfloat16 in twelve bits is multiplied.
+pub(super) struct Twelve {
+    /// A single strip.
+    pub(super) alone: unsafe fn(&Job<'_, Columns>, Range<usize>),
+    /// For several.
+    pub(super) widen: Widen,
+}
+
+/// Given a way to widen weights, for several strips of rows, it multiplies what that gives.
 /// A register tile takes up to `MOST` rows of activations, 4 or 8, and up to `WIDE` vectors of weights, 2 or 3.
 ///
 /// # Safety
@@ -138,13 +147,18 @@ impl Tiled for Bf16 {
 unsafe fn multiply<S: LoadHalves, const MOST: usize, const WIDE: usize>(
     job: &Job<'_, Columns>,
     tiles: Range<usize>,
+    widen: Option<Widen>,
 ) {
+    let floats = match widen {
+        Some(_) => Some(Floats::F32),
+        None => job.part.w.layout.floats,
+    };
     // SAFETY: as the caller vouches.
     unsafe {
-        match job.part.w.layout.floats {
-            Some(Floats::F32) => multiply_floats::<S, F32, MOST, WIDE>(job, tiles),
-            Some(Floats::F16) => multiply_floats::<S, F16, MOST, WIDE>(job, tiles),
-            Some(Floats::Bf16) => multiply_floats::<S, Bf16, MOST, WIDE>(job, tiles),
+        match floats {
+            Some(Floats::F32) => multiply_floats::<S, F32, MOST, WIDE>(job, tiles, widen),
+            Some(Floats::F16) => multiply_floats::<S, F16, MOST, WIDE>(job, tiles, None),
+            Some(Floats::Bf16) => multiply_floats::<S, Bf16, MOST, WIDE>(job, tiles, None),
             None => {}
         }
     }
@@ -154,6 +168,7 @@ unsafe fn multiply<S: LoadHalves, const MOST: usize, const WIDE: usize>(
 unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE: usize>(
     job: &Job<'_, Columns>,
     tiles: Range<usize>,
+    widen: Option<Widen>,
 ) {
     let strips: Strips = job.strips;
     if strips.count() == 1 {
@@ -173,6 +188,7 @@ unsafe fn multiply_floats<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE
             let panel = Panel {
                 strips: first..strips.count().min(first + group),
                 columns: start..blocks.min(start + width),
+                widen,
             };
             // SAFETY: the strips and columns exist, and earlier columns are done.
             unsafe { multiply_panel::<S, F, MOST, WIDE>(job, &panel, &tiles) };
@@ -189,7 +205,8 @@ unsafe fn multiply_alone<S: LoadHalves, F: Tiled, const MOST: usize>(
     let end = job.part.w.rows.min(tiles.end * TILE_ROWS);
     for lanes in (tiles.start * TILE_ROWS..end).step_by(2 * S::LANES) {
         let columns = 0..job.part.w.blocks();
-        let part = Part { lanes, columns, rows: job.strips.rows(0), ahead: 0 };
+        let weights = Weights::stored(job, lanes, 0);
+        let part = Part { lanes, weights, columns, rows: job.strips.rows(0), ahead: 0 };
         // SAFETY: the strip, the tiles and their lanes exist.
         unsafe {
             if lanes + S::LANES < end {
@@ -206,7 +223,12 @@ struct Panel {
     strips: Range<usize>,
     /// In blocks.
     columns: Range<usize>,
+    widen: Option<Widen>,
 }
+
+/// Some columns of a few tiles as 32-bit floats.
+#[repr(C, align(64))]
+struct Near([f32; CLOSE / size_of::<f32>()]);
 
 #[inline(always)]
 unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE: usize>(
@@ -216,18 +238,45 @@ unsafe fn multiply_panel<S: LoadHalves, F: Tiled, const MOST: usize, const WIDE:
 ) {
     let end = job.part.w.rows.min(tiles.end * TILE_ROWS);
     let at_once = CLOSE / (WIDE * S::LANES / TILE_ROWS * bytes(1, F::PAIR));
+    let mut near = panel.widen.map(|_| Near([0.0; CLOSE / size_of::<f32>()]));
     for lanes in (tiles.start * TILE_ROWS..end).step_by(WIDE * S::LANES) {
         for start in panel.columns.clone().step_by(at_once) {
             let columns = start..panel.columns.end.min(start + at_once);
-            let mut next: [Ahead; WIDE] = next::<S, F, WIDE>(job, lanes, &columns, panel);
+            let mut next: [Ahead; WIDE] = next::<S, WIDE>(job, lanes, &columns, panel);
+            let mut weights = Weights::stored(job, lanes, bytes(columns.start, F::PAIR));
+            if let (Some(widen), Some(near)) = (panel.widen, &mut near) {
+                let tiles = lanes..end.min(lanes + WIDE * S::LANES);
+                // SAFETY: as the caller vouches.
+                weights = unsafe { near.fill(job, widen, tiles, &columns) };
+            }
             for at in panel.strips.clone() {
                 let rows = job.strips.rows(at);
                 let ahead = if at + 1 < panel.strips.end { rows.len() } else { 0 };
-                let part = Part { lanes, columns: columns.clone(), rows, ahead };
+                let part = Part { lanes, weights, columns: columns.clone(), rows, ahead };
                 // SAFETY: the strip, the tiles and their lanes exist.
                 unsafe { multiply_lanes::<S, F, MOST>(job, &part, end, &mut next) };
             }
         }
+    }
+}
+
+impl Near {
+    /// Widens columns of the tiles that begin among these rows of the weight.
+    #[inline(always)]
+    unsafe fn fill(
+        &mut self,
+        job: &Job<'_, Columns>,
+        widen: Widen,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+    ) -> Weights {
+        let numbers = columns.len() * BLOCK_COLS * TILE_ROWS;
+        let tiles = rows.start / TILE_ROWS..rows.end.div_ceil(TILE_ROWS);
+        for (tile, out) in tiles.zip(self.0.chunks_exact_mut(numbers)) {
+            // SAFETY: as the caller vouches.
+            unsafe { widen(job, tile, columns, out) };
+        }
+        Weights { start: self.0.as_ptr().cast(), stride: numbers * size_of::<f32>() }
     }
 }
 
@@ -258,13 +307,13 @@ unsafe fn multiply_lanes<S: LoadHalves, F: Tiled, const MOST: usize>(
 /// What a panel will need after `columns` of the tiles from `lanes` on: the columns that follow or, after the
 /// panel's last ones, its first of the next tiles.
 #[inline(always)]
-fn next<S: LoadHalves, F: Tiled, const WIDE: usize>(
+fn next<S: LoadHalves, const WIDE: usize>(
     job: &Job<'_, Columns>,
     lanes: usize,
     columns: &Range<usize>,
     panel: &Panel,
 ) -> [Ahead; WIDE] {
-    let bytes = |blocks: usize| bytes(blocks, F::PAIR);
+    let bytes = |blocks: usize| blocks * job.part.w.layout.block_bytes();
     let (strips, last) = (panel.strips.len(), columns.end == panel.columns.end);
     std::array::from_fn(|n| {
         let lanes = lanes + n * S::LANES;
@@ -279,10 +328,28 @@ fn next<S: LoadHalves, F: Tiled, const WIDE: usize>(
     })
 }
 
+/// Where some columns of tiles lie.
+#[derive(Clone, Copy)]
+struct Weights {
+    start: *const u8,
+    /// Bytes from a tile to the next one.
+    stride: usize,
+}
+
+impl Weights {
+    /// Those of the job from row `lanes`, without so many bytes of each tile.
+    #[inline(always)]
+    fn stored(job: &Job<'_, Columns>, lanes: usize, skipped: usize) -> Self {
+        let start = job.tile(lanes / TILE_ROWS).as_ptr().wrapping_add(skipped);
+        Self { start, stride: job.part.w.tile_bytes }
+    }
+}
+
 /// A part of a product.
 struct Part {
     /// The first of the weights' rows.
     lanes: usize,
+    weights: Weights,
     /// In blocks.
     columns: Range<usize>,
     /// A strip of activations.
@@ -340,10 +407,10 @@ unsafe fn multiply_rows<
     next: &mut [Ahead],
 ) {
     let w = job.part.w;
-    let Part { lanes, ref columns, ref rows, ahead } = *part;
-    let skipped = bytes(columns.start, F::PAIR);
+    let Part { lanes, weights, ref columns, ref rows, ahead } = *part;
+    // Of fewer lanes than a tile has rows, as many vectors as make a tile are multiplied together.
     let mut weights: [*const u8; N] = std::array::from_fn(|n| {
-        job.tile((lanes + n * S::LANES) / TILE_ROWS).as_ptr().wrapping_add(skipped)
+        weights.start.wrapping_add(n * S::LANES / TILE_ROWS * weights.stride)
     });
     // SAFETY: the tiles have a chunk for each block of columns, and `x` the strip's rows of each; the
     // columns of the strip's rows are within `y` and this task's own. What is read of `y` was written
@@ -419,7 +486,7 @@ fn fetch_pair<F: Tiled>(pair: *const u8) {
 
 /// Adds the biases of `N` vectors of weight rows, of which `counts` are there, if there are any.
 #[inline(always)]
-unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
+pub(super) unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
     job: &Job<'_, Columns>,
     lanes: usize,
     counts: &[usize; N],
@@ -439,7 +506,7 @@ unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
 
 /// Compiles the kernels for an instruction set with a fused multiply-add.
 macro_rules! kernels {
-    ($module:ident, $simd:ident, $most:literal, $wide:literal, $features:literal) => {
+    ($module:ident, $simd:ident, $most:literal, $wide:literal, $twelve:expr, $features:literal) => {
         #[cfg(target_arch = "x86_64")]
         pub(crate) mod $module {
             use super::*;
@@ -451,11 +518,28 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Columns>, tiles: Range<usize>) {
                 // SAFETY: as the caller vouches.
-                unsafe { super::multiply::<simd::$simd, $most, $wide>(job, tiles) }
+                unsafe {
+                    let widen = match ($twelve, job.part.w.layout.twelve) {
+                        (_, false) => None,
+                        (None, true) => return multiply_slowly(job, tiles),
+                        (Some(Twelve { alone, .. }), true) if job.strips.count() == 1 => {
+                            return alone(job, tiles);
+                        }
+                        (Some(Twelve { widen, .. }), true) => Some(widen),
+                    };
+                    super::multiply::<simd::$simd, $most, $wide>(job, tiles, widen)
+                }
             }
         }
     };
 }
 
-kernels!(avx2, Avx2, 4, 2, "avx2,fma,f16c");
-kernels!(avx512, Avx512, 8, 3, "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl");
+kernels!(avx2, Avx2, 4, 2, None::<Twelve>, "avx2,fma,f16c");
+kernels!(
+    avx512,
+    Avx512,
+    8,
+    3,
+    Some(super::super::avx512_twelve::TWELVE),
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+);

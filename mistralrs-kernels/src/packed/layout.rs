@@ -2,7 +2,7 @@
 //! Nothing is rounded: integers and scales are those of the stored block.
 
 use super::floats::Floats;
-use super::with_format;
+use super::{twelve, with_format};
 use crate::block::{
     Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32, keep_apart,
 };
@@ -32,6 +32,8 @@ pub(crate) const VECTOR: usize = 64;
 pub(crate) struct Layout {
     /// Floats; none of what follows.
     pub(crate) floats: Option<Floats>,
+    /// Floats of 16 bits in twelve: see [`super::twelve`].
+    pub(crate) twelve: bool,
     /// A plane of four bits.
     pub(crate) nibbles: bool,
     /// A plane of two bits, above the nibbles if there are any.
@@ -51,6 +53,9 @@ pub(crate) struct Layout {
 impl Layout {
     /// Bytes of a block's integers.
     pub(crate) const fn plane_bytes(&self) -> usize {
+        if self.twelve {
+            return BLOCK_COLS / twelve::COLS * twelve::OCTET;
+        }
         if let Some(floats) = self.floats {
             return floats.block_bytes();
         }
@@ -117,6 +122,7 @@ pub(crate) trait Packing {
 
 const PLAIN: Layout = Layout {
     floats: None,
+    twelve: false,
     nibbles: false,
     pairs: false,
     singles: false,

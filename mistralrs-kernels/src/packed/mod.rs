@@ -17,6 +17,8 @@ mod avx512_round;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tall;
 #[cfg(target_arch = "x86_64")]
+mod avx512_twelve;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_vnni;
 pub(crate) mod exact;
 mod floats;
@@ -27,6 +29,7 @@ mod part;
 mod reference;
 mod slabs;
 mod tasks;
+mod twelve;
 
 use crate::block::{Integers, Integral};
 use crate::dispatch;
@@ -44,7 +47,10 @@ pub use part::PackedPart;
 use slabs::Piece;
 pub use slabs::Slabs;
 use std::ops::Range;
+use std::sync::OnceLock;
 use tasks::run;
+pub(crate) use twelve::SIGN_AND_FRACTION;
+use twelve::{Beside, PackTwelve};
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
 macro_rules! with_format {
@@ -76,6 +82,8 @@ pub(crate) struct PackedKernels {
     pub(crate) floats: TileKernels<Columns>,
     /// Rounds activations to bfloat16 for weights in it, where that is faster.
     pub(crate) pairs: Option<TileKernels<Pairs>>,
+    /// Packs bfloat16 in twelve bits, where `floats` multiplies those faster.
+    pub(crate) twelve: Option<PackTwelve>,
     /// Packs up to 16 stored rows of blocks of a type, given the bytes of a row, into a tile of zeros.
     pub(crate) pack: unsafe fn(QuantType, &[u8], usize, &mut [u8]),
 }
@@ -92,9 +100,19 @@ impl PackedKernels {
     fn family(&self, w: &PackedWeight) -> Family {
         match w.layout.floats {
             None => Family::Integers,
-            Some(Floats::Bf16) if self.pairs.is_some() => Family::Pairs,
+            Some(Floats::Bf16) if self.pairs.is_some() && !w.layout.twelve => Family::Pairs,
             Some(_) => Family::Floats,
         }
+    }
+
+    /// How they multiply a stack of matrices fastest; `None` if they do not.
+    fn layout(&self, parts: &[WeightRows<'_>]) -> Option<Layout> {
+        let w = parts.first()?;
+        let mut layout = Layout::of(w.ty)?;
+        if let (QuantType::BF16, None, Some(pack)) = (w.ty, &self.pairs, self.twelve) {
+            layout.twelve = twelve::suits(parts, w.ty.row_bytes(w.cols)?, pack);
+        }
+        Some(layout)
     }
 }
 
@@ -119,6 +137,8 @@ pub struct PackedWeight {
     cols: usize,
     tile_bytes: usize,
     memory: Piece,
+    /// Of each tile in twelve bits; none of others.
+    beside: Vec<Beside>,
 }
 
 impl PackedWeight {
@@ -142,7 +162,22 @@ impl PackedWeight {
 
     fn pack(kernels: PackedKernels, parts: &[WeightRows<'_>], slabs: &Slabs) -> Option<Self> {
         let w = parts.first()?;
-        let layout = Layout::of(w.ty)?;
+        let stored = w.ty.row_bytes(w.cols)?.checked_mul(w.rows);
+        for part in parts {
+            let shape = (part.ty, part.rows, part.cols);
+            assert_eq!(shape, (w.ty, w.rows, w.cols), "a stack is of one type and shape");
+            assert_eq!(stored, Some(part.bytes.len()), "bytes of {shape:?}");
+        }
+        Self::pack_as(kernels.layout(parts)?, kernels, parts, slabs)
+    }
+
+    fn pack_as(
+        layout: Layout,
+        kernels: PackedKernels,
+        parts: &[WeightRows<'_>],
+        slabs: &Slabs,
+    ) -> Option<Self> {
+        let w = parts.first()?;
         let chunk_cols = layout.chunk_blocks() * BLOCK_COLS;
         let row_bytes = w.ty.row_bytes(w.cols)?;
         // A row of floats may end within a block: zeros fill it.
@@ -151,28 +186,27 @@ impl PackedWeight {
         if w.rows == 0 || w.cols == 0 || !fits {
             return None;
         }
-        let stored = row_bytes.checked_mul(w.rows);
-        for part in parts {
-            let shape = (part.ty, part.rows, part.cols);
-            assert_eq!(shape, (w.ty, w.rows, w.cols), "a stack is of one type and shape");
-            assert_eq!(stored, Some(part.bytes.len()), "bytes of {shape:?}");
-        }
         let tile_bytes = w.cols.div_ceil(chunk_cols).checked_mul(layout.chunk_bytes())?;
         let part_bytes = tile_bytes.checked_mul(w.rows.div_ceil(TILE_ROWS))?;
         let bytes = part_bytes.checked_mul(parts.len())?;
         let mut memory = slabs.take(bytes)?;
         let tiles = w.rows.div_ceil(TILE_ROWS);
+        let twelve = kernels.twelve.filter(|_| layout.twelve);
+        let of_tiles = twelve.map_or(0, |_| tiles * parts.len());
+        let beside: Vec<OnceLock<Beside>> = (0..of_tiles).map(|_| OnceLock::new()).collect();
         pool::in_parallel_parts(&mut memory, tile_bytes, |at, tile| {
-            let first = at % tiles * TILE_ROWS;
-            let rows = first * row_bytes..w.rows.min(first + TILE_ROWS) * row_bytes;
-            let rows = &parts[at / tiles].bytes[rows];
-            match layout.floats {
-                Some(floats) => floats.pack(rows, row_bytes, tile),
-                // SAFETY: the kernels' instruction set is present.
-                None => unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) },
+            let rows = parts[at / tiles].rows_of_tile(row_bytes, at % tiles);
+            // SAFETY: the kernels' instruction set is present.
+            match (layout.floats, twelve) {
+                (_, Some(pack)) => {
+                    beside[at].get_or_init(|| unsafe { pack(rows, row_bytes, tile) });
+                }
+                (Some(floats), None) => floats.pack(rows, row_bytes, tile),
+                (None, None) => unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) },
             }
         });
-        Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory })
+        let beside = beside.into_iter().map(|it| it.into_inner().unwrap_or_default()).collect();
+        Some(Self { ty: w.ty, layout, rows: w.rows, cols: w.cols, tile_bytes, memory, beside })
     }
 
     /// How the weights were stored.
@@ -192,7 +226,7 @@ impl PackedWeight {
 
     /// Its size in bytes.
     pub fn size(&self) -> usize {
-        self.memory.len()
+        self.memory.len() + self.beside.iter().map(Beside::size).sum::<usize>()
     }
 
     /// One matrix of a stack; the only one of any other weight is number 0.
@@ -213,7 +247,20 @@ impl PackedWeight {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has {} numbers", self.cols);
-        self.layout.dequantize(self.tile(row / TILE_ROWS), row % TILE_ROWS, out);
+        let (at, row) = (row / TILE_ROWS, row % TILE_ROWS);
+        match self.beside.get(at) {
+            Some(beside) => beside.dequantize(self.tile(at), row, out),
+            None => self.layout.dequantize(self.tile(at), row, out),
+        }
+    }
+
+    /// The number of a row and column of tile `at`, a float.
+    fn number(&self, at: usize, row: usize, column: usize) -> f32 {
+        match (self.beside.get(at), self.layout.floats) {
+            (Some(beside), _) => beside.number(self.tile(at), row, column),
+            (None, Some(floats)) => floats.number(self.tile(at), row, column),
+            (None, None) => f32::NAN,
+        }
     }
 
     fn tile(&self, at: usize) -> &[u8] {
@@ -293,6 +340,12 @@ impl<'a, X> Job<'a, X> {
     #[inline(always)]
     fn result(&self, column: usize, sum: f32) -> f32 {
         self.bias(column, 1).map_or(sum, |bias| sum + bias[0])
+    }
+
+    /// What tile `at` of the job's matrix needs beside its bytes, where it is in twelve bits.
+    #[inline(always)]
+    fn beside(&self, at: usize) -> &'a Beside {
+        &self.part.w.beside[self.part.first_tile + at]
     }
 
     /// Tile `at` of the job's matrix.

@@ -3,6 +3,7 @@
 
 use super::activations::{Block, Strips, quantize_strip};
 use super::layout::TILE_ROWS;
+use super::twelve::{self, Beside};
 use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, pairs, with_format};
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ pub(super) const KERNELS: PackedKernels = PackedKernels {
     integers: TileKernels { strips: Strips::new, round, multiply },
     floats: exact::TWIN,
     pairs: Some(pairs::KERNELS),
+    twelve: Some(pack_twelve),
     pack,
 };
 
@@ -22,6 +24,11 @@ unsafe fn round(x: &[f32], rows: usize, out: &mut [Block]) {
 /// Always safe.
 unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
     with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
+}
+
+/// Always safe.
+unsafe fn pack_twelve(rows: &[u8], row_bytes: usize, tile: &mut [u8]) -> Beside {
+    twelve::pack_tile(rows, row_bytes, tile)
 }
 
 /// # Safety

@@ -6,6 +6,8 @@ use crate::dispatch::all_kernels;
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 
+mod twelve;
+
 fn types() -> impl Iterator<Item = QuantType> {
     QuantType::ALL.iter().copied().filter(|ty| Layout::of(*ty).is_some())
 }
@@ -67,7 +69,11 @@ fn fast_kernels() -> impl Iterator<Item = PackedKernels> {
 
 /// The slow twin of some kernels.
 fn twin_of(kernels: PackedKernels) -> PackedKernels {
-    PackedKernels { pairs: kernels.pairs.and(reference::KERNELS.pairs), ..reference::KERNELS }
+    PackedKernels {
+        pairs: kernels.pairs.and(reference::KERNELS.pairs),
+        twelve: kernels.twelve.and(reference::KERNELS.twelve),
+        ..reference::KERNELS
+    }
 }
 
 /// Both twins.
@@ -145,7 +151,8 @@ fn check_case(case: &Case) -> Result<(), TestCaseError> {
     for kernels in fast_kernels() {
         let w = WeightRows { ty, bytes: &case.stored, rows, cols };
         let packed = PackedWeight::pack(kernels, &[w], &Slabs::default()).unwrap();
-        prop_assert!(packed.memory[..] == case.packed.memory[..], "{:?}", ty);
+        let twin = PackedWeight::pack(twin_of(kernels), &[w], &Slabs::default()).unwrap();
+        prop_assert!(packed.memory[..] == twin.memory[..], "{:?}", ty);
         let y = case.multiply(kernels, &case.x);
         let twin = case.multiply(twin_of(kernels), &case.x);
         prop_assert_eq!(bits(&y), bits(&twin), "{:?}", ty);
@@ -429,6 +436,8 @@ fn what_cannot_be_packed_is_left_alone() {
         let plain = WeightRows { ty, bytes: &vec![0; bytes], rows: 1, cols };
         assert!(PackedWeight::pack(reference::KERNELS, &[plain], &Slabs::default()).is_none());
     }
+    let ragged = WeightRows { ty: QuantType::Q8_0, bytes: &[0; 34], rows: 1, cols: 33 };
+    assert!(PackedWeight::pack(reference::KERNELS, &[ragged], &Slabs::default()).is_none());
     let empty = WeightRows { ty: QuantType::Q8_0, bytes: &[], rows: 0, cols: 32 };
     assert!(PackedWeight::pack(reference::KERNELS, &[empty], &Slabs::default()).is_none());
     let packed = PackedWeight::new(

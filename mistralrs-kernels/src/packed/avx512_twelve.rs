@@ -1,0 +1,266 @@
+//! Bfloat16 in twelve bits with AVX-512: all powers of two that a tile's exponents may stand for are in one register,
+//! where each number looks its own up. A single strip of rows is multiplied with what is read so; for several, weights
+//! are widened once. Columns are added as `exact` adds them, so products have the same bits as those in sixteen.
+
+use super::Job;
+use super::exact::{Columns, Twelve, add_bias};
+use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
+use super::twelve::{self, Apart, Beside, COLS, OCTET};
+use crate::simd::{Avx512, Simd, prefetch};
+use std::arch::x86_64::__m512;
+use std::ops::Range;
+
+/// To be called only where the features below are present.
+pub(super) const TWELVE: Twelve = Twelve { alone, widen };
+
+/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
+const AHEAD: usize = 4096;
+/// Bytes of a block of columns.
+const BLOCK: usize = BLOCK_COLS / COLS * OCTET;
+
+/// See [`twelve::pack_tile`].
+///
+/// # Safety
+/// The instruction set is present.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) unsafe fn pack(rows: &[u8], row_bytes: usize, tile: &mut [u8]) -> Beside {
+    twelve::pack_tile(rows, row_bytes, tile)
+}
+
+/// # Safety
+/// The instruction set is present; the tile has these blocks, and `out` is as long.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn widen(job: &Job<'_, Columns>, tile: usize, blocks: &Range<usize>, out: &mut [f32]) {
+    let beside = job.beside(tile);
+    let first = blocks.start * BLOCK_COLS;
+    let mut octet = job.tile(tile).as_ptr().wrapping_add(blocks.start * BLOCK);
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let powers = powers(beside);
+        for columns in out.as_chunks_mut::<{ COLS * TILE_ROWS }>().0 {
+            let pairs = [
+                Avx512::load_twelve::<0>(octet, powers),
+                Avx512::load_twelve::<1>(octet, powers),
+                Avx512::load_twelve::<2>(octet, powers),
+                Avx512::load_twelve::<3>(octet, powers),
+            ];
+            let to = columns.as_chunks_mut::<{ 2 * TILE_ROWS }>().0;
+            for (to, (even, odd)) in to.iter_mut().zip(pairs) {
+                Avx512::store(even, to.as_mut_ptr(), TILE_ROWS);
+                Avx512::store(odd, to[TILE_ROWS..].as_mut_ptr(), TILE_ROWS);
+            }
+            octet = octet.wrapping_add(OCTET);
+        }
+    }
+    for apart in beside.apart_from(first) {
+        if apart.column as usize >= blocks.end * BLOCK_COLS {
+            break;
+        }
+        apart.write(first, out);
+    }
+}
+
+/// # Safety
+/// The instruction set is present.
+#[inline(always)]
+unsafe fn powers(beside: &Beside) -> __m512 {
+    let powers = beside.powers();
+    // SAFETY: as the caller vouches.
+    unsafe { Avx512::load(powers.as_ptr(), powers.len()) }
+}
+
+/// # Safety
+/// The instruction set is present, there is one strip, and nobody else writes the columns of `y` that belong to
+/// `tiles`.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn alone(job: &Job<'_, Columns>, tiles: Range<usize>) {
+    let mut tile = tiles.start;
+    while tile < tiles.end {
+        let together = 2.min(tiles.end - tile);
+        // SAFETY: as the caller vouches; so many tiles are left.
+        unsafe {
+            match together {
+                1 => multiply_tiles::<1>(job, tile),
+                _ => multiply_tiles::<2>(job, tile),
+            }
+        }
+        tile += together;
+    }
+}
+
+/// `N` tiles with all rows.
+///
+/// # Safety
+/// As for [`alone`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn multiply_tiles<const N: usize>(job: &Job<'_, Columns>, tile: usize) {
+    // SAFETY: as the caller vouches; the strip has so many rows.
+    unsafe {
+        match job.strips.rows(0).len() {
+            1 => multiply_rows::<N, 1>(job, tile),
+            2 => multiply_rows::<N, 2>(job, tile),
+            3 => multiply_rows::<N, 3>(job, tile),
+            4 => multiply_rows::<N, 4>(job, tile),
+            5 => multiply_rows::<N, 5>(job, tile),
+            6 => multiply_rows::<N, 6>(job, tile),
+            7 => multiply_rows::<N, 7>(job, tile),
+            _ => multiply_rows::<N, 8>(job, tile),
+        }
+    }
+}
+
+/// `N` tiles with the `M` rows of the strip.
+///
+/// # Safety
+/// As for [`alone`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn multiply_rows<const N: usize, const M: usize>(job: &Job<'_, Columns>, tile: usize) {
+    let w = job.part.w;
+    let row = job.strips.rows(0).start;
+    // SAFETY: the tiles have an octet for each eight columns, and `x` has the strip's rows of each block; the columns
+    // of these rows are within `y` and this task's own.
+    unsafe {
+        let mut tiles = Tiles::<N>::new(job, tile);
+        let mut x = job.x.as_ptr().add(row * w.blocks());
+        let mut sums = [[Avx512::splat(0.0); N]; M];
+        for block in 0..w.blocks() {
+            if tiles.are_patched(block) {
+                tiles.multiply_patched(job, tile, block, x, &mut sums);
+            } else {
+                tiles.multiply_block(x.cast(), &mut sums);
+            }
+            tiles.step();
+            x = x.add(M);
+        }
+        let lanes = tile * TILE_ROWS;
+        let mut counts = [TILE_ROWS; N];
+        counts[N - 1] = TILE_ROWS.min(w.rows - lanes - (N - 1) * TILE_ROWS);
+        add_bias::<Avx512, N, M>(job, lanes, &counts, &mut sums);
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                let y = job.place(row + i, lanes + n * TILE_ROWS, counts[n]);
+                Avx512::store(sum, y, counts[n]);
+            }
+        }
+    }
+}
+
+/// Tiles that are read together.
+struct Tiles<'a, const N: usize> {
+    at: [*const u8; N],
+    powers: [__m512; N],
+    /// What is still to be put in the place of zeros.
+    apart: [&'a [Apart]; N],
+}
+
+impl<'a, const N: usize> Tiles<'a, N> {
+    #[inline(always)]
+    unsafe fn new(job: &Job<'a, Columns>, tile: usize) -> Self {
+        // SAFETY: as the caller vouches.
+        let powers = [unsafe { powers(job.beside(tile)) }; N];
+        let mut tiles = Self { at: [job.tile(tile).as_ptr(); N], powers, apart: [&[]; N] };
+        for n in 0..N {
+            let beside = job.beside(tile + n);
+            tiles.at[n] = job.tile(tile + n).as_ptr();
+            // SAFETY: as the caller vouches.
+            tiles.powers[n] = unsafe { self::powers(beside) };
+            tiles.apart[n] = beside.apart_from(0);
+        }
+        tiles
+    }
+
+    /// Whether a block has something in the place of zeros.
+    #[inline(always)]
+    fn are_patched(&self, block: usize) -> bool {
+        let end = (block + 1) * BLOCK_COLS;
+        self.apart.iter().any(|apart| apart.first().is_some_and(|it| (it.column as usize) < end))
+    }
+
+    /// Goes on to the next block.
+    #[inline(always)]
+    fn step(&mut self) {
+        for at in &mut self.at {
+            *at = at.wrapping_add(BLOCK);
+        }
+    }
+
+    /// Multiplies a block; `x` are the numbers of the first row.
+    #[inline(always)]
+    unsafe fn multiply_block<const M: usize>(&self, x: *const f32, sums: &mut [[__m512; N]; M]) {
+        for octet in 0..BLOCK_COLS / COLS {
+            let x = x.wrapping_add(octet * COLS);
+            // SAFETY: as the caller vouches.
+            unsafe {
+                self.multiply_pair::<M, 0>(octet, x, sums);
+                self.multiply_pair::<M, 1>(octet, x, sums);
+                self.multiply_pair::<M, 2>(octet, x, sums);
+                self.multiply_pair::<M, 3>(octet, x, sums);
+            }
+        }
+    }
+
+    /// Pair `P` of an octet's columns; `x` are the octet's numbers of the first row.
+    #[inline(always)]
+    unsafe fn multiply_pair<const M: usize, const P: usize>(
+        &self,
+        octet: usize,
+        x: *const f32,
+        sums: &mut [[__m512; N]; M],
+    ) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let mut columns = [(Avx512::splat(0.0), Avx512::splat(0.0)); N];
+            for (n, columns) in columns.iter_mut().enumerate() {
+                let at = self.at[n].wrapping_add(octet * OCTET);
+                // An octet has three cache lines.
+                if P < OCTET / VECTOR {
+                    prefetch(at.wrapping_add(AHEAD + P * VECTOR));
+                }
+                *columns = Avx512::load_twelve::<P>(at, self.powers[n]);
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = x.wrapping_add(i * BLOCK_COLS + 2 * P);
+                let (even, odd) = (Avx512::splat(*x), Avx512::splat(*x.add(1)));
+                for (sum, columns) in sums.iter_mut().zip(&columns) {
+                    *sum = Avx512::mul_add(columns.0, even, *sum);
+                    *sum = Avx512::mul_add(columns.1, odd, *sum);
+                }
+            }
+        }
+    }
+
+    /// Multiplies a block of which something is kept apart. That is rare, so it is widened first.
+    #[inline(always)]
+    unsafe fn multiply_patched<const M: usize>(
+        &mut self,
+        job: &Job<'_, Columns>,
+        tile: usize,
+        block: usize,
+        x: *const Columns,
+        sums: &mut [[__m512; N]; M],
+    ) {
+        let mut near = [[0.0; BLOCK_COLS * TILE_ROWS]; N];
+        let end = ((block + 1) * BLOCK_COLS) as u32;
+        for (n, near) in near.iter_mut().enumerate() {
+            // SAFETY: as the caller vouches.
+            unsafe { widen(job, tile + n, &(block..block + 1), near) };
+            let done = self.apart[n].iter().take_while(|it| it.column < end).count();
+            self.apart[n] = &self.apart[n][done..];
+            for line in 0..BLOCK / VECTOR {
+                prefetch(self.at[n].wrapping_add(AHEAD + line * VECTOR));
+            }
+        }
+        for column in 0..BLOCK_COLS {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (sum, near) in sums.iter_mut().zip(&near) {
+                    // SAFETY: as the caller vouches.
+                    unsafe {
+                        let weights = Avx512::load(near[column * TILE_ROWS..].as_ptr(), TILE_ROWS);
+                        let x = Avx512::splat((*x.add(i)).0[column]);
+                        *sum = Avx512::mul_add(weights, x, *sum);
+                    }
+                }
+            }
+        }
+    }
+}
