@@ -3,7 +3,7 @@
 //! are widened once. Columns are added as `exact` adds them, so products have the same bits as those in sixteen.
 
 use super::Job;
-use super::exact::{Columns, Twelve, add_bias};
+use super::exact::{Columns, Twelve};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::twelve::{self, Apart, Beside, COLS, OCTET};
 use crate::simd::{Avx512, Simd, prefetch};
@@ -14,7 +14,7 @@ use std::ops::Range;
 pub(super) const TWELVE: Twelve = Twelve { alone, widen };
 
 /// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 2048;
 /// Bytes of a block of columns.
 const BLOCK: usize = BLOCK_COLS / COLS * OCTET;
 
@@ -74,17 +74,16 @@ unsafe fn powers(beside: &Beside) -> __m512 {
 /// `tiles`.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn alone(job: &Job<'_, Columns>, tiles: Range<usize>) {
-    let mut tile = tiles.start;
-    while tile < tiles.end {
-        let together = 2.min(tiles.end - tile);
-        // SAFETY: as the caller vouches; so many tiles are left.
-        unsafe {
-            match together {
-                1 => multiply_tiles::<1>(job, tile),
-                _ => multiply_tiles::<2>(job, tile),
-            }
+    // Two at a time, each half from its first to its last: what is fetched ahead of either is read next.
+    let half = tiles.len() / 2;
+    // SAFETY: as the caller vouches; the tiles are among those.
+    unsafe {
+        for tile in tiles.start..tiles.start + half {
+            multiply_tiles(job, [tile, tile + half]);
         }
-        tile += together;
+        if !tiles.len().is_multiple_of(2) {
+            multiply_tiles(job, [tiles.end - 1]);
+        }
     }
 }
 
@@ -93,18 +92,18 @@ unsafe fn alone(job: &Job<'_, Columns>, tiles: Range<usize>) {
 /// # Safety
 /// As for [`alone`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn multiply_tiles<const N: usize>(job: &Job<'_, Columns>, tile: usize) {
+unsafe fn multiply_tiles<const N: usize>(job: &Job<'_, Columns>, tiles: [usize; N]) {
     // SAFETY: as the caller vouches; the strip has so many rows.
     unsafe {
         match job.strips.rows(0).len() {
-            1 => multiply_rows::<N, 1>(job, tile),
-            2 => multiply_rows::<N, 2>(job, tile),
-            3 => multiply_rows::<N, 3>(job, tile),
-            4 => multiply_rows::<N, 4>(job, tile),
-            5 => multiply_rows::<N, 5>(job, tile),
-            6 => multiply_rows::<N, 6>(job, tile),
-            7 => multiply_rows::<N, 7>(job, tile),
-            _ => multiply_rows::<N, 8>(job, tile),
+            1 => multiply_rows::<N, 1>(job, tiles),
+            2 => multiply_rows::<N, 2>(job, tiles),
+            3 => multiply_rows::<N, 3>(job, tiles),
+            4 => multiply_rows::<N, 4>(job, tiles),
+            5 => multiply_rows::<N, 5>(job, tiles),
+            6 => multiply_rows::<N, 6>(job, tiles),
+            7 => multiply_rows::<N, 7>(job, tiles),
+            _ => multiply_rows::<N, 8>(job, tiles),
         }
     }
 }
@@ -114,59 +113,63 @@ unsafe fn multiply_tiles<const N: usize>(job: &Job<'_, Columns>, tile: usize) {
 /// # Safety
 /// As for [`alone`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn multiply_rows<const N: usize, const M: usize>(job: &Job<'_, Columns>, tile: usize) {
+unsafe fn multiply_rows<const N: usize, const M: usize>(job: &Job<'_, Columns>, tiles: [usize; N]) {
     let w = job.part.w;
     let row = job.strips.rows(0).start;
-    // SAFETY: the tiles have an octet for each eight columns, and `x` has the strip's rows of each block; the columns
+    // SAFETY: the tiles have an octet for each eight columns, and `x` the strip's rows of each block; the columns
     // of these rows are within `y` and this task's own.
     unsafe {
-        let mut tiles = Tiles::<N>::new(job, tile);
+        let mut streams = Streams::new(job, tiles);
         let mut x = job.x.as_ptr().add(row * w.blocks());
         let mut sums = [[Avx512::splat(0.0); N]; M];
         for block in 0..w.blocks() {
-            if tiles.are_patched(block) {
-                tiles.multiply_patched(job, tile, block, x, &mut sums);
+            if streams.are_patched(block) {
+                streams.multiply_patched(job, block, x, &mut sums);
             } else {
-                tiles.multiply_block(x.cast(), &mut sums);
+                streams.multiply_block(x.cast(), &mut sums);
             }
-            tiles.step();
+            streams.step();
             x = x.add(M);
         }
-        let lanes = tile * TILE_ROWS;
-        let mut counts = [TILE_ROWS; N];
-        counts[N - 1] = TILE_ROWS.min(w.rows - lanes - (N - 1) * TILE_ROWS);
-        add_bias::<Avx512, N, M>(job, lanes, &counts, &mut sums);
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
-                let y = job.place(row + i, lanes + n * TILE_ROWS, counts[n]);
-                Avx512::store(sum, y, counts[n]);
+        for (n, tile) in tiles.into_iter().enumerate() {
+            let lanes = tile * TILE_ROWS;
+            let count = TILE_ROWS.min(w.rows - lanes);
+            let bias = match job.bias(lanes, count) {
+                Some(bias) => Avx512::load(bias.as_ptr(), count),
+                None => Avx512::splat(-0.0),
+            };
+            for (i, sums) in sums.iter().enumerate() {
+                let sum = Avx512::mul_add(sums[n], Avx512::splat(1.0), bias);
+                Avx512::store(sum, job.place(row + i, lanes, count), count);
             }
         }
     }
 }
 
 /// Tiles that are read together.
-struct Tiles<'a, const N: usize> {
+struct Streams<'a, const N: usize> {
+    tiles: [usize; N],
     at: [*const u8; N],
     powers: [__m512; N],
     /// What is still to be put in the place of zeros.
     apart: [&'a [Apart]; N],
 }
 
-impl<'a, const N: usize> Tiles<'a, N> {
+impl<'a, const N: usize> Streams<'a, N> {
     #[inline(always)]
-    unsafe fn new(job: &Job<'a, Columns>, tile: usize) -> Self {
+    unsafe fn new(job: &Job<'a, Columns>, tiles: [usize; N]) -> Self {
         // SAFETY: as the caller vouches.
-        let powers = [unsafe { powers(job.beside(tile)) }; N];
-        let mut tiles = Self { at: [job.tile(tile).as_ptr(); N], powers, apart: [&[]; N] };
-        for n in 0..N {
-            let beside = job.beside(tile + n);
-            tiles.at[n] = job.tile(tile + n).as_ptr();
+        let nothing = unsafe { Avx512::splat(0.0) };
+        let mut streams =
+            Self { tiles, at: [std::ptr::null(); N], powers: [nothing; N], apart: [&[]; N] };
+        for (n, tile) in tiles.into_iter().enumerate() {
+            let beside = job.beside(tile);
+            streams.at[n] = job.tile(tile).as_ptr();
             // SAFETY: as the caller vouches.
-            tiles.powers[n] = unsafe { self::powers(beside) };
-            tiles.apart[n] = beside.apart_from(0);
+            streams.powers[n] = unsafe { powers(beside) };
+            streams.apart[n] = beside.apart_from(0);
         }
-        tiles
+        streams
     }
 
     /// Whether a block has something in the place of zeros.
@@ -234,7 +237,6 @@ impl<'a, const N: usize> Tiles<'a, N> {
     unsafe fn multiply_patched<const M: usize>(
         &mut self,
         job: &Job<'_, Columns>,
-        tile: usize,
         block: usize,
         x: *const Columns,
         sums: &mut [[__m512; N]; M],
@@ -243,7 +245,7 @@ impl<'a, const N: usize> Tiles<'a, N> {
         let end = ((block + 1) * BLOCK_COLS) as u32;
         for (n, near) in near.iter_mut().enumerate() {
             // SAFETY: as the caller vouches.
-            unsafe { widen(job, tile + n, &(block..block + 1), near) };
+            unsafe { widen(job, self.tiles[n], &(block..block + 1), near) };
             let done = self.apart[n].iter().take_while(|it| it.column < end).count();
             self.apart[n] = &self.apart[n][done..];
             for line in 0..BLOCK / VECTOR {

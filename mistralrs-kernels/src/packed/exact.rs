@@ -486,7 +486,7 @@ fn fetch_pair<F: Tiled>(pair: *const u8) {
 
 /// Adds the biases of `N` vectors of weight rows, of which `counts` are there, if there are any.
 #[inline(always)]
-pub(super) unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
+unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
     job: &Job<'_, Columns>,
     lanes: usize,
     counts: &[usize; N],

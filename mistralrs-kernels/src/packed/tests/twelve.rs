@@ -119,9 +119,20 @@ fn stacks_and_gated_blocks_of_twelve_bits() {
         let layout = Layout { twelve: true, ..parts[0].packed.layout };
         let stack = PackedWeight::pack_as(layout, packed, &rows, &Slabs::default()).unwrap();
         for (at, case) in parts.iter().enumerate() {
-            let mut y = vec![f32::NAN; 5 * 48];
-            multiply_parts_on(Some(packed), &[stack.part(at)], &case.x, &mut [&mut y]);
-            assert_eq!(bits(&y), bits(&case.multiply(packed, &case.x)), "{at}");
+            // With all rows, and with few: they are multiplied in two ways.
+            for rows in [1, 5, 19] {
+                let x = &x[..rows * 96];
+                let product = |part: PackedPart<'_>| {
+                    let mut y = vec![f32::NAN; rows * 48];
+                    multiply_parts_on(Some(packed), &[part.with_bias(&x[..48])], x, &mut [&mut y]);
+                    bits(&y)
+                };
+                assert_eq!(
+                    product(stack.part(at)),
+                    product(PackedPart::from(&case.packed)),
+                    "{at}"
+                );
+            }
         }
         let block = |weights: [&PackedWeight; 3]| {
             let [gate, up, down] = weights.map(PackedPart::from);
