@@ -41,14 +41,18 @@ fn one_sequence(
     let (heads, dim) = (params.num_heads, params.head_dim);
     let q = q.narrow(0, span.query.start, rows)?; // [rows, heads × dim]
     let q = q.reshape((rows, heads, dim))?.transpose(0, 1)?.contiguous()?; // [heads, rows, dim]
+    let size = kv.k.dim(3)?;
     let table = span.block_tables.get(kv.group).map_or(&[][..], Vec::as_slice);
-    let k = widened(&kv.k, params.head_dim, kv.k.dim(3)?)?.transpose(2, 3)?;
+    let table: Vec<u32> = table.iter().take(span.context_len.div_ceil(size)).copied().collect();
+    let table = Tensor::new(table, q.device())?;
+    let k = kv.k.index_select(&table, 0)?;
+    let k = numbers(&k, (dim, size), (dim, size))?.transpose(2, 3)?;
     let v = match &kv.v {
-        Some(v) => widened(v, params.head_dim, 1)?,
+        Some(v) => numbers(&v.index_select(&table, 0)?, (size, dim), (dim, 1))?,
         None => k.clone(),
     };
-    let k = gather(&k, table, span.context_len, params)?; // [heads, context, dim]
-    let v = gather(&v, table, span.context_len, params)?;
+    let [k, v] = [k, v].map(|cache| in_order(&cache, span.context_len, params)); // [heads, context, dim]
+    let (k, v) = (k?, v?);
     let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(params.scale))?;
     if let Some(cap) = params.softcap {
         scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
@@ -59,40 +63,31 @@ fn one_sequence(
     weights.matmul(&v)?.transpose(0, 1)?.reshape((rows, heads * dim))
 }
 
-/// The visible keys or values of a sequence of those in `cache`, `[blocks, kv_heads, block_size, dim]`, repeated for
-/// grouped heads: `[heads, context, dim]`.
-fn gather(
-    cache: &Tensor,
-    table: &[u32],
-    context_len: usize,
-    params: &AttentionParams,
+/// What blocks of the cache hold, `[blocks, kv_heads, rows, cols]`. In bytes, so many positions of a head of so many
+/// numbers, `together`, lie number by number.
+fn numbers(
+    blocks: &Tensor,
+    (rows, cols): (usize, usize),
+    together: (usize, usize),
 ) -> Result<Tensor> {
-    let (_, kv_heads, block_size, _) = cache.dims4()?;
-    let dim = params.head_dim;
-    let blocks = context_len.div_ceil(block_size);
-    let table: Vec<u32> = table.iter().take(blocks).copied().collect();
-    let table = Tensor::new(table, cache.device())?;
-    let rows = cache.contiguous()?.index_select(&table, 0)?.transpose(1, 2)?.contiguous()?;
-    let rows = rows.reshape((blocks * block_size, kv_heads, dim))?;
+    if blocks.dtype() != DType::U8 {
+        return blocks.to_dtype(DType::F32);
+    }
+    let (count, heads, ..) = blocks.dims4()?;
+    let bytes = blocks.flatten_all()?.to_vec1::<u8>()?;
+    let numbers = widen_q8(&bytes, together.0, together.1);
+    Tensor::from_vec(numbers, (count, heads, rows, cols), blocks.device())
+}
+
+/// Keys or values of a sequence's blocks, `[blocks, kv_heads, block_size, dim]`, position after position and repeated
+/// for grouped heads: `[heads, context, dim]`.
+fn in_order(blocks: &Tensor, context_len: usize, params: &AttentionParams) -> Result<Tensor> {
+    let (count, kv_heads, size, dim) = blocks.dims4()?;
+    let rows = blocks.transpose(1, 2)?.contiguous()?.reshape((count * size, kv_heads, dim))?;
     let rows = rows.narrow(0, 0, context_len)?.transpose(0, 1)?; // [kv_heads, context, dim]
     let groups = params.num_heads / kv_heads;
     let rows = rows.unsqueeze(1)?.expand((kv_heads, groups, context_len, dim))?;
     rows.reshape((params.num_heads, context_len, dim))?.contiguous()
-}
-
-/// What the cache holds as numbers. In bytes, `size` positions of a head lie number by number.
-fn widened(cache: &Tensor, head_dim: usize, size: usize) -> Result<Tensor> {
-    if cache.dtype() != DType::U8 {
-        return cache.to_dtype(DType::F32);
-    }
-    let bytes = cache.flatten_all()?.to_vec1::<u8>()?;
-    let (blocks, heads, rows, cols) = cache.dims4()?;
-    let shape = if size == cols {
-        (blocks, heads, head_dim, cols)
-    } else {
-        (blocks, heads, rows, head_dim)
-    };
-    Tensor::from_vec(widen_q8(&bytes, head_dim, size), shape, cache.device())
 }
 
 /// 0 where row `r` may look, −∞ elsewhere: `[rows, context]`.
