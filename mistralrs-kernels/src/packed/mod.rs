@@ -196,12 +196,14 @@ impl PackedWeight {
         let beside: Vec<OnceLock<Beside>> = (0..of_tiles).map(|_| OnceLock::new()).collect();
         pool::in_parallel_parts(&mut memory, tile_bytes, |at, tile| {
             let rows = parts[at / tiles].rows_of_tile(row_bytes, at % tiles);
-            // SAFETY: the kernels' instruction set is present.
             match (layout.floats, twelve) {
                 (_, Some(pack)) => {
-                    beside[at].get_or_init(|| unsafe { pack(rows, row_bytes, tile) });
+                    // SAFETY: the kernels' instruction set is present.
+                    let found = unsafe { pack(rows, row_bytes, tile) };
+                    beside[at].get_or_init(|| found);
                 }
                 (Some(floats), None) => floats.pack(rows, row_bytes, tile),
+                // SAFETY: as above.
                 (None, None) => unsafe { (kernels.pack)(w.ty, rows, row_bytes, tile) },
             }
         });
