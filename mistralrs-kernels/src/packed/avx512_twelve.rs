@@ -5,9 +5,12 @@
 use super::Job;
 use super::exact::{Columns, Twelve};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
-use super::twelve::{self, Apart, Beside, COLS, OCTET};
+use super::twelve::{self, Apart, Beside, COLS, OCTET, SIGN_AND_FRACTION};
 use crate::simd::{Avx512, Simd, prefetch};
-use std::arch::x86_64::__m512;
+use std::arch::x86_64::{
+    __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_loadu_si512, _mm512_permutexvar_ps,
+    _mm512_rol_epi32, _mm512_set1_epi32, _mm512_srli_epi32, _mm512_ternarylogic_epi32,
+};
 use std::ops::Range;
 
 /// To be called only where the features below are present.
@@ -39,10 +42,10 @@ unsafe fn widen(job: &Job<'_, Columns>, tile: usize, blocks: &Range<usize>, out:
         let powers = powers(beside);
         for columns in out.as_chunks_mut::<{ COLS * TILE_ROWS }>().0 {
             let pairs = [
-                Avx512::load_twelve::<0>(octet, powers),
-                Avx512::load_twelve::<1>(octet, powers),
-                Avx512::load_twelve::<2>(octet, powers),
-                Avx512::load_twelve::<3>(octet, powers),
+                load::<0>(octet, powers),
+                load::<1>(octet, powers),
+                load::<2>(octet, powers),
+                load::<3>(octet, powers),
             ];
             let to = columns.as_chunks_mut::<{ 2 * TILE_ROWS }>().0;
             for (to, (even, odd)) in to.iter_mut().zip(pairs) {
@@ -57,6 +60,36 @@ unsafe fn widen(job: &Job<'_, Columns>, tile: usize, blocks: &Range<usize>, out:
             break;
         }
         apart.write(first, out);
+    }
+}
+
+/// Columns `2 P` and `2 P + 1` of an octet of a tile whose exponents' numbers stand for these powers of two.
+///
+/// # Safety
+/// The instruction set is present; the octet is there.
+#[inline(always)]
+unsafe fn load<const P: usize>(octet: *const u8, powers: __m512) -> (__m512, __m512) {
+    // SAFETY: as the caller vouches; only the last four bits of a number count.
+    unsafe {
+        let fractions = _mm512_loadu_si512(octet.wrapping_add(P / 2 * VECTOR).cast());
+        let numbers = _mm512_loadu_si512(octet.wrapping_add(2 * VECTOR).cast());
+        let [even, odd] = match P % 2 {
+            0 => [fractions, _mm512_rol_epi32::<8>(fractions)],
+            _ => [_mm512_rol_epi32::<16>(fractions), _mm512_rol_epi32::<24>(fractions)],
+        };
+        let (even_number, odd_number) = match P {
+            0 => (numbers, _mm512_srli_epi32::<4>(numbers)),
+            1 => (_mm512_srli_epi32::<8>(numbers), _mm512_srli_epi32::<12>(numbers)),
+            2 => (_mm512_srli_epi32::<16>(numbers), _mm512_srli_epi32::<20>(numbers)),
+            _ => (_mm512_srli_epi32::<24>(numbers), _mm512_srli_epi32::<28>(numbers)),
+        };
+        let even_power = _mm512_castps_si512(_mm512_permutexvar_ps(even_number, powers));
+        let odd_power = _mm512_castps_si512(_mm512_permutexvar_ps(odd_number, powers));
+        // (fraction & mask) | power
+        let mask = _mm512_set1_epi32(SIGN_AND_FRACTION.cast_signed());
+        let even = _mm512_ternarylogic_epi32::<0xea>(even, mask, even_power);
+        let odd = _mm512_ternarylogic_epi32::<0xea>(odd, mask, odd_power);
+        (_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd))
     }
 }
 
@@ -219,7 +252,7 @@ impl<'a, const N: usize> Streams<'a, N> {
                 if P < OCTET / VECTOR {
                     prefetch(at.wrapping_add(AHEAD + P * VECTOR));
                 }
-                *columns = Avx512::load_twelve::<P>(at, self.powers[n]);
+                *columns = load::<P>(at, self.powers[n]);
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = x.wrapping_add(i * BLOCK_COLS + 2 * P);

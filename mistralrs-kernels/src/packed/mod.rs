@@ -49,7 +49,6 @@ pub use slabs::Slabs;
 use std::ops::Range;
 use std::sync::OnceLock;
 use tasks::run;
-pub(crate) use twelve::SIGN_AND_FRACTION;
 use twelve::{Beside, PackTwelve};
 
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.

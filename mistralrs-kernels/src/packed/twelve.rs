@@ -17,7 +17,7 @@ pub(super) const OCTET: usize = 3 * VECTOR;
 /// Exponents that have a number, without the one of zero.
 const EXPONENTS: u32 = 15;
 /// Where a float has sign and fraction of a bfloat16.
-pub(crate) const SIGN_AND_FRACTION: u32 = 0x807f_0000;
+pub(super) const SIGN_AND_FRACTION: u32 = 0x807f_0000;
 /// One of so many numbers may be kept apart; where there are more, sixteen bits are better.
 const RARE: usize = 512;
 /// So many tiles are looked at to know it.

@@ -1,58 +1,19 @@
 //! Sixteen lanes: AVX-512.
 
 use super::{Exponential, LEAST_EXPONENT, LN_2, LOG2_E, LoadHalves, SERIES, Simd};
-use crate::packed::SIGN_AND_FRACTION;
 use std::arch::x86_64::{
     __m512, __mmask16, _CMP_NLT_UQ, _mm_loadu_si128, _mm_maskz_loadu_epi8, _mm256_loadu_si256,
     _mm256_maskz_loadu_epi16, _mm256_set1_epi16, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_maskz_scalef_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutexvar_ps,
-    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_rol_epi32, _mm512_roundscale_ps,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_scalef_ps,
+    _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
-    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_ternarylogic_epi32,
-    _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 /// AVX-512 F.
 pub(crate) struct Avx512;
-
-impl Avx512 {
-    /// Columns `2 P` and `2 P + 1` of eight that are bfloat16 in twelve bits, given the powers of two that their
-    /// exponents' numbers stand for: see `packed::twelve`.
-    ///
-    /// # Safety
-    /// As for [`Simd`].
-    #[inline(always)]
-    pub(crate) unsafe fn load_twelve<const P: usize>(
-        octet: *const u8,
-        powers: __m512,
-    ) -> (__m512, __m512) {
-        // SAFETY: see above; only the last four bits of a number count.
-        unsafe {
-            let fractions = _mm512_loadu_si512(octet.wrapping_add(P / 2 * 64).cast());
-            let numbers = _mm512_loadu_si512(octet.wrapping_add(128).cast());
-            let [even, odd] = match P % 2 {
-                0 => [fractions, _mm512_rol_epi32::<8>(fractions)],
-                _ => [_mm512_rol_epi32::<16>(fractions), _mm512_rol_epi32::<24>(fractions)],
-            };
-            let (even_number, odd_number) = match P {
-                0 => (numbers, _mm512_srli_epi32::<4>(numbers)),
-                1 => (_mm512_srli_epi32::<8>(numbers), _mm512_srli_epi32::<12>(numbers)),
-                2 => (_mm512_srli_epi32::<16>(numbers), _mm512_srli_epi32::<20>(numbers)),
-                _ => (_mm512_srli_epi32::<24>(numbers), _mm512_srli_epi32::<28>(numbers)),
-            };
-            let even_power = _mm512_castps_si512(_mm512_permutexvar_ps(even_number, powers));
-            let odd_power = _mm512_castps_si512(_mm512_permutexvar_ps(odd_number, powers));
-            // (fraction & mask) | power
-            let mask = _mm512_set1_epi32(SIGN_AND_FRACTION.cast_signed());
-            let even = _mm512_ternarylogic_epi32::<0xea>(even, mask, even_power);
-            let odd = _mm512_ternarylogic_epi32::<0xea>(odd, mask, odd_power);
-            (_mm512_castsi512_ps(even), _mm512_castsi512_ps(odd))
-        }
-    }
-}
 
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
