@@ -100,7 +100,7 @@ pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
 pub(crate) mod tests {
     use super::*;
     use crate::forward::SequenceSpan;
-    use mistralrs_kernels::{CacheShape, CacheSliceMut, q8_head_bytes, store_keys, store_values};
+    use crate::kv_cache::{KvCache, KvNumbers, KvSpec};
     use proptest::prelude::*;
 
     /// Numbers in −1..1 that look random and are the same every time.
@@ -114,36 +114,18 @@ pub(crate) mod tests {
         Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
     }
 
-    /// Keys and values of a layer, in bytes or as they are.
-    fn kept(cache: [usize; 4], in_bytes: bool, seed: u64) -> LayerKv {
+    /// Keys and values of a layer whose every slot is filled.
+    fn kept(cache: [usize; 4], numbers: KvNumbers, seed: u64) -> LayerKv {
         let [blocks, block_size, kv_heads, head_dim] = cache;
-        let shape = CacheShape { kv_heads, head_dim, block_size };
-        let slots: Vec<usize> = (0..blocks * block_size).collect();
-        let per_head = if in_bytes { q8_head_bytes(head_dim) } else { head_dim };
-        let k_shape = (blocks, kv_heads, per_head, block_size);
-        let v_shape = (blocks, kv_heads, block_size, per_head);
-        let numbers = |seed| noise(&cache, seed).flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let count = slots.len() * kv_heads * per_head;
-        let (k, v) = (numbers(seed), numbers(seed ^ 7));
-        let tensors = if in_bytes {
-            let (mut to_k, mut to_v) = (vec![0u8; count], vec![0u8; count]);
-            store_keys(&shape, &k, &slots, CacheSliceMut::Q8(&mut to_k));
-            store_values(&shape, &v, &slots, CacheSliceMut::Q8(&mut to_v));
-            [
-                Tensor::from_vec(to_k, k_shape, &Device::Cpu),
-                Tensor::from_vec(to_v, v_shape, &Device::Cpu),
-            ]
-        } else {
-            let (mut to_k, mut to_v) = (vec![0f32; count], vec![0f32; count]);
-            store_keys(&shape, &k, &slots, CacheSliceMut::F32(&mut to_k));
-            store_values(&shape, &v, &slots, CacheSliceMut::F32(&mut to_v));
-            [
-                Tensor::from_vec(to_k, k_shape, &Device::Cpu),
-                Tensor::from_vec(to_v, v_shape, &Device::Cpu),
-            ]
-        };
-        let [k, v] = tensors.map(|it| it.unwrap());
-        LayerKv { k, v: Some(v), group: 0 }
+        let spec = KvSpec::uniform(1, kv_heads, head_dim);
+        let mut cache =
+            KvCache::allocate(&spec, &[blocks], block_size, numbers, &Device::Cpu).unwrap();
+        let tokens = blocks * block_size;
+        let slot_mapping = vec![(0..tokens).collect()];
+        let batch = ForwardBatch { slot_mapping, ..ForwardBatch::default() };
+        let rows = |seed| noise(&[tokens, kv_heads * head_dim], seed);
+        cache.store(0, &rows(seed), &rows(seed ^ 7), &batch).unwrap();
+        cache.layer(0).unwrap().clone()
     }
 
     /// Spans of (rows, tokens before them) over blocks handed out in reverse.
@@ -180,7 +162,7 @@ pub(crate) mod tests {
             window in proptest::option::of(1usize..30),
             softcap in proptest::option::of(0.5f32..4.0),
             group in (0usize..40, 0usize..60),
-            in_bytes in any::<bool>(),
+            numbers in proptest::sample::select(&[KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8][..]),
             values_are_keys in any::<bool>(),
             seed in any::<u64>(),
         ) {
@@ -191,7 +173,7 @@ pub(crate) mod tests {
                 span.together.extend((start < end).then_some(start..end));
             }
             let cache = [blocks, block_size, kv_heads, head_dim];
-            let mut kv = kept(cache, in_bytes, seed);
+            let mut kv = kept(cache, numbers, seed);
             if values_are_keys {
                 kv.v = None;
             }
@@ -213,7 +195,7 @@ pub(crate) mod tests {
     #[test]
     fn a_block_table_that_is_too_short_is_an_error() {
         let (mut batch, blocks) = batch(&[(3, 4)], 2);
-        let kv = kept([blocks, 2, 1, 4], false, 1);
+        let kv = kept([blocks, 2, 1, 4], KvNumbers::F32, 1);
         let params = AttentionParams {
             num_heads: 1,
             num_kv_heads: 1,

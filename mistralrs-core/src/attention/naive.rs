@@ -45,14 +45,13 @@ fn one_sequence(
     let table = span.block_tables.get(kv.group).map_or(&[][..], Vec::as_slice);
     let table: Vec<u32> = table.iter().take(span.context_len.div_ceil(size)).copied().collect();
     let table = Tensor::new(table, q.device())?;
-    let k = kv.k.index_select(&table, 0)?;
-    let k = numbers(&k, (dim, size), (dim, size))?.transpose(2, 3)?;
+    let k = numbers(&kv.k.index_select(&table, 0)?, dim, size)?;
     let v = match &kv.v {
-        Some(v) => numbers(&v.index_select(&table, 0)?, (size, dim), (dim, 1))?,
+        Some(v) => numbers(&v.index_select(&table, 0)?, dim, 1)?,
         None => k.clone(),
     };
-    let [k, v] = [k, v].map(|cache| in_order(&cache, span.context_len, params)); // [heads, context, dim]
-    let (k, v) = (k?, v?);
+    let k = in_order(&k, span.context_len, params)?; // [heads, context, dim]
+    let v = in_order(&v, span.context_len, params)?;
     let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(params.scale))?;
     if let Some(cap) = params.softcap {
         scores = ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?;
@@ -63,20 +62,19 @@ fn one_sequence(
     weights.matmul(&v)?.transpose(0, 1)?.reshape((rows, heads * dim))
 }
 
-/// What blocks of the cache hold, `[blocks, kv_heads, rows, cols]`. In bytes, so many positions of a head of so many
-/// numbers, `together`, lie number by number.
-fn numbers(
-    blocks: &Tensor,
-    (rows, cols): (usize, usize),
-    together: (usize, usize),
-) -> Result<Tensor> {
-    if blocks.dtype() != DType::U8 {
-        return blocks.to_dtype(DType::F32);
-    }
+/// What blocks of the cache hold, in which so many positions of a head, `together`, lie number by number:
+/// `[blocks, kv_heads, block_size, dim]`.
+fn numbers(blocks: &Tensor, dim: usize, together: usize) -> Result<Tensor> {
     let (count, heads, ..) = blocks.dims4()?;
-    let bytes = blocks.flatten_all()?.to_vec1::<u8>()?;
-    let numbers = widen_q8(&bytes, together.0, together.1);
-    Tensor::from_vec(numbers, (count, heads, rows, cols), blocks.device())
+    let numbers = match blocks.dtype() {
+        DType::U8 => {
+            let bytes = blocks.flatten_all()?.to_vec1::<u8>()?;
+            Tensor::new(widen_q8(&bytes, dim, together), blocks.device())?
+        }
+        _ => blocks.to_dtype(DType::F32)?,
+    };
+    let numbers = numbers.reshape((count, heads, (), dim, together))?.transpose(3, 4)?;
+    numbers.reshape((count, heads, (), dim))
 }
 
 /// Keys or values of a sequence's blocks, `[blocks, kv_heads, block_size, dim]`, position after position and repeated
