@@ -2,8 +2,9 @@
 
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
-    CompletionRequest, Delta, FinishReason, GenerateOptions, Generation, Llm, LoadOptions, Prompt,
-    RequestError, SamplingParams, TokenLogprobs, ToolCall, ToolCallDelta, Usage,
+    ChatRequest, CompletionRequest, Delta, FinishReason, GenerateOptions, Generation, Llm,
+    LoadOptions, Prompt, RequestError, SamplingParams, TokenLogprobs, ToolCall, ToolCallDelta,
+    Usage,
 };
 use std::path::Path;
 
@@ -94,6 +95,10 @@ pub fn start(llm: &Llm, prompt: &[u32], options: GenerateOptions) -> Generation 
 
 pub fn ask(llm: &Llm, prompt: &[u32], options: GenerateOptions) -> Answer {
     collect(start(llm, prompt, options)).unwrap()
+}
+
+pub fn chat(llm: &Llm, request: &ChatRequest) -> Answer {
+    collect(llm.chat(request.clone()).unwrap()).unwrap()
 }
 
 pub fn collect(mut generation: Generation) -> Result<Answer, RequestError> {

@@ -1,9 +1,9 @@
 //! A sequence's result is its own, to the bit: alone, in company, cut anywhere, preempted, or on a
 //! shared prefix.
 
-use crate::answers::{Answer, Dice, ask, collect, load, start};
+use crate::answers::{Answer, Dice, ask, chat, collect, load, start};
 use crate::media::ALL;
-use crate::released::{chat, chats, chats_together};
+use crate::released::{chats, chats_together};
 use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::{ChatRequest, GenerateOptions, Llm, LoadOptions, SamplingParams};
 use mistralrs_testkit::media::MediaCase;

@@ -33,7 +33,7 @@ fn ask(llm: &Llm, parts: Vec<Part>) -> answers::Answer {
     let content = Content::Parts(parts);
     let messages = vec![Message { content, ..Message::text(Role::User, "") }];
     let request = ChatRequest { messages, options, ..ChatRequest::default() };
-    answers::collect(llm.chat(request).unwrap()).unwrap()
+    answers::chat(llm, &request)
 }
 
 #[test]

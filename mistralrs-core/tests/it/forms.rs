@@ -3,7 +3,7 @@
 //! our own are here. `FORMS=all` runs all of them, with 20 samples each: 69 schemas were accepted and 3
 //! refused, 1122 answers were complete.
 
-use crate::answers::{Answer, collect, load};
+use crate::answers::{Answer, chat, collect, load};
 use mistralrs_core::{
     ChatRequest, CompletionRequest, FinishReason, Form, GenerateOptions, Grammar, Llm, Message,
     Prompt, RequestError, Role, SamplingParams, ToolChoice,
@@ -263,15 +263,15 @@ fn a_required_call_is_made_in_every_format() {
         request.template_kwargs.insert("enable_thinking".to_owned(), false.into());
         if template.contains("R1") {
             request.options.max_tokens = Some(20);
-            let answer = collect(llm.chat(request).unwrap()).unwrap();
+            let answer = chat(&llm, &request);
             assert_eq!((answer.reason, answer.calls.len()), (FinishReason::Length, 0));
             continue;
         }
-        let answer = collect(llm.chat(request.clone()).unwrap()).unwrap();
+        let answer = chat(&llm, &request);
         check_calls(&answer, &tools);
         assert!(!answer.calls.is_empty(), "{template}: {answer:?}");
         request.tool_choice = ToolChoice::Named("second.one".to_owned());
-        let answer = collect(llm.chat(request).unwrap()).unwrap();
+        let answer = chat(&llm, &request);
         check_calls(&answer, &tools);
         let names: Vec<&str> = answer.calls.iter().map(|call| call.name.as_str()).collect();
         assert_eq!(names, ["second.one"], "{template}");
@@ -316,7 +316,7 @@ fn strict_arguments_beside_free_text() {
     request.tool_choice = ToolChoice::Auto;
     request.options.max_tokens = Some(30);
     // A random model does not call; what it says is free.
-    let answer = collect(llm.chat(request.clone()).unwrap()).unwrap();
+    let answer = chat(&llm, &request);
     assert!(answer.calls.is_empty() && !answer.text.is_empty());
     tools[0]["function"]["parameters"] = json!({"type": "object", "not": {}});
     request.tools = tools;
@@ -341,7 +341,7 @@ fn thoughts_end_with_their_budget_and_the_form_follows() {
             },
             ..ChatRequest::default()
         };
-        let answer = collect(llm.chat(request.clone()).unwrap()).unwrap();
+        let answer = chat(&llm, &request);
         assert!(["yes", "no"].contains(&&*answer.text), "{answer:?}");
         assert_eq!(answer.reason, FinishReason::Stop);
         assert!(!answer.reasoning.contains("think>"), "{answer:?}");
@@ -350,7 +350,7 @@ fn thoughts_end_with_their_budget_and_the_form_follows() {
         assert!(used <= budget && used + 4 >= budget, "{used} of {budget}");
         let endless = GenerateOptions { thinking_budget: None, ..request.options.clone() };
         let endless = ChatRequest { options: endless, ..request };
-        let answer = collect(llm.chat(endless).unwrap()).unwrap();
+        let answer = chat(&llm, &endless);
         assert_eq!((answer.reason, answer.text.as_str()), (FinishReason::Length, ""));
     }
 }
@@ -368,7 +368,7 @@ fn a_form_in_a_chat_comes_after_the_reasoning() {
         ..ChatRequest::default()
     };
     request.template_kwargs.insert("enable_thinking".to_owned(), false.into());
-    let answer = collect(llm.chat(request.clone()).unwrap()).unwrap();
+    let answer = chat(&llm, &request);
     assert!(["ac", "bc"].contains(&&*answer.text), "{}", answer.text);
     assert_eq!(answer.reason, FinishReason::Stop);
     request.options.form = form(Grammar::JsonSchema(json!({"type": "object", "if": {}})));

@@ -1,6 +1,6 @@
 //! One request's life: ends, limits, refusals, cancellation, seeds.
 
-use crate::answers::{ask, collect, greedy, load, start};
+use crate::answers::{ask, chat, collect, greedy, load, start};
 use crate::media::conversation;
 use mistralrs_core::{
     ChatRequest, CompletionRequest, FinishReason, GenerateOptions, Llm, Prompt, RequestError,
@@ -210,7 +210,7 @@ fn several_answers_share_one_reading_of_the_conversation() {
     for (seed, answer) in (1..).zip(&answers) {
         wait_idle(&llm);
         let request = ChatRequest { options: seeded(seed), ..request.clone() };
-        let alone = collect(llm.chat(request).unwrap()).unwrap();
+        let alone = chat(&llm, &request);
         assert_eq!((answer.token_ids.len(), answer.bits()), (40, alone.bits()));
     }
     assert_ne!(answers[0].token_ids, answers[1].token_ids);

@@ -1,6 +1,6 @@
 //! Slices of Gemma 3n, cut while loading, against transformers on checkpoints that were cut before (row G11).
 
-use crate::answers::{Answer, ask, collect, greedy, load, options};
+use crate::answers::{Answer, ask, chat, greedy, load, options};
 use crate::distance::TOLERANCE;
 use crate::media::conversation;
 use mistralrs_core::{GenerateOptions, Llm, LoadError, MatformerSlice, TokenLogprobs};
@@ -83,7 +83,7 @@ fn a_slice_sees_and_hears() {
         let mut request = conversation(&case.fixture, theirs);
         request.options.max_tokens = Some(case.greedy.len());
         request.options.prompt_logprobs = Some(VOCAB_SIZE);
-        let answer = collect(llm.chat(request).unwrap()).unwrap();
+        let answer = chat(&llm, &request);
         assert_eq!(answer.usage.prompt_tokens, case.prompt().len());
         assert_eq!(answer.token_ids, case.greedy);
         let ours = answer.prompt_logprobs.iter().flatten().chain(&answer.logprobs);

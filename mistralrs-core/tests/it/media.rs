@@ -476,7 +476,7 @@ fn files_in_a_chat_are_what_the_reference_reads() {
             let other = other.as_ref().map(|folder| load(folder.path()));
             let llm = other.as_ref().unwrap_or(&llm);
             seen += 1;
-            let answer = answers::collect(llm.chat(conversation(name, case)).unwrap()).unwrap();
+            let answer = answers::chat(llm, &conversation(name, case));
             assert_eq!(answer.usage.prompt_tokens, case.text.prompt.len(), "{name}");
             assert_eq!(answer.token_ids, case.text.greedy_ids(), "{name}");
             let pairs = answer.logprobs.iter().zip(&case.text.greedy);
@@ -580,6 +580,6 @@ fn a_picture_counts_into_the_length_and_is_not_cut_in_two() {
         other => panic!("{other}"),
     }
     // Eight blocks of less are enough for the words behind it.
-    let answer = answers::collect(limit(16).chat(request(true)).unwrap()).unwrap();
+    let answer = answers::chat(&limit(16), &request(true));
     assert_eq!(answer.usage.prompt_tokens, 15);
 }

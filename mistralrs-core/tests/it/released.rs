@@ -1,7 +1,7 @@
 //! Models that see as they are released: with weights in bfloat16 and config files of transformers 4. With
 //! wide weights and newer files they are compared in `media`.
 
-use crate::answers::{Answer, collect, load};
+use crate::answers::{Answer, chat, collect, load};
 use crate::distance::{self, BF16_MEAN, BF16_WORST};
 use crate::media::{ALL, clip, conversation, encoded, load_from, sound, tiles};
 use candle_core::Tensor;
@@ -18,10 +18,6 @@ pub fn chats(name: &str) -> Vec<(MediaCase, ChatRequest)> {
     let file = |number: &usize| golden.sounds[*number].file.is_some();
     let whole = golden.cases.iter().filter(|c| c.processor.is_empty() && c.sounds.iter().all(file));
     whole.map(|case| (case.clone(), conversation(name, case))).collect()
-}
-
-pub fn chat(llm: &Llm, request: &ChatRequest) -> Answer {
-    collect(llm.chat(request.clone()).unwrap()).unwrap()
 }
 
 /// All at once; results in order.
