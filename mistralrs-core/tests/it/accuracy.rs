@@ -88,7 +88,7 @@ fn q8_0_layers_agree_with_their_dequantized_selves() {
 }
 
 /// The numbers of a matrix after they were stored in blocks.
-fn in_blocks(ty: QuantType, tensor: &Tensor) -> Tensor {
+pub fn in_blocks(ty: QuantType, tensor: &Tensor) -> Tensor {
     let (_, cols) = tensor.dims2().unwrap();
     let mut numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let mut bytes = vec![0; ty.row_bytes(cols).unwrap()];

@@ -102,7 +102,8 @@ pub fn check_loosely(files: &Path, name: &str) {
     let cases = golden(name).cases;
     let whole = load(files, |o| o.block_size = 8);
     let chunked = load(files, |o| (o.prefill_chunk, o.block_size) = (7, 16));
-    let prompts: Vec<f32> = cases.iter().flat_map(|case| of_prompt(&whole, case)).collect();
+    let prompts = cases.iter().map(|case| (ask(&whole, &case.prompt, scored(case)), case));
+    let prompts: Vec<f32> = prompts.flat_map(|(answer, case)| of_prompt(&answer, case)).collect();
     let steps: Vec<f32> = cases.iter().flat_map(|case| of_steps(&whole, case)).collect();
     assert_eq!((prompts.len(), steps.len()), (39 + 6, 2 * 24));
     for (of, distances, bound) in
@@ -128,9 +129,8 @@ pub fn check_loosely(files: &Path, name: &str) {
 }
 
 /// At every position of the prompt.
-fn of_prompt(llm: &Llm, case: &GoldenCase) -> Vec<f32> {
-    let prompt = ask(llm, &case.prompt, scored(case)).prompt_logprobs;
-    let prompt = prompt.iter().flatten().zip(&case.prompt_logprobs);
+pub fn of_prompt(answer: &Answer, case: &GoldenCase) -> Vec<f32> {
+    let prompt = answer.prompt_logprobs.iter().flatten().zip(&case.prompt_logprobs);
     prompt.map(|(ours, theirs)| one(ours, theirs)).collect()
 }
 

@@ -19,6 +19,7 @@ mod matformer;
 mod media;
 mod models_page;
 mod names;
+mod quantized;
 mod released;
 mod tools;
 mod tower_memory;

@@ -47,11 +47,15 @@ const TOLERANCE: f32 = 2e-3;
 const FEATURE_TOLERANCE: f32 = 4e-4;
 
 pub fn load_from(folder: &Path) -> (Box<dyn Model>, ModelShape) {
+    load_treated(folder, WeightOptions::default())
+}
+
+pub fn load_treated(folder: &Path, options: WeightOptions) -> (Box<dyn Model>, ModelShape) {
+    answers::instruction_set();
     let file = folder.join("config.json");
     let json: Value = read_json(&file);
     let row = models::find(json["architectures"][0].as_str().unwrap()).unwrap();
     let checkpoint = open_safetensors(&[folder.join("model.safetensors")]).unwrap();
-    let options = WeightOptions::default();
     let weights = Weights::new(checkpoint, options, Arc::new(CpuAttention), |_, _| ());
     let model = (row.load)(&file, &json, &weights).unwrap();
     weights.check_surplus(|_| false).unwrap();

@@ -87,8 +87,7 @@ fn conversations_in_bfloat16_stay_near_their_reference() {
         for ((case, request), crowded) in cases.iter().zip(&requests).zip(crowded) {
             let alone = chat(&whole, request);
             assert_eq!(crowded.all_bits(), alone.all_bits(), "{name}: in chunks and in company");
-            let pairs = alone.prompt_logprobs.iter().flatten().zip(&case.text.prompt_logprobs);
-            distances.extend(pairs.map(|(ours, theirs)| distance::one(ours, theirs)));
+            distances.extend(distance::of_prompt(&alone, &case.text));
         }
         let worst = distances.iter().copied().fold(0., f32::max);
         let mean = distances.iter().sum::<f32>() / distances.len() as f32;
