@@ -19,10 +19,14 @@ import sys, time, statistics, pathlib
 import torch
 sys.path.insert(0, str(pathlib.Path(sys.argv[1])))
 torch.set_num_threads(int(sys.argv[2]))
-from make_vision_goldens import drawn, Qwen2VLImageProcessor, Gemma3ImageProcessor, Idefics3ImageProcessor
+from make_vision_goldens import drawn, Qwen2VLImageProcessor, Gemma3ImageProcessor, Idefics3ImageProcessor, SiglipImageProcessor
+half = [0.5, 0.5, 0.5]
 recipes = {
     "qwen2": Qwen2VLImageProcessor(min_pixels=3136, max_pixels=12845056),
+    "qwen3": Qwen2VLImageProcessor(
+        size={"shortest_edge": 65536, "longest_edge": 16777216}, patch_size=16, image_mean=half, image_std=half),
     "gemma3": Gemma3ImageProcessor(size={"height": 896, "width": 896}, resample=2),
+    "gemma3n": SiglipImageProcessor(size={"height": 768, "width": 768}, resample=2, do_normalize=False),
     "smolvlm": Idefics3ImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512}),
 }
 for name, processor in recipes.items():
@@ -46,7 +50,7 @@ def rows(command, threads):
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
     # The test's name stands before our first row, on the same line.
-    found = re.findall(r"(qwen2|gemma3|smolvlm) (\d+x\d+) ([\d.]+)", run.stdout)
+    found = re.findall(r"(qwen2|qwen3|gemma3|gemma3n|smolvlm) (\d+x\d+) ([\d.]+)", run.stdout)
     return {(recipe, size): float(median) for recipe, size, median in found}
 
 

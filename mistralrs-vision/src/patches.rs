@@ -41,11 +41,7 @@ pub fn planes(pictures: &[Picture], table: &PixelTable) -> Result<Tensor> {
     rows.for_each(|(at, row)| {
         let (channel, y) = (at / height % Picture::CHANNELS, at % height);
         let Some(picture) = pictures.get(at / height / Picture::CHANNELS) else { return };
-        let table = table.channel(channel);
-        let pixels = picture.row(y).iter().skip(channel).step_by(Picture::CHANNELS);
-        for (value, pixel) in row.iter_mut().zip(pixels) {
-            *value = table[usize::from(*pixel)];
-        }
+        look_up(row, picture.row(y), channel, table);
     });
     let shape = (pictures.len(), Picture::CHANNELS, height, width);
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
@@ -70,6 +66,7 @@ pub fn patches(
         )));
     }
     let Patching { patch, temporal, merge } = patching;
+    let area = patch * patch;
     let grid = [frames.len().div_ceil(temporal), height / patch, width / patch];
     let [grid_t, grid_h, grid_w] = grid;
     let mut values = vec![0f32; grid_t * grid_h * grid_w * patching.dim()];
@@ -78,26 +75,36 @@ pub fn patches(
     let bands_per_group = grid_h / merge;
     values.par_chunks_mut(band).enumerate().for_each(|(at, band)| {
         let (group, band_y) = (at / bands_per_group, at % bands_per_group);
+        let frames = frames.get(group * temporal..).unwrap_or_default();
+        let frames = &frames[..frames.len().min(temporal)];
         for (i, values) in band.chunks_exact_mut(patching.dim()).enumerate() {
             let (square, inside) = (i / (merge * merge), i % (merge * merge));
             let left = (square * merge + inside % merge) * patch;
             let top = (band_y * merge + inside / merge) * patch;
-            for (j, row) in values.chunks_exact_mut(patch).enumerate() {
-                // (channel, frame, y)
-                let (channel, frame) = (j / patch / temporal, j / patch % temporal);
-                let frame = (group * temporal + frame).min(frames.len() - 1);
-                let Some(frame) = frames.get(frame) else { continue };
-                let start = left * Picture::CHANNELS + channel;
-                let pixels = frame.row(top + j % patch).get(start..).unwrap_or_default();
-                let table = table.channel(channel);
-                for (value, pixel) in row.iter_mut().zip(pixels.iter().step_by(Picture::CHANNELS)) {
-                    *value = table[usize::from(*pixel)];
+            for (channel, values) in values.chunks_exact_mut(temporal * area).enumerate() {
+                for (frame, values) in frames.iter().zip(values.chunks_exact_mut(area)) {
+                    for (y, row) in values.chunks_exact_mut(patch).enumerate() {
+                        let pixels = frame.row(top + y).get(left * Picture::CHANNELS..);
+                        look_up(row, pixels.unwrap_or_default(), channel, table);
+                    }
+                }
+                for frame in frames.len()..temporal {
+                    values.copy_within((frame - 1) * area..frame * area, frame * area);
                 }
             }
         }
     });
     let shape = (grid_t * grid_h * grid_w, patching.dim());
     Ok((Tensor::from_vec(values, shape, &Device::Cpu)?, grid))
+}
+
+/// What becomes of one channel of a row's first pixels.
+fn look_up(values: &mut [f32], pixels: &[u8], channel: usize, table: &PixelTable) {
+    let table = table.channel(channel);
+    let (pixels, _) = pixels.as_chunks::<{ Picture::CHANNELS }>();
+    for (value, pixel) in values.iter_mut().zip(pixels) {
+        *value = table[usize::from(pixel[channel])];
+    }
 }
 
 /// Width and height of all.
