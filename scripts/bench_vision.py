@@ -100,14 +100,21 @@ def qwen(folder, dtype, kind, vision, text, processor):
     return tower
 
 
+SECTIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}}
+AREAS = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+
+
+def qwen2(folder, dtype):
+    vision = {"depth": 8, "embed_dim": 1280, "hidden_size": 64, "mlp_ratio": 4, "patch_size": 14}
+    return qwen(folder, dtype, "Qwen2VL", vision, SECTIONS, AREAS)
+
+
 def qwen2_5(folder, dtype):
     vision = {
         "depth": 8, "hidden_size": 1280, "intermediate_size": 3420, "window_size": 112, "fullatt_block_indexes": [3, 7],
         "tokens_per_second": 2, "patch_size": 14,
     }
-    text = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}}
-    processor = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
-    return qwen(folder, dtype, "Qwen2_5_VL", vision, text, processor)
+    return qwen(folder, dtype, "Qwen2_5_VL", vision, SECTIONS, AREAS)
 
 
 def qwen3(folder, dtype):
@@ -176,6 +183,7 @@ def gemma3n(folder, dtype):
 
 
 TOWERS = {
+    "qwen2-vl": (qwen2, ["448x448", "1024x768"]),
     "qwen2.5-vl": (qwen2_5, ["448x448", "1024x768"]), "gemma3": (gemma3, ["896x896"]), "gemma3n": (gemma3n, ["768x768"]),
     "qwen3-vl": (qwen3, ["448x448", "1024x768"]), "smolvlm": (smolvlm, ["640x480"]),
 }
