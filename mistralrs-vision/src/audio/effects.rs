@@ -9,8 +9,8 @@ impl Sound {
         let finite = self.samples.iter().map(|sample| sample.abs()).filter(|s| s.is_finite());
         let peak = finite.fold(0f32, f32::max);
         if peak > 0. && peak != 1. {
-            let factor = 1. / peak;
-            self.samples.iter_mut().for_each(|sample| *sample *= factor);
+            // The reciprocal of the smallest numbers is infinite.
+            self.samples.iter_mut().for_each(|sample| *sample /= peak);
         }
         self
     }
@@ -73,7 +73,8 @@ mod tests {
         assert_close(mono(&[]).normalize(), &[]);
         let mut odd = mono(&[f32::NAN, 0.5, f32::INFINITY]);
         assert_eq!(odd.normalize().samples[1], 1.0);
-        assert!(odd.samples[0].is_nan());
+        assert!(odd.samples[0].is_nan() && odd.samples[2] == f32::INFINITY);
+        assert_close(mono(&[1e-40, 0.]).normalize(), &[1., 0.]);
     }
 
     #[test]
@@ -84,6 +85,7 @@ mod tests {
         assert_close(mono(&[1.; 4]).fade(0, 0), &[1.; 4]);
         assert_close(mono(&[1.; 2]).fade(5, 0), &[0., 0.2]);
         assert_close(mono(&[1.; 2]).fade(5, 5), &[0., 0.]);
+        assert_close(mono(&[1.; 4]).fade(4, 4), &[0., 0.125, 0.125, 0.]);
         assert_close(mono(&[]).fade(5, 5), &[]);
         let mut stereo = Sound { samples: vec![1.; 8], rate: 8000, channels: 2 };
         assert_close(stereo.fade(2, 2), &[0., 0., 0.5, 0.5, 0.5, 0.5, 0., 0.]);
@@ -93,6 +95,9 @@ mod tests {
     fn a_constant_goes_away_in_each_channel() {
         assert_close(mono(&[1.; 5]).remove_dc_offset(), &[0.; 5]);
         assert_close(mono(&[]).remove_dc_offset(), &[]);
+        let mut odd = mono(&[1., f32::NAN, 3.]);
+        assert_eq!(odd.remove_dc_offset().samples[0], -1.);
+        assert!(odd.samples[1].is_nan());
         let mut stereo = Sound { samples: vec![1., -2., 3., -4.], rate: 8000, channels: 2 };
         assert_close(stereo.remove_dc_offset(), &[-1., 1., 1., -1.]);
         assert_close(mono(&[0.5, 0.1]).remove_dc_offset().normalize().fade(1, 1), &[0., 0.]);
