@@ -6,8 +6,7 @@
 
 use super::activations::{Block, Strips, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{Job, PackedKernels, QuantType, TileKernels, exact, pack_tile, with_format};
-use crate::simd::prefetch;
+use super::{Job, PackedKernels, QuantType, TileKernels, ahead, exact, pack_tile, with_format};
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
@@ -23,8 +22,6 @@ use std::ops::Range;
 const MOST: usize = 4;
 /// Lanes of a vector.
 const LANES: usize = 8;
-/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 4096;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 192 << 10;
 
@@ -143,7 +140,7 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
             let mut block = chunk.add(layout.head_bytes());
             for _ in 0..layout.chunk_blocks() {
                 for line in 0..layout.block_bytes().div_ceil(VECTOR) {
-                    prefetch(block.wrapping_add(AHEAD + line * VECTOR));
+                    ahead::stream(block.wrapping_add(line * VECTOR));
                 }
                 multiply_block::<P, VNNI, M>((block, lanes), &head, x, &mut sums);
                 block = block.add(layout.block_bytes());

@@ -7,10 +7,10 @@ use super::activations::Strips;
 use super::avx512_vnni::store;
 use super::layout::{BLOCK_COLS, VECTOR};
 use super::pairs::{Pairs, round_strip};
-use super::{Job, PackedKernels, TileKernels, avx512_vnni};
+use super::{Job, PackedKernels, TileKernels, ahead, avx512_vnni};
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
-    _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_si512,
+    _mm512_set1_epi32, _mm512_setzero_ps,
 };
 use std::ops::Range;
 
@@ -20,8 +20,6 @@ pub(crate) const KERNELS: PackedKernels = PackedKernels {
     ..avx512_vnni::KERNELS
 };
 
-/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 4096;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 384 << 10;
 
@@ -121,7 +119,7 @@ bf16! {
         // SAFETY: the chunk and `M` lines of activations are there; fetching ahead reads nothing.
         unsafe {
             let at = chunk.add(pair * VECTOR);
-            _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+            ahead::stream(at);
             let w = as_halves(_mm512_loadu_si512(at.cast()));
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = as_halves(_mm512_set1_epi32((*x.add(i)).0[pair] as i32));

@@ -2,11 +2,11 @@
 //! where each number looks its own up. A single strip of rows is multiplied with what is read so; for several, weights
 //! are widened once. Columns are added as `exact` adds them, so products have the same bits as those in sixteen.
 
-use super::Job;
 use super::exact::{Columns, Twelve};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::twelve::{self, Apart, Beside, COLS, OCTET, SIGN_AND_FRACTION};
-use crate::simd::{Avx512, Simd, prefetch};
+use super::{Job, ahead};
+use crate::simd::{Avx512, Simd};
 use std::arch::x86_64::{
     __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_loadu_si512, _mm512_permutexvar_ps,
     _mm512_rol_epi32, _mm512_set1_epi32, _mm512_srli_epi32, _mm512_ternarylogic_epi32,
@@ -16,8 +16,6 @@ use std::ops::Range;
 /// To be called only where the features below are present.
 pub(super) const TWELVE: Twelve = Twelve { alone, widen };
 
-/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 2048;
 /// Bytes of a block of columns.
 const BLOCK: usize = BLOCK_COLS / COLS * OCTET;
 
@@ -250,7 +248,7 @@ impl<'a, const N: usize> Streams<'a, N> {
                 let at = self.at[n].wrapping_add(octet * OCTET);
                 // An octet has three cache lines.
                 if P < OCTET / VECTOR {
-                    prefetch(at.wrapping_add(AHEAD + P * VECTOR));
+                    ahead::stream(at.wrapping_add(P * VECTOR));
                 }
                 *columns = load::<P>(at, self.powers[n]);
             }
@@ -282,7 +280,7 @@ impl<'a, const N: usize> Streams<'a, N> {
             let done = self.apart[n].iter().take_while(|it| it.column < end).count();
             self.apart[n] = &self.apart[n][done..];
             for line in 0..BLOCK / VECTOR {
-                prefetch(self.at[n].wrapping_add(AHEAD + line * VECTOR));
+                ahead::stream(self.at[n].wrapping_add(line * VECTOR));
             }
         }
         for column in 0..BLOCK_COLS {

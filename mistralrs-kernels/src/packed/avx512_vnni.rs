@@ -6,17 +6,16 @@
 use super::activations::{Block, Strips};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
-    Job, PackedKernels, QuantType, TileKernels, avx512_round, avx512_tall, exact, pack_tile,
+    Job, PackedKernels, QuantType, TileKernels, ahead, avx512_round, avx512_tall, exact, pack_tile,
     with_format,
 };
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch,
-    _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16,
-    _mm512_sub_ps,
+    __m512, __m512i, __mmask16, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
+    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
 };
 use std::ops::Range;
 
@@ -29,8 +28,6 @@ pub(crate) const KERNELS: PackedKernels = PackedKernels {
     pack,
 };
 
-/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 4096;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 384 << 10;
 
@@ -112,7 +109,7 @@ vnni! {
                 let mut block = chunk.add(layout.head_bytes());
                 for _ in 0..layout.chunk_blocks() {
                     for line in 0..layout.block_bytes().div_ceil(VECTOR) {
-                        _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(AHEAD + line * VECTOR).cast());
+                        ahead::stream(block.wrapping_add(line * VECTOR));
                     }
                     multiply_block::<P, M>(block, &head, x, &mut sums);
                     block = block.add(layout.block_bytes());

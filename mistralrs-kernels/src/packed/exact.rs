@@ -10,7 +10,7 @@
 //! waits in the result, which is an `f32` like the register.
 
 use super::activations::Strips;
-use super::ahead::Ahead;
+use super::ahead::{self, Ahead};
 use super::floats::Floats;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
@@ -33,8 +33,6 @@ const RESIDENT: usize = 1 << 20;
 const BLOCKS: usize = 48;
 /// So many bytes of some tiles of weights stay in the first-level cache while strips of activations pass by.
 const CLOSE: usize = 24 << 10;
-/// How far ahead of the arithmetic weights are fetched: what memory delivers within its latency.
-const AHEAD: usize = 4096;
 
 /// Lays the rows of one strip side by side: `x` is `[rows, cols]`. Always safe; `unsafe` only to fit the
 /// table. Goes along `out`, which is not in the cache: there the processor sees what is written next.
@@ -444,7 +442,7 @@ unsafe fn multiply_rows<
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
                     // Once for all vectors of a tile.
                     if ALONE && (n * S::LANES).is_multiple_of(TILE_ROWS) {
-                        fetch_pair::<F>(at.wrapping_add(AHEAD));
+                        fetch_pair::<F>(*at);
                     }
                     *columns = F::load::<S>(*at, (lanes + n * S::LANES) % TILE_ROWS);
                     *at = at.wrapping_add(F::PAIR);
@@ -475,12 +473,12 @@ unsafe fn multiply_rows<
     }
 }
 
-/// Has a pair of columns of a tile fetched.
+/// Has the pair of columns fetched that is needed a while after this one.
 #[inline(always)]
 fn fetch_pair<F: Tiled>(pair: *const u8) {
-    simd::prefetch(pair);
+    ahead::stream(pair);
     if F::PAIR > VECTOR {
-        simd::prefetch(pair.wrapping_add(VECTOR));
+        ahead::stream(pair.wrapping_add(VECTOR));
     }
 }
 

@@ -83,7 +83,7 @@ const LEAST_EXPONENT: f32 = -87.0;
 const SERIES: [f32; 8] =
     [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
-/// Has the cache line at `from` fetched, if there is one.
+/// Has the cache line at `from` fetched into the first-level cache, if there is one.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -91,6 +91,20 @@ pub(crate) fn prefetch(from: *const u8) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: every x86-64 has the instruction, and it reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
+/// The same into the second-level cache: what is needed later. The first-level one waits for few lines at a time, fewer
+/// than memory would give meanwhile.
+#[inline(always)]
+pub(crate) fn prefetch_early(from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = from;
