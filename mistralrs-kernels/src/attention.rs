@@ -303,8 +303,11 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
 ) {
     let span = &job.spans[task.span];
     let dim = job.shape.head_dim;
-    let views = task.rows.clone().map(|row| job.visible(span, row));
-    let seen: Vec<_> = views.flat_map(|view| std::iter::repeat_n(view, job.group)).collect();
+    let mut seen = Vec::with_capacity(task.rows.len() * job.group);
+    for row in task.rows.clone() {
+        let view = job.visible(span, row);
+        seen.resize(seen.len() + job.group, view);
+    }
     let (Some(first), Some(last)) = (seen.first(), seen.last()) else {
         return;
     };
@@ -404,7 +407,7 @@ fn write_out(job: &Job<'_>, task: &Task, sums: &Sums<'_>) {
         let out = unsafe { job.out.place(heads.start, heads.len()) };
         for (head, (values, total)) in values.chunks_exact(sums.width).zip(total).enumerate() {
             let inverse = if *total == 0.0 { 0.0 } else { 1.0 / total };
-            for (d, value) in values.iter().enumerate().take(dim) {
+            for (d, value) in values[..dim].iter().enumerate() {
                 // SAFETY: as above.
                 unsafe { out.add(head * dim + d).write(value * inverse) };
             }

@@ -4,25 +4,33 @@
 use super::cache::CacheNumber;
 use super::tile::{Source, parts, place};
 use super::{AttentionShape, AttentionSpan, Job, TILE};
-use crate::simd::{LoadHalves, prefetch};
+use crate::simd::{LoadHalves, prefetch_early};
 use std::ops::Range;
 
 /// Vectors of keys in a tile, at most.
 const VECTORS: usize = TILE / 8;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Some positions of one key head.
 pub(super) struct Direct<C> {
-    keys: Range<usize>,
     head_dim: usize,
     block_size: usize,
-    /// For each vector of keys, where its block's keys begin and which of them are in it.
-    vectors: [(*const C, usize); VECTORS],
-    /// Where each value begins.
-    values: [*const C; TILE],
-    /// The vectors and values of the tile that follows, to be fetched beside the arithmetic, a little with each
-    /// that is read: all at once, the processor would wait for them. Without one, the same again.
-    next_vectors: [*const C; VECTORS],
-    next_values: [*const C; TILE],
+    /// Where the positions of each vector lie.
+    here: [Place<C>; VECTORS],
+    /// Those of the tile that follows, to be fetched beside the arithmetic, a line with each that is read: all at
+    /// once, the processor would wait for them. Without one, the same again.
+    next: [Place<C>; VECTORS],
+}
+
+/// Where a vector of positions lies.
+#[derive(Clone, Copy)]
+struct Place<C> {
+    /// The first number of its block and head, among keys and among values.
+    keys: *const C,
+    values: *const C,
+    /// The vector's first position within the block.
+    at: usize,
 }
 
 impl<C: CacheNumber> Direct<C> {
@@ -43,50 +51,48 @@ impl<C: CacheNumber> Direct<C> {
         (start, keys, next): (usize, Range<usize>, Range<usize>),
     ) -> Self {
         let AttentionShape { head_dim, block_size, .. } = job.shape;
-        let here = keys.start - start..keys.end - start;
-        let (vectors, values) = find::<S, C>(job, cache, head, (start, keys));
-        let (next_vectors, next_values) = match next.is_empty() {
-            true => (vectors, values),
+        let here = find::<S, C>(job, cache, head, (start, keys));
+        let next = match next.is_empty() {
+            true => here,
             false => find::<S, C>(job, cache, head, (start + TILE, next)),
         };
-        let next_vectors = next_vectors.map(|(keys, at)| keys.wrapping_add(at));
-        Self { keys: here, head_dim, block_size, vectors, values, next_vectors, next_values }
+        Self { head_dim, block_size, here, next }
     }
 }
 
-/// Where each vector of keys and each value of a tile begins: see [`Direct`].
-type Places<C> = ([(*const C, usize); VECTORS], [*const C; TILE]);
-
-/// Those of the positions `keys` of the tile that begins at position `start`.
+/// Where each vector of the positions `keys` of the tile that begins at position `start` lies; of vectors that are
+/// not there any place.
 #[inline(always)]
 fn find<S: LoadHalves, C: CacheNumber>(
     job: &Job<'_>,
     (k, v): (&[C], &[C]),
     (span, kv_head): (&AttentionSpan<'_>, usize),
     (start, keys): (usize, Range<usize>),
-) -> Places<C> {
-    let AttentionShape { head_dim, block_size, .. } = job.shape;
-    let mut vectors = [(k.as_ptr(), 0); VECTORS];
-    let mut values = [v.as_ptr(); TILE];
-    for (block, part) in parts(keys, block_size) {
+) -> [Place<C>; VECTORS] {
+    let mut places = [Place { keys: k.as_ptr(), values: v.as_ptr(), at: 0 }; VECTORS];
+    for (block, part) in parts(keys, job.shape.block_size) {
         let head = place::<C>(&job.shape, span.block_table[block], kv_head);
-        let first = block * block_size;
-        for key in (part.start / S::LANES * S::LANES..part.end).step_by(S::LANES) {
-            vectors[(first + key - start) / S::LANES] = (k.as_ptr().wrapping_add(head), key);
-        }
-        for key in part {
-            let value = head + key * C::per_head(head_dim);
-            values[first + key - start] = v.as_ptr().wrapping_add(value);
+        let (keys, values) = (k.as_ptr().wrapping_add(head), v.as_ptr().wrapping_add(head));
+        let first = block * job.shape.block_size;
+        for at in (part.start / S::LANES * S::LANES..part.end).step_by(S::LANES) {
+            places[(first + at - start) / S::LANES] = Place { keys, values, at };
         }
     }
-    (vectors, values)
+    places
+}
+
+/// Fetches the lines that begin in `N` vectors of `lanes` from `from` on, which begins one itself.
+#[inline(always)]
+fn fetch<C, const N: usize>(from: *const C, lanes: usize) {
+    for n in 0..N {
+        if (n * lanes * size_of::<C>()).is_multiple_of(LINE) {
+            prefetch_early(from.wrapping_add(n * lanes).cast());
+        }
+    }
 }
 
 impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
-    #[inline(always)]
-    fn keys(&self) -> Range<usize> {
-        self.keys.clone()
-    }
+    type Values = Values<C>;
 
     #[inline(always)]
     fn sizes(&self) -> (usize, usize) {
@@ -94,22 +100,46 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
     }
 
     #[inline(always)]
-    unsafe fn number(&self, d: usize, key: usize) -> S::V {
-        // SAFETY: whole vectors of the block's keys.
+    unsafe fn numbers<const N: usize>(&self, d: usize, key: usize) -> [S::V; N] {
+        let (first, shape) = (key / S::LANES, (self.head_dim, self.block_size));
+        // SAFETY: whole vectors of the blocks' keys.
         unsafe {
-            let next = *self.next_vectors.get_unchecked(key / S::LANES);
-            prefetch(next.wrapping_add(d * self.block_size).cast());
-            let (keys, at) = *self.vectors.get_unchecked(key / S::LANES);
-            C::load_keys::<S>(keys, (self.head_dim, self.block_size), d, at, S::LANES)
+            let next = self.next.get_unchecked(first);
+            fetch::<C, N>(next.keys.wrapping_add(d * self.block_size + next.at), S::LANES);
+            std::array::from_fn(|n| {
+                let Place { keys, at, .. } = *self.here.get_unchecked(first + n);
+                C::load_keys::<S>(keys, shape, d, at, S::LANES)
+            })
         }
     }
 
     #[inline(always)]
-    unsafe fn value(&self, key: usize, d: usize) -> S::V {
-        // SAFETY: whole vectors of a value that is there.
-        unsafe {
-            prefetch(self.next_values.get_unchecked(key).wrapping_add(d).cast());
-            C::load::<S>(*self.values.get_unchecked(key), self.head_dim, d, S::LANES)
-        }
+    fn values(&self, key: usize, d: usize) -> (Values<C>, usize) {
+        let (vector, lane) = (key / S::LANES, key % S::LANES);
+        let (here, next) = (&self.here[vector], &self.next[vector]);
+        let first = here.values.wrapping_add((here.at + lane) * C::per_head(self.head_dim));
+        let next = (next.values.wrapping_add(d * self.block_size), next.at + lane);
+        (Values { first, d, next }, S::LANES - lane)
     }
+
+    #[inline(always)]
+    unsafe fn value<const N: usize>(&self, values: Values<C>, i: usize) -> [S::V; N] {
+        let (next, at) = values.next;
+        fetch::<C, N>(next.wrapping_add((at + i) * N * S::LANES), S::LANES);
+        let value = values.first.wrapping_add(i * C::per_head(self.head_dim));
+        // SAFETY: whole vectors of a value that is there.
+        std::array::from_fn(|n| unsafe {
+            C::load::<S>(value, self.head_dim, values.d + n * S::LANES, S::LANES)
+        })
+    }
+}
+
+/// Some values that lie one after the other, from number `d` of each on.
+#[derive(Clone, Copy)]
+pub(super) struct Values<C> {
+    first: *const C,
+    d: usize,
+    /// What is to be fetched: all passes over a block's values fetch all of the next one, line after line, for memory
+    /// gives those sooner than every second one. Where the lines of this pass begin, and the first one's number.
+    next: (*const C, usize),
 }

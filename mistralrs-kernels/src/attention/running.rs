@@ -66,20 +66,27 @@ unsafe fn add_rows<S: Exponential, T: Source<S>, const R: usize>(
     running: &mut Running<'_>,
 ) {
     let within = |at: usize| at.clamp(start, start + TILE) - start;
-    let views: [Range<usize>; R] = std::array::from_fn(|r| {
-        let seen = &running.seen[row + r];
-        within(seen.start)..within(seen.end).max(within(seen.start))
-    });
-    if views.iter().all(Range::is_empty) {
+    let mut views: [Range<usize>; R] = [const { 0..0 }; R];
+    // What none of them sees is not computed.
+    let (mut first, mut end) = (TILE, 0);
+    for (view, seen) in views.iter_mut().zip(&running.seen[row..row + R]) {
+        *view = within(seen.start)..within(seen.end).max(within(seen.start));
+        if view.start < view.end {
+            (first, end) = (first.min(view.start), end.max(view.end));
+        }
+    }
+    if first >= end {
         return;
     }
     let mut scores = Scores([[0.0; TILE]; R]);
     // SAFETY: as the caller vouches; queries and values of `R` rows are there.
     unsafe {
-        score::<S, T, R>(running.q.as_ptr().add(row * tile.sizes().0), tile, &mut scores);
-        let largest =
-            measure::<S, R>(shape.softcap, &views, &mut scores, &running.sums.largest[row..]);
-        let shrink = weigh::<S, R>(row, &largest, &mut scores, running);
+        let q = running.q.as_ptr().add(row * tile.sizes().0);
+        score::<S, T, R>(q, tile, &(first..end), &mut scores);
+        let vectors = first / S::LANES * S::LANES..end.next_multiple_of(S::LANES);
+        let before = &running.sums.largest[row..row + R];
+        let largest = measure::<S, R>(shape.softcap, (&views, &vectors), &mut scores, before);
+        let shrink = weigh::<S, R>((row, &vectors), &largest, &mut scores, running);
         let values = running.sums.values.as_mut_ptr().add(row * running.sums.width);
         add_views::<S, T, R>((&views, shrink), &scores, tile, values);
     }
@@ -89,30 +96,36 @@ unsafe fn add_rows<S: Exponential, T: Source<S>, const R: usize>(
 #[inline(always)]
 unsafe fn measure<S: Exponential, const R: usize>(
     softcap: Option<f32>,
-    views: &[Range<usize>; R],
+    (views, keys): (&[Range<usize>; R], &Range<usize>),
     scores: &mut Scores<R>,
     before: &[f32],
 ) -> [f32; R] {
-    if let Some(cap) = softcap {
-        for score in scores.0.as_flattened_mut() {
-            *score = cap * tanh(*score / cap);
-        }
-    }
     for (scores, view) in scores.0.iter_mut().zip(views) {
+        if let Some(cap) = softcap {
+            for score in &mut scores[keys.clone()] {
+                *score = cap * tanh(*score / cap);
+            }
+        }
         // What lies outside was never computed or belongs to other queries.
-        if *view != (0..TILE) {
-            scores[..view.start].fill(f32::NEG_INFINITY);
-            scores[view.end..].fill(f32::NEG_INFINITY);
+        if view != keys {
+            let within = |at: usize| at.clamp(keys.start, keys.end);
+            scores[keys.start..within(view.start)].fill(f32::NEG_INFINITY);
+            scores[within(view.end)..keys.end].fill(f32::NEG_INFINITY);
         }
     }
-    // SAFETY: the instruction set is present, and a tile is whole vectors.
+    // SAFETY: the instruction set is present, and these are whole vectors.
     unsafe {
-        let mut largest = [0.0; R];
-        for (r, (largest, scores)) in largest.iter_mut().zip(&scores.0).enumerate() {
-            let mut lanes = S::splat(before[r]);
-            for at in (0..TILE).step_by(S::LANES) {
-                lanes = S::max(S::load(scores.as_ptr().add(at), S::LANES), lanes);
+        let mut lanes = [S::splat(0.0); R];
+        for (lanes, before) in lanes.iter_mut().zip(before) {
+            *lanes = S::splat(*before);
+        }
+        for at in keys.clone().step_by(S::LANES) {
+            for (lanes, scores) in lanes.iter_mut().zip(&scores.0) {
+                *lanes = S::max(S::load(scores.as_ptr().add(at), S::LANES), *lanes);
             }
+        }
+        let mut largest = [0.0; R];
+        for (largest, lanes) in largest.iter_mut().zip(lanes) {
             *largest = S::largest(lanes);
         }
         largest
@@ -124,7 +137,7 @@ unsafe fn measure<S: Exponential, const R: usize>(
 /// itself waits for every step of its exponentials.
 #[inline(always)]
 unsafe fn weigh<S: Exponential, const R: usize>(
-    row: usize,
+    (row, keys): (usize, &Range<usize>),
     largest: &[f32; R],
     scores: &mut Scores<R>,
     running: &mut Running<'_>,
@@ -138,7 +151,7 @@ unsafe fn weigh<S: Exponential, const R: usize>(
     // SAFETY: the instruction set is present; a tile is whole vectors, and so are 16 numbers.
     unsafe {
         let mut sums = [S::splat(0.0); R];
-        for at in (0..TILE).step_by(S::LANES) {
+        for at in keys.clone().step_by(S::LANES) {
             for ((scores, sum), now) in scores.0.iter_mut().zip(&mut sums).zip(largest) {
                 let scores = scores.as_mut_ptr().add(at);
                 let weights = S::exp(S::add(S::load(scores, S::LANES), S::splat(-now)));
@@ -154,7 +167,9 @@ unsafe fn weigh<S: Exponential, const R: usize>(
             *total = *total * shrink + S::sum(sum);
         }
     }
-    std::array::from_fn(|r| shrink[r])
+    let mut factors = [0.0; R];
+    factors.copy_from_slice(&shrink[..R]);
+    factors
 }
 
 /// Shrinks the earlier values of `R` rows and adds the weighted ones of a tile: those that all rows see together,
@@ -166,11 +181,13 @@ unsafe fn add_views<S: LoadHalves, T: Source<S>, const R: usize>(
     tile: &T,
     values: *mut f32,
 ) {
-    let first = views.iter().map(|view| view.start).max().unwrap_or(0);
-    let end = views.iter().map(|view| view.end).min().unwrap_or(0);
-    let empty = views.iter().any(Range::is_empty);
+    // An empty view leaves nothing that all see.
+    let (mut first, mut end) = (0, TILE);
+    for view in views {
+        (first, end) = (first.max(view.start), end.min(view.end));
+    }
     let width = tile.sizes().1;
-    let together = if empty || first >= end { 0..0 } else { first..end };
+    let together = if first >= end { 0..0 } else { first..end };
     // One place in the code adds to a row by itself, though it happens twice: a copy of it for every number of rows
     // would be most of the kernel.
     for is_behind in [false, true] {
@@ -250,17 +267,20 @@ unsafe fn add_columns<S: LoadHalves, T: Source<S>, const R: usize, const N: usiz
                 *sum = S::mul_add(S::load(place(r, n), S::LANES), S::splat(*shrink), zero);
             }
         }
-        for key in keys.clone() {
-            let mut of_value = [zero; N];
-            for (n, v) in of_value.iter_mut().enumerate() {
-                *v = tile.value(key, first + n * S::LANES);
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let weight = S::splat(*weights.add(r * TILE + key));
-                for (sum, v) in sums.iter_mut().zip(of_value) {
-                    *sum = S::mul_add(weight, v, *sum);
+        let mut key = keys.start;
+        while key < keys.end {
+            let (values, count) = tile.values(key, first);
+            let count = count.min(keys.end - key);
+            for i in 0..count {
+                let of_value: [_; N] = tile.value(values, i);
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let weight = S::splat(*weights.add(r * TILE + key + i));
+                    for (sum, v) in sums.iter_mut().zip(of_value) {
+                        *sum = S::mul_add(weight, v, *sum);
+                    }
                 }
             }
+            key += count;
         }
         for (r, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {

@@ -4,13 +4,14 @@
 use super::TILE;
 use super::tile::Source;
 use crate::simd::LoadHalves;
+use std::ops::Range;
 
 /// Scores, then weights, of `R` rows: what a tile's keys are to them.
 #[repr(C, align(64))]
 pub(super) struct Scores<const R: usize>(pub(super) [[f32; TILE]; R]);
 
-/// The products of `R` queries, one after the other at `q`, with all keys of a tile; those of absent keys
-/// are arbitrary.
+/// The products of `R` queries, one after the other at `q`, with some keys of a tile, which are there, and with what
+/// fills their vectors.
 ///
 /// # Safety
 /// The instruction set is present; `R` rows of the tile's `dim` are at `q`.
@@ -18,9 +19,9 @@ pub(super) struct Scores<const R: usize>(pub(super) [[f32; TILE]; R]);
 pub(super) unsafe fn score<S: LoadHalves, T: Source<S>, const R: usize>(
     q: *const f32,
     tile: &T,
+    keys: &Range<usize>,
     scores: &mut Scores<R>,
 ) {
-    let keys = tile.keys();
     let mut key = keys.start / S::LANES * S::LANES;
     // SAFETY: whole vectors of the tile's keys.
     unsafe {
@@ -29,7 +30,7 @@ pub(super) unsafe fn score<S: LoadHalves, T: Source<S>, const R: usize>(
             score_keys::<S, T, R, 4>(q, tile, key, scores);
             key += 4 * S::LANES;
         }
-        while R > 6 && key + S::LANES < keys.end {
+        while key + S::LANES < keys.end {
             score_keys::<S, T, R, 2>(q, tile, key, scores);
             key += 2 * S::LANES;
         }
@@ -53,10 +54,7 @@ unsafe fn score_keys<S: LoadHalves, T: Source<S>, const R: usize, const N: usize
         let mut sums = [[S::splat(0.0); N]; R];
         let dim = tile.sizes().0;
         for d in 0..dim {
-            let mut of_keys = [S::splat(0.0); N];
-            for (n, v) in of_keys.iter_mut().enumerate() {
-                *v = tile.number(d, key + n * S::LANES);
-            }
+            let of_keys: [_; N] = tile.numbers(d, key);
             for (r, sums) in sums.iter_mut().enumerate() {
                 let q = S::splat(*q.add(r * dim + d));
                 for (sum, v) in sums.iter_mut().zip(of_keys) {

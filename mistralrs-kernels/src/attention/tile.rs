@@ -9,27 +9,27 @@ use std::ops::Range;
 
 /// Keys and values of up to [`TILE`] positions of one head, as the arithmetic wants them.
 pub(super) trait Source<S: LoadHalves> {
-    /// Which of the positions are there.
-    fn keys(&self) -> Range<usize>;
+    /// Where some values lie.
+    type Values: Copy;
+
     /// Numbers of a key, and of a value with what fills its last vector.
     fn sizes(&self) -> (usize, usize);
-    /// Number `d` of `LANES` keys from `key`, a multiple of `LANES`; those of absent keys are arbitrary.
+    /// Number `d` of `N * LANES` keys from `key`, a multiple of `LANES`; those of absent keys are arbitrary.
     ///
     /// # Safety
-    /// The instruction set is present, `d` and a key of these are there.
-    unsafe fn number(&self, d: usize, key: usize) -> S::V;
-    /// `LANES` numbers from `d` of the value of `key`.
+    /// The instruction set is present, `d` and a key of each vector are there.
+    unsafe fn numbers<const N: usize>(&self, d: usize, key: usize) -> [S::V; N];
+    /// The values from `key` on, of which `d` is the first number to be read, and how many lie as these do.
+    fn values(&self, key: usize, d: usize) -> (Self::Values, usize);
+    /// The next `N * LANES` numbers of value `i` of these.
     ///
     /// # Safety
     /// The instruction set is present, and so are these numbers or what fills the last vector.
-    unsafe fn value(&self, key: usize, d: usize) -> S::V;
+    unsafe fn value<const N: usize>(&self, values: Self::Values, i: usize) -> [S::V; N];
 }
 
 impl<S: LoadHalves> Source<S> for Tile<'_> {
-    #[inline(always)]
-    fn keys(&self) -> Range<usize> {
-        self.keys.clone()
-    }
+    type Values = *const f32;
 
     #[inline(always)]
     fn sizes(&self) -> (usize, usize) {
@@ -37,16 +37,23 @@ impl<S: LoadHalves> Source<S> for Tile<'_> {
     }
 
     #[inline(always)]
-    unsafe fn number(&self, d: usize, key: usize) -> S::V {
+    unsafe fn numbers<const N: usize>(&self, d: usize, key: usize) -> [S::V; N] {
+        let from = self.numbers.as_ptr().wrapping_add(d * TILE + key);
         // SAFETY: the tile has room for whole vectors of TILE keys.
-        unsafe { S::load(self.numbers.as_ptr().add(d * TILE + key), S::LANES) }
+        std::array::from_fn(|n| unsafe { S::load(from.add(n * S::LANES), S::LANES) })
     }
 
     #[inline(always)]
-    unsafe fn value(&self, key: usize, d: usize) -> S::V {
+    fn values(&self, key: usize, d: usize) -> (*const f32, usize) {
         let at = TILE * self.dim + key * self.width + d;
+        (self.numbers.as_ptr().wrapping_add(at), TILE)
+    }
+
+    #[inline(always)]
+    unsafe fn value<const N: usize>(&self, values: *const f32, i: usize) -> [S::V; N] {
+        let from = values.wrapping_add(i * self.width);
         // SAFETY: as the caller vouches.
-        unsafe { S::load(self.numbers.as_ptr().add(at), S::LANES) }
+        std::array::from_fn(|n| unsafe { S::load(from.add(n * S::LANES), S::LANES) })
     }
 }
 
