@@ -39,8 +39,8 @@ impl CacheSlice<'_> {
 
 /// What the cache is made of: numbers, or the bytes of [`quantized`] ones.
 pub(crate) trait CacheNumber: Copy {
-    /// Whether few rows read it where it lies: widening it twice is less than a copy. Not so for bytes, and for
-    /// what is not widened the code would be twice as large.
+    /// Whether few rows read it where it lies: widening it twice is less than a copy. Not so for what is not widened,
+    /// where the code would be twice as large.
     const IN_PLACE: bool = false;
 
     /// How many of them are a head of `head_dim` numbers at one position.
@@ -97,6 +97,8 @@ impl CacheNumber for f16 {
 }
 
 impl CacheNumber for u8 {
+    const IN_PLACE: bool = true;
+
     fn per_head(head_dim: usize) -> usize {
         q8_head_bytes(head_dim)
     }
