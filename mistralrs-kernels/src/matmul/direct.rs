@@ -4,7 +4,7 @@
 
 use super::Job;
 use crate::QuantType;
-use crate::simd::LoadHalves;
+use crate::simd::{LoadHalves, prefetch};
 use std::ops::Range;
 
 /// Up to so many rows of `x`, this way is the faster one.
@@ -93,7 +93,7 @@ unsafe fn multiply_tile<S: LoadHalves, const BF16: bool, const R: usize, const C
             // In the order of memory: what comes next in the row, or the next rows.
             let ahead = if R == 1 { AHEAD } else { R * job.row_bytes };
             for line in 0..R {
-                fetch_one(a[0].wrapping_add(R * 2 * column + ahead + line * LINE));
+                prefetch(a[0].wrapping_add(R * 2 * column + ahead + line * LINE));
             }
             column += 2 * S::LANES;
         }
@@ -130,17 +130,4 @@ unsafe fn step<S: LoadHalves, const BF16: bool, const R: usize, const C: usize>(
             }
         }
     }
-}
-
-/// Asks for a cache line that will be needed soon.
-#[inline(always)]
-fn fetch_one(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults; SSE is part of x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

@@ -10,11 +10,13 @@ use crate::simd::{prefetch, prefetch_early};
 const EARLY: usize = 8192;
 const SOON: usize = 2048;
 
-/// Has what is needed a while after the cache line at `line` fetched.
+/// Has what is needed a while after the `bytes` from `from` on fetched.
 #[inline(always)]
-pub(super) fn stream(line: *const u8) {
-    prefetch_early(line.wrapping_add(EARLY));
-    prefetch(line.wrapping_add(SOON));
+pub(super) fn stream(from: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(VECTOR) {
+        prefetch_early(from.wrapping_add(EARLY + line * VECTOR));
+        prefetch(from.wrapping_add(SOON + line * VECTOR));
+    }
 }
 
 /// Some bytes in a row that are not here yet.

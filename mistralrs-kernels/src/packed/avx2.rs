@@ -139,9 +139,7 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
             let head = Head::load(layout, chunk, lanes);
             let mut block = chunk.add(layout.head_bytes());
             for _ in 0..layout.chunk_blocks() {
-                for line in 0..layout.block_bytes().div_ceil(VECTOR) {
-                    ahead::stream(block.wrapping_add(line * VECTOR));
-                }
+                ahead::stream(block, layout.block_bytes());
                 multiply_block::<P, VNNI, M>((block, lanes), &head, x, &mut sums);
                 block = block.add(layout.block_bytes());
                 x = x.add(rows.len());

@@ -119,7 +119,7 @@ bf16! {
         // SAFETY: the chunk and `M` lines of activations are there; fetching ahead reads nothing.
         unsafe {
             let at = chunk.add(pair * VECTOR);
-            ahead::stream(at);
+            ahead::stream(at, VECTOR);
             let w = as_halves(_mm512_loadu_si512(at.cast()));
             for (i, sum) in sums.iter_mut().enumerate() {
                 let x = as_halves(_mm512_set1_epi32((*x.add(i)).0[pair] as i32));

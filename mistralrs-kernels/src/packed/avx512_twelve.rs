@@ -248,7 +248,7 @@ impl<'a, const N: usize> Streams<'a, N> {
                 let at = self.at[n].wrapping_add(octet * OCTET);
                 // An octet has three cache lines.
                 if P < OCTET / VECTOR {
-                    ahead::stream(at.wrapping_add(P * VECTOR));
+                    ahead::stream(at.wrapping_add(P * VECTOR), VECTOR);
                 }
                 *columns = load::<P>(at, self.powers[n]);
             }
@@ -279,9 +279,7 @@ impl<'a, const N: usize> Streams<'a, N> {
             unsafe { widen(job, self.tiles[n], &(block..block + 1), near) };
             let done = self.apart[n].iter().take_while(|it| it.column < end).count();
             self.apart[n] = &self.apart[n][done..];
-            for line in 0..BLOCK / VECTOR {
-                ahead::stream(self.at[n].wrapping_add(line * VECTOR));
-            }
+            ahead::stream(self.at[n], BLOCK);
         }
         for column in 0..BLOCK_COLS {
             for (i, sums) in sums.iter_mut().enumerate() {

@@ -442,7 +442,7 @@ unsafe fn multiply_rows<
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
                     // Once for all vectors of a tile.
                     if ALONE && (n * S::LANES).is_multiple_of(TILE_ROWS) {
-                        fetch_pair::<F>(*at);
+                        ahead::stream(*at, F::PAIR);
                     }
                     *columns = F::load::<S>(*at, (lanes + n * S::LANES) % TILE_ROWS);
                     *at = at.wrapping_add(F::PAIR);
@@ -470,15 +470,6 @@ unsafe fn multiply_rows<
                 S::store(sum, place(i, n), counts[n]);
             }
         }
-    }
-}
-
-/// Has the pair of columns fetched that is needed a while after this one.
-#[inline(always)]
-fn fetch_pair<F: Tiled>(pair: *const u8) {
-    ahead::stream(pair);
-    if F::PAIR > VECTOR {
-        ahead::stream(pair.wrapping_add(VECTOR));
     }
 }
 

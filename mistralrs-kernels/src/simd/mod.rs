@@ -86,25 +86,29 @@ const SERIES: [f32; 8] =
 /// Has the cache line at `from` fetched into the first-level cache, if there is one.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 has the instruction, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
+    prefetch_into::<false>(from);
 }
 
 /// The same into the second-level cache: what is needed later. The first-level one waits for few lines at a time, fewer
 /// than memory would give meanwhile.
 #[inline(always)]
 pub(crate) fn prefetch_early(from: *const u8) {
+    prefetch_into::<true>(from);
+}
+
+#[inline(always)]
+fn prefetch_into<const SECOND: bool>(from: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
         // SAFETY: every x86-64 has the instruction, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+        unsafe {
+            if SECOND {
+                _mm_prefetch::<_MM_HINT_T1>(from.cast());
+            } else {
+                _mm_prefetch::<_MM_HINT_T0>(from.cast());
+            }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = from;
