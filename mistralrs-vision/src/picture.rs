@@ -72,9 +72,12 @@ impl Picture {
         let right = left.saturating_add(width).min(self.width);
         let bottom = top.saturating_add(height).min(self.height);
         let (start, end) = (left as usize * Self::CHANNELS, right as usize * Self::CHANNELS);
-        let rows = (top as usize..bottom as usize)
-            .flat_map(|y| self.row(y).get(start..end).unwrap_or_default());
-        let rgb = rows.copied().collect();
+        let rows = bottom.saturating_sub(top) as usize;
+        // Row by row: byte by byte it took ten times as long.
+        let mut rgb = Vec::with_capacity(rows * end.saturating_sub(start));
+        for y in top as usize..bottom as usize {
+            rgb.extend_from_slice(self.row(y).get(start..end).unwrap_or_default());
+        }
         Self::new(right.saturating_sub(left), bottom.saturating_sub(top), rgb)
     }
 }

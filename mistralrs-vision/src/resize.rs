@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::picture::Picture;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use std::borrow::Cow;
 
 /// The kernel. Pillow's numbers stand in `preprocessor_config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +48,28 @@ impl Filter {
 ///
 /// # Errors
 /// [`Error::Invalid`] for a size of zero.
-pub fn resize(picture: &Picture, (width, height): (u32, u32), filter: Filter) -> Result<Picture> {
+pub fn resize(picture: &Picture, size: (u32, u32), filter: Filter) -> Result<Picture> {
+    resized(picture, size, filter).map(Cow::into_owned)
+}
+
+/// [`resize`] without a copy where there is nothing to do.
+///
+/// # Errors
+/// [`Error::Invalid`] for a size of zero.
+pub(crate) fn resized(
+    picture: &Picture,
+    (width, height): (u32, u32),
+    filter: Filter,
+) -> Result<Cow<'_, Picture>> {
     if (picture.width(), picture.height()) == (width, height) {
-        return Ok(picture.clone());
+        return Ok(Cow::Borrowed(picture));
     }
     // One pass per call: with both at once the crate begins with the columns.
     let mut resizer = Resizer::new();
     let rows = pass(&mut resizer, picture, (width, picture.height()), filter)?;
     pass(&mut resizer, rows.as_ref().unwrap_or(picture), (width, height), filter)
         .map(|columns| columns.or(rows))?
+        .map(Cow::Owned)
         .ok_or(Error::Empty("image"))
 }
 

@@ -9,7 +9,7 @@ use crate::sources::{CRATES, Source, expect_none, read, rust_sources};
 const CRATE_EDGES: [(&str, &[&str]); 7] = [
     ("mistralrs-kernels", &[]),
     ("mistralrs-quant", &["mistralrs-kernels"]),
-    ("mistralrs-vision", &[]),
+    ("mistralrs-vision", &["mistralrs-kernels"]),
     ("mistralrs-core", &["mistralrs-kernels", "mistralrs-quant", "mistralrs-vision"]),
     ("mistralrs-server", &["mistralrs-core"]),
     ("mistralrs-testkit", &[]),

@@ -7,9 +7,10 @@ use super::{Family, Layout, Pixels, ProcessorConfig};
 use crate::Detail;
 use crate::error::Result;
 use crate::normalize::PixelTable;
-use crate::patches::planes;
+use crate::patches::{Window, window_planes};
 use crate::picture::Picture;
-use crate::resize::{Filter, resize};
+use crate::resize::{Filter, resize, resized};
+use std::borrow::Cow;
 
 #[derive(Debug, Clone)]
 pub(super) struct Crops {
@@ -54,13 +55,17 @@ impl Crops {
     }
 
     pub fn image(&self, picture: &Picture, detail: Detail) -> Result<Pixels> {
-        let mut squares = vec![resize(picture, self.size, self.filter)?];
+        let mut squares = vec![resized(picture, self.size, self.filter)?];
         let scan = self.pan_and_scan.filter(|_| detail != Detail::Low);
         for (corner, size) in scan.map(|scan| scan.crops(picture)).unwrap_or_default() {
-            squares.push(resize(&picture.crop(corner, size)?, self.size, self.filter)?);
+            let crop = picture.crop(corner, size)?;
+            squares.push(Cow::Owned(resize(&crop, self.size, self.filter)?));
         }
+        let windows: Vec<_> = squares.iter().map(|square| Window::whole(square)).collect();
+        let (width, height) = self.size;
+        let size = (width as usize, height as usize);
         Ok(Pixels {
-            pixels: planes(&squares, &self.table)?,
+            pixels: window_planes(&windows, size, &self.table)?,
             layout: Layout::Crops { crops: squares.len() - 1 },
             num_tokens: squares.len() * self.tokens_per_picture,
         })

@@ -8,9 +8,10 @@ use crate::Detail;
 use crate::decode::Animation;
 use crate::error::{Error, Result};
 use crate::normalize::PixelTable;
-use crate::patches::planes;
+use crate::patches::{Window, planes, window_planes};
 use crate::picture::Picture;
-use crate::resize::{Filter, resize};
+use crate::resize::{Filter, resize, resized};
+use std::borrow::Cow;
 
 #[derive(Debug, Clone)]
 pub(super) struct Tiles {
@@ -53,20 +54,21 @@ impl Tiles {
     pub fn image(&self, picture: &Picture, detail: Detail) -> Result<Pixels> {
         let scaling = &self.image;
         if !self.split || detail == Detail::Low {
-            return self.finish(&[scaling.square(picture)?], (0, 0));
+            return self.alone(&scaling.square(picture)?);
         }
         let scaled = scaling.scaled(picture)?;
-        let (tile, filter) = (scaling.tile, scaling.filter);
-        let whole = resize(&scaled, scaling.covered_size(&scaled), filter)?;
-        if whole.width().max(whole.height()) <= tile {
-            return self.finish(&[whole], (0, 0));
+        let (side, filter) = (scaling.tile, scaling.filter);
+        let whole = resized(&scaled, scaling.covered_size(&scaled), filter)?;
+        if whole.width().max(whole.height()) <= side {
+            return self.alone(&whole);
         }
-        let (rows, columns) = (whole.height() / tile, whole.width() / tile);
-        let corners = (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y)));
-        let tiles = corners.map(|(x, y)| whole.crop((x * tile, y * tile), (tile, tile)));
-        let mut tiles = tiles.collect::<Result<Vec<_>>>()?;
-        tiles.push(resize(&whole, (tile, tile), filter)?);
-        self.finish(&tiles, (rows as usize, columns as usize))
+        let small = resize(&whole, (side, side), filter)?;
+        let side = side as usize;
+        let (rows, columns) = (whole.height() as usize / side, whole.width() as usize / side);
+        let corners = (0..rows).flat_map(|y| (0..columns).map(move |x| (x * side, y * side)));
+        let mut tiles: Vec<_> = corners.map(|(x, y)| Window::new(&whole, x, y)).collect();
+        tiles.push(Window::whole(&small));
+        self.finish(&tiles, (side, side), (rows, columns))
     }
 
     pub fn takes_videos(&self) -> bool {
@@ -88,9 +90,19 @@ impl Tiles {
         })
     }
 
-    fn finish(&self, tiles: &[Picture], (rows, columns): (usize, usize)) -> Result<Pixels> {
+    fn alone(&self, picture: &Picture) -> Result<Pixels> {
+        let size = (picture.width() as usize, picture.height() as usize);
+        self.finish(&[Window::whole(picture)], size, (0, 0))
+    }
+
+    fn finish(
+        &self,
+        tiles: &[Window<'_>],
+        size: (usize, usize),
+        (rows, columns): (usize, usize),
+    ) -> Result<Pixels> {
         Ok(Pixels {
-            pixels: planes(tiles, &self.image.table)?,
+            pixels: window_planes(tiles, size, &self.image.table)?,
             layout: Layout::Tiles { rows, columns },
             num_tokens: tiles.len() * self.tokens_per_tile,
         })
@@ -111,13 +123,14 @@ impl Scaling {
         })
     }
 
-    fn scaled(&self, picture: &Picture) -> Result<Picture> {
-        resize(picture, self.scaled_size(picture), self.filter)
+    fn scaled<'a>(&self, picture: &'a Picture) -> Result<Cow<'a, Picture>> {
+        resized(picture, self.scaled_size(picture), self.filter)
     }
 
     /// The whole picture as one tile.
     fn square(&self, picture: &Picture) -> Result<Picture> {
-        resize(&self.scaled(picture)?, (self.tile, self.tile), self.filter)
+        let scaled = self.scaled(picture)?;
+        resize(&scaled, (self.tile, self.tile), self.filter)
     }
 
     /// The longer side as the file wants it, the shorter one even, both at most [`MAX_SIDE`].

@@ -36,6 +36,8 @@ fn milliseconds(mut work: impl FnMut()) -> [f64; 3] {
 #[test]
 #[ignore = "a measurement"]
 fn preprocessing_speed() {
+    // As the server does.
+    mistralrs_kernels::keep_freed_memory();
     let recipes = [
         ("qwen2", Family::Qwen2Vl, json!({"min_pixels": 3136, "max_pixels": 12_845_056})),
         ("qwen3", Family::Qwen3Vl, json!({})),
