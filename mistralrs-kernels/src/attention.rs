@@ -27,15 +27,15 @@ use cache::CacheNumber;
 pub use cache::CacheSlice;
 use direct::Direct;
 use half::f16;
+use plan::Step;
 pub(crate) use plan::Task;
-use plan::{Step, widest};
 pub(crate) use quantized::round_heads;
 pub use quantized::{q8_head_bytes, round_to_q8};
 use running::{MOST_ROWS, Running, add_tile};
 use std::ops::Range;
 pub use store::{CacheShape, CacheSliceMut, store_keys, store_values};
 use sums::Sums;
-use tile::Tile;
+use tile::{Tile, widest};
 
 /// What all spans of one attention call share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -278,7 +278,7 @@ pub(crate) unsafe fn attend<S: Exponential, const ROWS: usize>(job: &Job<'_>, ta
 /// Joins the sums that others left, those of each stretch from number `first` of the job's memory on.
 #[inline(always)]
 unsafe fn join_stretches<S: Exponential>(job: &Job<'_>, task: &Task, first: usize) {
-    let (rows, width) = (task.rows.len() * job.group, widest(&job.shape));
+    let (rows, width) = (task.rows.len() * job.group, widest(job.shape.head_dim));
     let size = Sums::size(rows, width);
     let mut scratch = Scratch::take(size);
     let mut sums = Sums::of(scratch.numbers(), rows, width);
@@ -312,7 +312,7 @@ unsafe fn attend_over<S: Exponential, C: CacheNumber, const ROWS: usize>(
         return;
     };
     let all = first.start..last.end;
-    let (rows, width) = (seen.len(), widest(&job.shape));
+    let (rows, width) = (seen.len(), widest(dim));
     let size = Sums::size(rows, width);
     let mut scratch = Scratch::take(TILE * (dim + width) + 2 * size + rows * dim);
     // Whole vectors first: they begin at cache lines.

@@ -2,7 +2,7 @@
 //! numbers beside what streams by is more than the nearest cache holds.
 
 use super::cache::CacheNumber;
-use super::tile::{Source, parts, place};
+use super::tile::{Source, parts, place, widest};
 use super::{AttentionShape, AttentionSpan, Job, TILE};
 use crate::simd::{LoadHalves, prefetch_early};
 use std::ops::Range;
@@ -96,7 +96,7 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
 
     #[inline(always)]
     fn sizes(&self) -> (usize, usize) {
-        (self.head_dim, self.head_dim.next_multiple_of(16))
+        (self.head_dim, widest(self.head_dim))
     }
 
     #[inline(always)]

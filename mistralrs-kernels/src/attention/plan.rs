@@ -2,7 +2,8 @@
 //! threads, by stretches of positions.
 
 use super::sums::Sums;
-use super::{AttentionShape, Job, SPLIT};
+use super::tile::widest;
+use super::{Job, SPLIT};
 use crate::pool;
 use std::ops::Range;
 
@@ -50,11 +51,6 @@ pub(super) struct Plan {
     pub(super) memory: usize,
 }
 
-/// Numbers of a value and what fills the last vector of any instruction set.
-pub(super) fn widest(shape: &AttentionShape) -> usize {
-    shape.head_dim.next_multiple_of(16)
-}
-
 pub(super) fn plan(job: &Job<'_>) -> Plan {
     let tasks = by_rows(job);
     let few = FEW * pool::threads();
@@ -69,7 +65,7 @@ pub(super) fn plan(job: &Job<'_>) -> Plan {
             plan.tasks.push((cost, task));
             continue;
         }
-        let size = Sums::size(rows, widest(&job.shape));
+        let size = Sums::size(rows, widest(job.shape.head_dim));
         let per_piece = all.len().div_ceil(pieces);
         for start in all.clone().step_by(per_piece) {
             let stretches = start..all.end.min(start + per_piece);

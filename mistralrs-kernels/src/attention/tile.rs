@@ -236,6 +236,12 @@ impl<'a> Tile<'a> {
     }
 }
 
+/// Numbers of a value of `dim` and what fills the last vector of any instruction set.
+#[inline(always)]
+pub(super) fn widest(dim: usize) -> usize {
+    dim.next_multiple_of(16)
+}
+
 /// The blocks of some positions, and which of a block's positions they are.
 #[inline(always)]
 pub(super) fn parts(
