@@ -1,6 +1,7 @@
 //! Writing disjoint parts of one slice from several threads, and memory that a thread keeps
 //! between calls. Knows no kernel.
 
+use crate::simd::LINE;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -69,10 +70,10 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
 /// A cache line: vectors that begin at one are read at once.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-struct Line([f32; LINE]);
+struct Line([f32; NUMBERS]);
 
 /// Numbers of a line.
-const LINE: usize = 16;
+const NUMBERS: usize = LINE / size_of::<f32>();
 
 thread_local! {
     static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
@@ -89,9 +90,9 @@ impl Scratch {
     /// `len` numbers, the first at the beginning of a cache line; what they hold at first is arbitrary.
     pub(crate) fn take(len: usize) -> Self {
         let mut memory = SCRATCH.take();
-        let lines = len.div_ceil(LINE);
+        let lines = len.div_ceil(NUMBERS);
         if memory.len() < lines {
-            memory.resize(lines, Line([0.0; LINE]));
+            memory.resize(lines, Line([0.0; NUMBERS]));
         }
         Self { memory, len }
     }

@@ -4,13 +4,11 @@
 use super::cache::CacheNumber;
 use super::tile::{Source, parts, place, widest};
 use super::{AttentionShape, AttentionSpan, Job, TILE};
-use crate::simd::{LoadHalves, prefetch_early};
+use crate::simd::{LINE, LoadHalves, prefetch_early};
 use std::ops::Range;
 
 /// Vectors of keys in a tile, at most.
 const VECTORS: usize = TILE / 8;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Some positions of one key head.
 pub(super) struct Direct<C> {

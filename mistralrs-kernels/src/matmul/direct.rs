@@ -4,15 +4,13 @@
 
 use super::Job;
 use crate::QuantType;
-use crate::simd::{LoadHalves, prefetch};
+use crate::simd::{LINE, LoadHalves, prefetch};
 use std::ops::Range;
 
 /// Up to so many rows of `x`, this way is the faster one.
 const FEW: usize = 8;
 /// How far ahead of the arithmetic a single row is fetched, in bytes.
 const AHEAD: usize = 2560;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Whether a job is for this module.
 pub(super) fn is_direct(job: &Job<'_>) -> bool {

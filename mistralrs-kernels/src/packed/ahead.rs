@@ -1,8 +1,7 @@
 //! Weights that will be needed next, fetched a few cache lines at a time beside the arithmetic: all at once
 //! they would wait for memory, which then has nothing to do while rows are multiplied.
 
-use super::layout::VECTOR;
-use crate::simd::{prefetch, prefetch_early};
+use crate::simd::{LINE, prefetch, prefetch_early};
 
 /// How far ahead of the arithmetic weights that stream by are fetched into the second-level cache, and from there into
 /// the first: what memory delivers within its latency. The first-level cache alone can wait for sixteen lines at a time,
@@ -13,9 +12,9 @@ const SOON: usize = 2048;
 /// Has what is needed a while after the `bytes` from `from` on fetched.
 #[inline(always)]
 pub(super) fn stream(from: *const u8, bytes: usize) {
-    for line in 0..bytes.div_ceil(VECTOR) {
-        prefetch_early(from.wrapping_add(EARLY + line * VECTOR));
-        prefetch(from.wrapping_add(SOON + line * VECTOR));
+    for line in 0..bytes.div_ceil(LINE) {
+        prefetch_early(from.wrapping_add(EARLY + line * LINE));
+        prefetch(from.wrapping_add(SOON + line * LINE));
     }
 }
 
@@ -29,8 +28,8 @@ pub(super) struct Ahead {
 impl Ahead {
     /// `bytes` from `line` on, which need not be there, fetched within `steps` calls.
     pub(super) fn new(line: *const u8, bytes: usize, steps: usize) -> Self {
-        let lines = bytes.div_ceil(VECTOR);
-        let last = line.wrapping_add(lines.saturating_sub(1) * VECTOR);
+        let lines = bytes.div_ceil(LINE);
+        let last = line.wrapping_add(lines.saturating_sub(1) * LINE);
         Self { line, last, per_step: lines.div_ceil(steps.max(1)) }
     }
 
@@ -39,7 +38,7 @@ impl Ahead {
     pub(super) fn fetch(&mut self) {
         for _ in 0..self.per_step {
             prefetch(self.line);
-            self.line = self.line.wrapping_add(VECTOR).min(self.last);
+            self.line = self.line.wrapping_add(LINE).min(self.last);
         }
     }
 }

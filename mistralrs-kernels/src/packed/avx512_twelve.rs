@@ -6,7 +6,7 @@ use super::exact::{Columns, Twelve};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::twelve::{self, Apart, Beside, COLS, OCTET, SIGN_AND_FRACTION};
 use super::{Job, ahead};
-use crate::simd::{Avx512, Simd};
+use crate::simd::{Avx512, LINE, Simd};
 use std::arch::x86_64::{
     __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_loadu_si512, _mm512_permutexvar_ps,
     _mm512_rol_epi32, _mm512_set1_epi32, _mm512_srli_epi32, _mm512_ternarylogic_epi32,
@@ -247,8 +247,8 @@ impl<'a, const N: usize> Streams<'a, N> {
             for (n, columns) in columns.iter_mut().enumerate() {
                 let at = self.at[n].wrapping_add(octet * OCTET);
                 // An octet has three cache lines.
-                if P < OCTET / VECTOR {
-                    ahead::stream(at.wrapping_add(P * VECTOR), VECTOR);
+                if P < OCTET / LINE {
+                    ahead::stream(at.wrapping_add(P * LINE), LINE);
                 }
                 *columns = load::<P>(at, self.powers[n]);
             }

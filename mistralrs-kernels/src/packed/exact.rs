@@ -14,7 +14,7 @@ use super::ahead::{self, Ahead};
 use super::floats::Floats;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
-use crate::simd::{self, LoadHalves};
+use crate::simd::{self, LINE, LoadHalves};
 use std::ops::Range;
 
 /// 32 numbers of a row of activations.
@@ -437,7 +437,7 @@ unsafe fn multiply_rows<
             next.iter_mut().for_each(Ahead::fetch);
             let following = x.wrapping_add(ahead * w.blocks()).cast::<u8>();
             for pair in 0..BLOCK_COLS / 2 {
-                simd::prefetch(following.wrapping_add(pair * VECTOR));
+                simd::prefetch(following.wrapping_add(pair * LINE));
                 let mut columns = [(S::splat(0.0), S::splat(0.0)); N];
                 for (n, (at, columns)) in weights.iter_mut().zip(&mut columns).enumerate() {
                     // Once for all vectors of a tile.

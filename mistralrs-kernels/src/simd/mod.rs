@@ -83,6 +83,9 @@ const LEAST_EXPONENT: f32 = -87.0;
 const SERIES: [f32; 8] =
     [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// Has the cache line at `from` fetched into the first-level cache, if there is one.
 #[inline(always)]
 pub(crate) fn prefetch(from: *const u8) {
