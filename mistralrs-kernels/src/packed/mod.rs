@@ -108,8 +108,8 @@ impl PackedKernels {
     fn layout(&self, parts: &[WeightRows<'_>]) -> Option<Layout> {
         let w = parts.first()?;
         let mut layout = Layout::of(w.ty)?;
-        if let (QuantType::BF16, None, Some(pack)) = (w.ty, &self.pairs, self.twelve) {
-            layout.twelve = twelve::suits(parts, w.ty.row_bytes(w.cols)?, pack);
+        if let (QuantType::BF16, None, Some(_)) = (w.ty, &self.pairs, self.twelve) {
+            layout.twelve = twelve::suits(parts, w.ty.row_bytes(w.cols)?);
         }
         Some(layout)
     }

@@ -126,18 +126,18 @@ impl WeightRows<'_> {
 }
 
 /// Whether twelve bits are enough for nearly all numbers of a stack of matrices: judged by a few tiles.
-pub(super) fn suits(parts: &[WeightRows<'_>], row_bytes: usize, pack: PackTwelve) -> bool {
+pub(super) fn suits(parts: &[WeightRows<'_>], row_bytes: usize) -> bool {
     let Some(w) = parts.first() else { return false };
     let tiles = w.rows.div_ceil(TILE_ROWS);
     let tried = TRIED.min(parts.len() * tiles);
-    let mut tile = vec![0; w.cols.div_ceil(COLS) * OCTET];
     let (mut apart, mut all) = (0, 0);
     for at in 0..tried {
         let at = at * parts.len() * tiles / tried;
         let rows = parts[at / tiles].rows_of_tile(row_bytes, at % tiles);
-        // SAFETY: the kernels' instruction set is present.
-        apart += unsafe { pack(rows, row_bytes, &mut tile) }.apart.len();
-        all += rows.len() / size_of::<u16>();
+        let (base, numbers) = (base_of(rows), rows.as_chunks::<2>().0);
+        let are_apart = numbers.iter().filter(|it| is_apart(u16::from_le_bytes(**it).into(), base));
+        apart += are_apart.count();
+        all += numbers.len();
     }
     apart * RARE <= all
 }
