@@ -104,10 +104,12 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
         unsafe {
             let next = self.next.get_unchecked(first);
             fetch::<C, N>(next.keys.wrapping_add(d * self.block_size + next.at), S::LANES);
-            std::array::from_fn(|n| {
+            let mut vectors = [S::splat(0.0); N];
+            for (n, vector) in vectors.iter_mut().enumerate() {
                 let Place { keys, at, .. } = *self.here.get_unchecked(first + n);
-                C::load_keys::<S>(keys, shape, d, at, S::LANES)
-            })
+                *vector = C::load_keys::<S>(keys, shape, d, at, S::LANES);
+            }
+            vectors
         }
     }
 
@@ -126,9 +128,13 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
         fetch::<C, N>(next.wrapping_add((at + i) * N * S::LANES), S::LANES);
         let value = values.first.wrapping_add(i * C::per_head(self.head_dim));
         // SAFETY: whole vectors of a value that is there.
-        std::array::from_fn(|n| unsafe {
-            C::load::<S>(value, self.head_dim, values.d + n * S::LANES, S::LANES)
-        })
+        unsafe {
+            let mut vectors = [S::splat(0.0); N];
+            for (n, vector) in vectors.iter_mut().enumerate() {
+                *vector = C::load::<S>(value, self.head_dim, values.d + n * S::LANES, S::LANES);
+            }
+            vectors
+        }
     }
 }
 
