@@ -102,10 +102,14 @@ impl<S: LoadHalves, C: CacheNumber> Source<S> for Direct<C> {
         let (first, shape) = (key / S::LANES, (self.head_dim, self.block_size));
         // SAFETY: whole vectors of the blocks' keys.
         unsafe {
-            let next = self.next.get_unchecked(first);
-            fetch::<C, N>(next.keys.wrapping_add(d * self.block_size + next.at), S::LANES);
             let mut vectors = [S::splat(0.0); N];
             for (n, vector) in vectors.iter_mut().enumerate() {
+                let Place { keys, at, .. } = *self.next.get_unchecked(first + n);
+                // Where a line begins, which several vectors or numbers may share.
+                let next = d * self.block_size + at;
+                if (next * size_of::<C>()).is_multiple_of(LINE) {
+                    prefetch_early(keys.wrapping_add(next).cast());
+                }
                 let Place { keys, at, .. } = *self.here.get_unchecked(first + n);
                 *vector = C::load_keys::<S>(keys, shape, d, at, S::LANES);
             }
