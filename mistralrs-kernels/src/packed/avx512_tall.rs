@@ -61,7 +61,8 @@ struct Part<'a> {
 /// What a pair of tiles is worked on in.
 struct Room {
     panel: [Blocks; BLOCKS],
-    sums: [Sums<STRIP>; STRIPS],
+    /// Of each strip that one spreading serves.
+    sums: Vec<Sums<STRIP>>,
 }
 
 /// Products in integers, of `M` rows.
@@ -113,7 +114,7 @@ vnni! {
         let count = job.strips.count();
         let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).clamp(1, STRIPS);
-        // Once for all pairs: to fill it each time costs a tenth of the time where there are few strips.
+        // Once for all pairs, and no more sums than strips: to fill it costs time where there are few rows.
         let empty = Spread {
             codes: [_mm512_setzero_si512(); 8],
             scales: [_mm512_setzero_ps(); 2],
@@ -121,7 +122,7 @@ vnni! {
         };
         let mut room = Room {
             panel: [[empty; PAIR]; BLOCKS],
-            sums: [[[_mm512_setzero_ps(); PAIR]; STRIP]; STRIPS],
+            sums: vec![[[_mm512_setzero_ps(); PAIR]; STRIP]; group.min(count)],
         };
         for first in (0..count).step_by(group) {
             for tile in tiles.clone().step_by(PAIR) {
@@ -151,7 +152,7 @@ vnni! {
                 unsafe { spread::<P>(job.tile(tile), from, n, &mut panel[..count]) };
             }
             let mut ahead = pair.map(|tile| next::<P>(job, tile, from, strips.len()));
-            for (strip, sums) in strips.clone().zip(&mut *sums) {
+            for (strip, sums) in strips.clone().zip(sums.iter_mut()) {
                 let rows = job.strips.rows(strip);
                 if is_last {
                     fetch_results(job, pair, rows.clone());
