@@ -194,6 +194,7 @@ pub(crate) struct Kernels {
     pub(crate) layer_norm: unsafe fn(&[f32], Affine<'_>, f32, &mut [f32]),
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) gate_itself: unsafe fn(&mut [f32], f32, f32),
+    pub(crate) softcap: unsafe fn(&mut [f32], f32),
     pub(crate) depthwise: unsafe fn(&depthwise::Job<'_>, &depthwise::Task),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
     pub(crate) round_to_halves: unsafe fn(&[f32], &mut [f16]),
@@ -292,6 +293,7 @@ macro_rules! compile_kernels {
                 layer_norm,
                 gelu,
                 gate_itself,
+                softcap,
                 depthwise,
                 add,
                 round_to_halves,
@@ -316,6 +318,7 @@ macro_rules! compile_kernels {
             compile!($features gelu(x: &mut [f32]) = body::gelu);
             compile!($features gate_itself(x: &mut [f32], factor: f32, cubic: f32)
                 = body::gate_itself);
+            compile!($features softcap(x: &mut [f32], cap: f32) = body::softcap);
             compile!($features depthwise(job: &depthwise::Job<'_>, task: &depthwise::Task)
                 = unsafe depthwise::convolve::<simd::$simd>);
             compile!($features add(sum: &mut [f32], x: &[f32]) = body::add);

@@ -102,6 +102,13 @@ fn gate_itself(x: &mut [f32], factor: f32, cubic: f32) {
     in_tasks(x, TASK, |_, x| unsafe { gate(x, factor, cubic) });
 }
 
+/// Turns each number into `cap * tanh(x / cap)`.
+pub fn softcap(x: &mut [f32], cap: f32) {
+    let softcap = dispatch::kernels().softcap;
+    // SAFETY: the kernels' instruction set is present.
+    in_tasks(x, TASK, |_, x| unsafe { softcap(x, cap) });
+}
+
 /// Rotates the pairs of every head in `x` `[tokens, heads, head_dim]` by its token's angles; `cos` and `sin` are `[tokens, rotary_dim / 2]`.
 ///
 /// # Panics
@@ -220,7 +227,7 @@ fn in_tasks(out: &mut [f32], task: usize, work: impl Fn(usize, &mut [f32]) + Syn
 pub(crate) mod body {
     use super::{Affine, LANES, RopePairs, RopeShape, exp};
     use crate::block::f32_to_f16;
-    use crate::math::normal_tail;
+    use crate::math::{normal_tail, tanh};
     use half::f16;
 
     /// Folds numbers in [`LANES`] lanes, then the lanes pairwise.
@@ -326,6 +333,13 @@ pub(crate) mod body {
         for x in x {
             let inner = -factor * (*x + cubic * *x * *x * *x);
             *x /= 1.0 + exp(inner);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn softcap(x: &mut [f32], cap: f32) {
+        for x in x {
+            *x = cap * tanh(*x / cap);
         }
     }
 

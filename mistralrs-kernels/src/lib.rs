@@ -33,7 +33,7 @@ pub use depthwise::{DepthwiseShape, depthwise};
 pub use dispatch::{InstructionSetError, force_instruction_set, instruction_set};
 pub use elementwise::{
     RopePairs, RopeShape, add, add_to_rows, argmax, gelu, gelu_tanh, gelu_tanh_mul, layer_norm,
-    quick_gelu, rms_norm, rope, round_to_halves, silu, silu_mul, softmax,
+    quick_gelu, rms_norm, rope, round_to_halves, silu, silu_mul, softcap, softmax,
 };
 pub use matmul::{WeightRows, matmul};
 pub use memory::{keep_freed_memory, prefer_huge_pages};

@@ -75,6 +75,13 @@ pub fn gate_itself(x: &mut [f32], factor: f32, cubic: f32) {
     }
 }
 
+/// `cap * tanh(x / cap)`
+pub fn softcap(x: &mut [f32], cap: f32) {
+    for x in x {
+        *x = (f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh()) as f32;
+    }
+}
+
 /// A convolution with one kernel for each channel; see [`crate::depthwise`].
 pub fn depthwise(shape: &DepthwiseShape, x: &[f32], weight: &[f32], out: &mut [f32]) {
     let DepthwiseShape { map, channels, kernel, stride, before, out: [_, columns] } = *shape;

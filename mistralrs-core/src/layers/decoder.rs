@@ -6,7 +6,7 @@ use super::{
 };
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
-use crate::slices::{f32_slice, f32_slice_mut};
+use crate::slices::{f32_slice, f32_slice_mut, with_f32};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use mistralrs_quant::{Linear, QuantMethod};
 use std::sync::Arc;
@@ -124,6 +124,25 @@ pub enum Logits {
     Scaled(f64),
 }
 
+impl Logits {
+    /// Them of the head's numbers, in their memory.
+    ///
+    /// # Errors
+    /// When the numbers are not contiguous and f32.
+    pub fn of(self, head: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Plain => {}
+            Self::Capped(cap) => {
+                with_f32(&head, "logits", |x| mistralrs_kernels::softcap(x, cap as f32))?
+            }
+            Self::Scaled(factor) => {
+                with_f32(&head, "logits", |x| x.iter_mut().for_each(|x| *x *= factor as f32))?;
+            }
+        }
+        Ok(head)
+    }
+}
+
 /// A causal language model over layers of one kind.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
@@ -149,11 +168,7 @@ impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
         let x = self.through_layers(batch, kv)?;
         let rows = Tensor::new(batch.logit_rows.as_slice(), self.rope.device())?;
         let logits = self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)?;
-        match self.logits {
-            Logits::Plain => Ok(logits),
-            Logits::Capped(cap) => (logits / cap)?.tanh()? * cap,
-            Logits::Scaled(factor) => logits * factor,
-        }
+        self.logits.of(logits)
     }
 
     /// One step: the hidden states `[tokens, hidden]` of all rows, after the last norm.

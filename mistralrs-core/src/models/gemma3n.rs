@@ -14,8 +14,8 @@ use crate::error::LoadError;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::{KvCache, KvSpec};
 use crate::layers::{
-    Activation, AltUp, GatedMlp, RmsNorm, RotaryEmbedding, SharedKvAttention, Step, add_to_rest,
-    gated, place_media, resized,
+    Activation, AltUp, GatedMlp, Logits, RmsNorm, RotaryEmbedding, SharedKvAttention, Step,
+    add_to_rest, gated, place_media, resized,
 };
 use crate::weights::Weights;
 use candle_core::Tensor;
@@ -43,7 +43,7 @@ pub struct Gemma3n {
     layers: Vec<Layer>,
     norm: RmsNorm,
     lm_head: Linear,
-    softcap: Option<f64>,
+    logits: Logits,
     senses: Senses,
 }
 
@@ -96,7 +96,7 @@ impl Architecture for Gemma3n {
                 true => Linear::new(Arc::clone(&embed_tokens), None),
                 false => weights.pp("lm_head").linear(text.vocab_size, hidden, false)?,
             },
-            softcap: config.softcap,
+            logits: config.softcap.map_or(Logits::Plain, Logits::Capped),
             senses: Senses::load(&config.senses, weights)?,
             embed_tokens,
         })
@@ -132,10 +132,7 @@ impl Model for Gemma3n {
         }
         let mean = (sum / (self.altup_unembed_projections.len() + 1) as f64)?;
         let logits = self.lm_head.forward(&self.norm.forward(&mean)?)?;
-        match self.softcap {
-            Some(cap) => (logits / cap)?.tanh()? * cap,
-            None => Ok(logits),
-        }
+        self.logits.of(logits)
     }
 
     fn media_encoder(&self) -> Option<&dyn MediaEncoder> {

@@ -3,15 +3,19 @@
 
 /// Entries compared side by side, so that the compiler can use vector registers.
 const LANES: usize = 8;
+/// The same for [`maximum`]: enough vectors that none waits for its own last comparison.
+const WIDE: usize = 32;
 /// Entries that share one maximum in [`rank_floor`].
 const CHUNK: usize = 64;
+/// Entries that [`argmax`] looks at once more, number by number.
+const SEARCHED: usize = 4096;
 /// Below this many entries [`mass_boundary`] sorts.
 const SMALL: usize = 32;
 
 /// The largest entry; NaN never wins; -inf if there is no number.
 pub(super) fn maximum(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let groups = values.chunks_exact(LANES);
+    let mut lanes = [f32::NEG_INFINITY; WIDE];
+    let groups = values.chunks_exact(WIDE);
     let rest = groups.remainder();
     for group in groups {
         for (lane, &value) in lanes.iter_mut().zip(group) {
@@ -72,12 +76,17 @@ fn larger(best: f32, value: f32) -> f32 {
 
 /// Index of the largest entry, the first of equals; `None` if nothing lies above -inf.
 pub(super) fn argmax(values: &[f32]) -> Option<u32> {
-    let best = maximum(values);
-    if best == f32::NEG_INFINITY {
-        return None;
+    // In one pass: the best chunk is remembered and searched.
+    let (mut best, mut found) = (f32::NEG_INFINITY, None);
+    for (at, chunk) in values.chunks(SEARCHED).enumerate() {
+        let highest = maximum(chunk);
+        if highest > best {
+            (best, found) = (highest, Some((at, chunk)));
+        }
     }
-    let index = values.iter().position(|&value| value == best)?;
-    u32::try_from(index).ok()
+    let (at, chunk) = found?;
+    let within = chunk.iter().position(|&value| value == best)?;
+    u32::try_from(at * SEARCHED + within).ok()
 }
 
 /// A number that at least `k` entries reach, found without ranking the entries themselves: the

@@ -1,8 +1,8 @@
 //! Activations by the names that configurations give them.
 //! Source of the names: `ACT2FN` of Hugging Face transformers, `torch.nn`.
 
-use crate::slices::f32_slice_mut;
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+use crate::slices::with_f32;
+use candle_core::{Result, Tensor};
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,21 +62,8 @@ impl Activation {
 
 fn in_place(x: Tensor, kernel: fn(&mut [f32])) -> Result<Tensor> {
     let x = x.contiguous()?;
-    x.inplace_op1(&InPlace(kernel))?;
+    with_f32(&x, "activation", kernel)?;
     Ok(x)
-}
-
-struct InPlace(fn(&mut [f32]));
-
-impl InplaceOp1 for InPlace {
-    fn name(&self) -> &'static str {
-        "activation"
-    }
-
-    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        (self.0)(f32_slice_mut(x, layout, self.name())?);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -119,6 +119,19 @@ fn mirostat_moves_its_limit_by_the_error() {
     assert_eq!(support_in(&mut sampler.chain, six()), [0]);
 }
 
+/// A vocabulary is searched piece by piece.
+#[test]
+fn the_best_of_many_is_the_first_of_equals() {
+    for [first, second] in [[5000, 9000], [4095, 4096], [9999, 9999], [0, 8192]] {
+        let mut logits = vec![-1.0; 10_000];
+        logits[7000] = f32::NAN;
+        (logits[first], logits[second]) = (2.0, 2.0);
+        assert_eq!(ranking::argmax(&logits), u32::try_from(first).ok());
+    }
+    let none = [f32::NAN, f32::NEG_INFINITY].repeat(4100);
+    assert_eq!(ranking::argmax(&none), None);
+}
+
 #[test]
 fn greedy_takes_the_first_of_the_best_after_penalties() {
     for temperature in [0.0, 1e-8] {

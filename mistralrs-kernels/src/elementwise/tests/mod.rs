@@ -106,6 +106,20 @@ proptest! {
     }
 
     #[test]
+    fn caps_match(x in numbers(70), cap in 0.5f32..60.0) {
+        let mut wanted = x.clone();
+        scalar::softcap(&mut wanted, cap);
+        for kernels in all_kernels() {
+            let mut out = x.clone();
+            // SAFETY: these kernels' instruction set is present.
+            unsafe { (kernels.softcap)(&mut out, cap) };
+            for (found, wanted) in out.iter().zip(&wanted) {
+                prop_assert!((found - wanted).abs() <= 1e-6 * wanted.abs() + 1e-30, "{found} {wanted}");
+            }
+        }
+    }
+
+    #[test]
     fn rotations_match(
         tokens in 1usize..4,
         heads in 1usize..4,
