@@ -36,7 +36,7 @@ pub use elementwise::{
     quick_gelu, rms_norm, rope, round_to_halves, silu, silu_mul, softcap, softmax,
 };
 pub use matmul::{WeightRows, matmul};
-pub use memory::{keep_freed_memory, prefer_huge_pages};
+pub use memory::{keep_freed_memory, prefer_huge_pages, return_freed_memory};
 pub use packed::{
     GatedWeights, Gating, PackedPart, PackedWeight, Slabs, matmul_packed, matmul_packed_many,
     matmul_packed_mlp, matmul_packed_new, matmul_packed_parts,

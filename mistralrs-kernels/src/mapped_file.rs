@@ -50,30 +50,21 @@ impl MappedFile {
     /// Tells the system that this range of bytes will not be needed soon, so that its pages stop
     /// counting as the process's own. What is read again comes back from the file.
     pub fn release(&self, range: Range<usize>) {
+        /// So much the system maps around what is read: of hundreds of tensors it adds up. Where that is
+        /// another tensor's, reading it costs a fault more.
         #[cfg(target_os = "linux")]
-        if let (Content::Mapped(map), Some(within)) = (&self.0, whole_pages(self.bytes(), range)) {
+        const AROUND: usize = 64 << 10;
+        #[cfg(target_os = "linux")]
+        if let Content::Mapped(map) = &self.0 {
+            let start = range.start.saturating_sub(AROUND);
+            let end = range.end.saturating_add(AROUND).min(map.len());
+            let advice = memmap2::UncheckedAdvice::DontNeed;
             // SAFETY: the map is read-only and of a file, so dropped pages are read anew, the same.
-            let _ = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    within.start,
-                    within.len(),
-                )
-            };
+            let _ = unsafe { map.unchecked_advise_range(advice, start, end.saturating_sub(start)) };
         }
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
-}
-
-/// The part of `range` that consists of whole pages, on any page size in use.
-#[cfg(target_os = "linux")]
-fn whole_pages(bytes: &[u8], range: Range<usize>) -> Option<Range<usize>> {
-    const PAGE: usize = 64 << 10;
-    let start = bytes.as_ptr().addr();
-    let first = (start + range.start).checked_next_multiple_of(PAGE)? - start;
-    let end = ((start + range.end.min(bytes.len())) / PAGE * PAGE).checked_sub(start)?;
-    (first < end).then_some(first..end)
 }
 
 #[cfg(test)]

@@ -12,6 +12,16 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Hands memory that is free within the allocator to the system: after work that is done once and leaves much of it.
+/// Does nothing where the allocator is not glibc's.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call may come from any thread and at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Pieces from this size on are mapped for themselves, so that no neighbor's pages are asked about.
 const OWN_MAP: usize = 32 << 20;
 

@@ -43,16 +43,20 @@ fn with_shorter_blocks(ty: QuantType) -> Option<QuantType> {
     }
 }
 
-/// Rows of `cols` numbers of type `from`, converted to `to`; `None` if there is nothing to convert.
+/// Rows of `cols` numbers of type `from`, converted to `to`; the same bytes if there is nothing to convert.
 pub(crate) fn requantize(
-    bytes: &[u8],
+    bytes: TensorBytes,
     from: QuantType,
     to: QuantType,
     cols: usize,
-) -> Option<TensorBytes> {
-    let from_row = from.row_bytes(cols).filter(|&bytes| bytes > 0)?;
-    let to_row = to.row_bytes(cols).filter(|_| to != from)?;
-    Some(TensorBytes::build(bytes.len() / from_row * to_row, |out| {
+) -> TensorBytes {
+    let (Some(from_row @ 1..), Some(to_row)) = (from.row_bytes(cols), to.row_bytes(cols)) else {
+        return bytes;
+    };
+    if from == to {
+        return bytes;
+    }
+    let converted = TensorBytes::build(bytes.len() / from_row * to_row, |out| {
         out.par_chunks_mut(to_row).zip(bytes.par_chunks(from_row)).for_each_init(
             || vec![0.; cols],
             |numbers, (out, row)| {
@@ -60,7 +64,9 @@ pub(crate) fn requantize(
                 to.quantize_row(numbers, out);
             },
         );
-    }))
+    });
+    bytes.release();
+    converted
 }
 
 #[cfg(test)]

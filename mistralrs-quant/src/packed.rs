@@ -59,7 +59,7 @@ pub fn weight(
     };
     check_length(info, &bytes)?;
     let ty = isq::target(info, options.isq, cols)?;
-    let bytes = isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes);
+    let bytes = isq::requantize(bytes, info.ty, ty, cols);
     let form = match options.stay_mapped {
         true => Form::Stored(bytes),
         false => Form::fastest(bytes, ty, (rows, cols), &options.slabs),
@@ -77,6 +77,7 @@ pub fn weight(
 pub fn dense(info: &TensorInfo, bytes: TensorBytes) -> Result<Tensor> {
     let (row_bytes, cols) = check_length(info, &bytes)?;
     let numbers = dequantized(info.ty, &bytes, row_bytes, cols);
+    bytes.release();
     Tensor::from_vec(numbers, info.shape.as_slice(), &Device::Cpu).map_err(|source| Error::Tensor {
         tensor: info.name.clone(),
         file: info.file.clone(),

@@ -62,6 +62,7 @@ impl StoredMatrix {
     pub fn transposed(&self) -> Result<Self> {
         let (row_bytes, cols) = check_length(&self.info, &self.bytes)?;
         let numbers = dequantized(self.info.ty, &self.bytes, row_bytes, cols);
+        self.bytes.release();
         let ty = match self.info.ty {
             plain if plain.block_len() == 1 => plain,
             _ => QuantType::F32,
@@ -189,7 +190,7 @@ fn prepare(
     check_length(&info, &bytes)?;
     let cols = shape.last().copied().unwrap_or(0);
     let ty = isq::target(&info, options.isq, cols)?;
-    Ok((ty, isq::requantize(&bytes, info.ty, ty, cols).unwrap_or(bytes)))
+    Ok((ty, isq::requantize(bytes, info.ty, ty, cols)))
 }
 
 #[cfg(test)]

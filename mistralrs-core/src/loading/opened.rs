@@ -187,7 +187,12 @@ impl Opened {
         load: impl FnOnce() -> Result<T, LoadError>,
     ) -> Result<(TextPipeline, T), LoadError> {
         let (text, loaded) = thread::scope(|scope| {
-            let text = scope.spawn(|| self.text(files, options));
+            let text = scope.spawn(|| {
+                let text = self.text(files, options);
+                // A vocabulary goes through several forms; the weights can have what those took.
+                mistralrs_kernels::return_freed_memory();
+                text
+            });
             let loaded = load();
             (text.join(), loaded)
         });
