@@ -45,7 +45,7 @@ const ROOM_EDGES: [(&str, &[&str]); 16] = [
     ("text", &["request", "loading"]),
     ("output", &["request"]),
     ("agent", &["request"]),
-    ("engine", &["forward", "kv_cache", "models", "sampling", "sentence", "request"]),
+    ("engine", &["slices", "forward", "kv_cache", "models", "sampling", "sentence", "request"]),
 ];
 
 /// Rooms that tie the others together and see everything.
