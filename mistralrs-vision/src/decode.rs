@@ -58,7 +58,19 @@ const KNOWN: &str = "PNG, JPEG, WebP, GIF, BMP and TIFF";
 /// # Errors
 /// [`Error`] names the limit, or what is wrong with the file.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture> {
-    match format(bytes, limits)? {
+    let format = format(bytes, limits)?;
+    guarded(format, || first(bytes, format, limits))
+}
+
+/// Runs decoders of other crates. Damaged files lead some into panics (an animated WebP whose frame is of
+/// another size than it says, for one); the file comes from outside, so that is an error.
+fn guarded<T>(format: ImageFormat, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let decoded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    decoded.unwrap_or_else(|_| Err(undecodable(format, &"the decoder failed on it")))
+}
+
+fn first(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture> {
+    match format {
         ImageFormat::Gif => {
             let first = gif::Frames::open(bytes, limits)?.next();
             Ok(first.ok_or(Error::Empty("image"))??.0)
@@ -111,6 +123,10 @@ fn still(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture> 
 /// [`Error`] names the limit, or what is wrong with the file.
 pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
     let format = format(bytes, limits)?;
+    guarded(format, || all_frames(bytes, format, limits))
+}
+
+fn all_frames(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Animation> {
     let frames: Box<dyn Iterator<Item = Result<(Picture, f64)>> + '_> = match format {
         ImageFormat::Gif => Box::new(gif::Frames::open(bytes, limits)?),
         ImageFormat::WebP => match animated_webp(bytes, limits)? {

@@ -15,6 +15,7 @@ const WHITE: [u8; 3] = [255; 3];
 /// The frames of a file, each as it is shown, with the seconds it is shown for.
 pub(super) struct Frames<'a> {
     decoder: Decoder<Cursor<&'a [u8]>>,
+    disposals: Disposals<'a>,
     limits: Limits,
     canvas: Option<Canvas>,
 }
@@ -28,7 +29,8 @@ impl<'a> Frames<'a> {
         let most = decoder_limits(limits).max_alloc.and_then(NonZeroU64::new);
         options.set_memory_limit(most.map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
         let decoder = options.read_info(Cursor::new(bytes)).map_err(damaged)?;
-        Ok(Self { decoder, limits: *limits, canvas: None })
+        let disposals = Disposals::new(bytes);
+        Ok(Self { decoder, disposals, limits: *limits, canvas: None })
     }
 
     fn read(&mut self) -> Result<Option<(Picture, f64)>> {
@@ -37,7 +39,7 @@ impl<'a> Frames<'a> {
             start: (usize::from(frame.left), usize::from(frame.top)),
             size: (usize::from(frame.width), usize::from(frame.height)),
         };
-        let (dispose, transparent) = (frame.dispose, frame.transparent.is_some());
+        let (dispose, transparent) = (self.disposals.next(), frame.transparent.is_some());
         let seconds = f64::from(frame.delay) / 100.;
         let before = self.canvas.take();
         let is_first = before.is_none();
@@ -86,6 +88,72 @@ impl Iterator for Frames<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
     }
+}
+
+/// How each frame is taken away again, as Pillow has it: what a frame does not say, or says with 0, is what
+/// the one before it said, and numbers that mean nothing are restoring. The decoder tells neither.
+struct Disposals<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    last: DisposalMethod,
+}
+
+impl<'a> Disposals<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        const HEADER: usize = 13;
+        let flags = bytes.get(HEADER - 3).copied().unwrap_or_default();
+        Self { bytes, at: HEADER + palette_bytes(flags), last: DisposalMethod::Any }
+    }
+
+    /// Of the next frame.
+    fn next(&mut self) -> DisposalMethod {
+        const FRAME: u8 = b',';
+        const EXTENSION: u8 = b'!';
+        const CONTROL: u8 = 0xF9;
+        const DESCRIPTOR: usize = 10;
+        while let Some([kind, rest @ ..]) = self.bytes.get(self.at..) {
+            match *kind {
+                FRAME => {
+                    let flags = rest.get(DESCRIPTOR - 2).copied().unwrap_or_default();
+                    // A byte with the length of codes stands before the blocks.
+                    self.at += DESCRIPTOR + palette_bytes(flags) + 1;
+                    self.skip_blocks();
+                    return self.last;
+                }
+                EXTENSION => {
+                    if let [CONTROL, len, flags, ..] = rest
+                        && *len > 0
+                    {
+                        self.last = match flags >> 2 & 7 {
+                            0 => self.last,
+                            1 => DisposalMethod::Keep,
+                            2 => DisposalMethod::Background,
+                            _ => DisposalMethod::Previous,
+                        };
+                    }
+                    self.at += 2;
+                    self.skip_blocks();
+                }
+                _ => self.at += 1,
+            }
+        }
+        self.last
+    }
+
+    /// Blocks begin with their length; an empty one is the last.
+    fn skip_blocks(&mut self) {
+        while let Some(len) = self.bytes.get(self.at) {
+            self.at += 1 + usize::from(*len);
+            if *len == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Of the palette that flags announce.
+fn palette_bytes(flags: u8) -> usize {
+    if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) }
 }
 
 fn damaged(reason: impl std::fmt::Display) -> Error {

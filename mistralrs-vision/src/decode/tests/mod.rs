@@ -232,3 +232,77 @@ fn the_orientation_is_applied() {
     assert_eq!((picture.width(), picture.height()), (8, 16));
     assert!(picture.row(1)[0] > 200 && picture.row(14)[0] < 50, "the light half is on top");
 }
+
+/// The bytes that stand in a text in hexadecimal.
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
+    digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect()
+}
+
+/// What a frame says of its disposal is 2, 0, nothing, 3, 0, 1, 0; then, with a transparent color, 1, 5, 0, 2,
+/// nothing, 7, 0. The colors are gray, the frames as Pillow shows them.
+#[test]
+fn what_frames_leave_unsaid_is_what_was_said_last() {
+    let files = [
+        "474946383961040002008101000a0a0a505050969696dcdcdc21f904080a0000002c00000000040002000002 \
+         05d48831a2520021f904000a0000002c01000000020002000002031c9814002c000001000300010000020354 \
+         88020021f9040c0a0000002c0000000004000200000205040870a0560021f904000a0000002c010000000200 \
+         02000002034498140021f904040a0000002c00000100030001000002031cb8020021f904000a0000002c0000 \
+         000004000200000205dc8850a154003b",
+        "474946383961040002008101000a0a0a505050969696dcdcdc21f904050a0001002c00000000040002000002 \
+         0514387161560021f904150a0001002c01000000020002000002030418150021f904010a0001002c00000100 \
+         03000100000203c498020021f904090a0001002c000000000400020000020584b8712156002c010000000200 \
+         0200000203d408140021f9041d0a0001002c00000100030001000002035498020021f904010a0001002c0000 \
+         0000040002000002051ca8302352003b",
+    ];
+    let wanted: [[[u8; 8]; 7]; 2] = [
+        [
+            [150, 220, 10, 220, 80, 150, 150, 80],
+            [80, 220, 10, 80, 80, 80, 80, 80],
+            [80, 80, 80, 80, 150, 80, 10, 80],
+            [10, 10, 10, 10, 220, 10, 150, 220],
+            [80, 10, 80, 80, 80, 80, 80, 80],
+            [80, 80, 80, 80, 220, 10, 220, 80],
+            [220, 220, 10, 80, 150, 80, 150, 150],
+        ],
+        [
+            [150, 10, 220, 150, 220, 255, 255, 220],
+            [150, 10, 10, 150, 220, 255, 150, 220],
+            [150, 10, 220, 150, 10, 220, 255, 220],
+            [10, 150, 220, 220, 220, 255, 10, 220],
+            [255, 150, 220, 255, 255, 10, 10, 255],
+            [255, 80, 80, 255, 150, 80, 80, 255],
+            [220, 10, 150, 255, 255, 220, 10, 255],
+        ],
+    ];
+    for (file, wanted) in files.iter().zip(wanted) {
+        let animation = decode_frames(&bytes(file), &Limits::default()).unwrap();
+        assert_eq!(animation.frames.len(), wanted.len());
+        for (i, (frame, wanted)) in animation.frames.iter().zip(wanted).enumerate() {
+            let found: Vec<u8> = frame.rgb().iter().step_by(3).copied().collect();
+            assert_eq!(found, wanted, "frame {i}");
+        }
+    }
+}
+
+/// Two frames, lossy with alpha: the decoder of another crate trusts the size that a frame says it has.
+#[test]
+fn a_frame_of_another_size_than_it_says_is_an_error() {
+    let file = bytes(
+        "52494646de00000057454250565038580a00000012000000010000000000414e494d06000000000000000000 \
+         414e4d465400000000000000000001000000000064000002414c5048030000000028c8005650382030000000 \
+         5001009d012a0200010003805a25a00004740000feeba5c70f048433fffe4a7ff795febbb70dffe857acbefa \
+         34000000414e4d465600000000000000000001000000000064000002414c50480300000000ff140056503820 \
+         320000005001009d012a0200010003805a25a00004740000fef11d4ede8eeaa2de1f2a0e129ff8777375eff3 \
+         ffdd0f7d5e5499000000",
+    );
+    let limits = Limits::default();
+    assert_eq!(decode_frames(&file, &limits).unwrap().frames.len(), 2);
+    let frame = file.windows(4).position(|name| name == b"ANMF").unwrap();
+    let mut damaged = file;
+    damaged[frame + 14] -= 1;
+    let errors = [decode(&damaged, &limits).err(), decode_frames(&damaged, &limits).err()];
+    for error in errors {
+        assert!(matches!(error, Some(Error::Undecodable { .. })), "{error:?}");
+    }
+}
