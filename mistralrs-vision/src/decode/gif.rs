@@ -18,6 +18,8 @@ pub(super) struct Frames<'a> {
     disposals: Disposals<'a>,
     limits: Limits,
     canvas: Option<Canvas>,
+    /// Whether the first frame has a transparent color: Pillow keeps alpha from frame to frame then.
+    keeps_alpha: bool,
 }
 
 impl<'a> Frames<'a> {
@@ -30,7 +32,7 @@ impl<'a> Frames<'a> {
         options.set_memory_limit(most.map_or(MemoryLimit::Unlimited, MemoryLimit::Bytes));
         let decoder = options.read_info(Cursor::new(bytes)).map_err(damaged)?;
         let disposals = Disposals::new(bytes);
-        Ok(Self { decoder, disposals, limits: *limits, canvas: None })
+        Ok(Self { decoder, disposals, limits: *limits, canvas: None, keeps_alpha: false })
     }
 
     fn read(&mut self) -> Result<Option<(Picture, f64)>> {
@@ -39,10 +41,12 @@ impl<'a> Frames<'a> {
             start: (usize::from(frame.left), usize::from(frame.top)),
             size: (usize::from(frame.width), usize::from(frame.height)),
         };
-        let (dispose, transparent) = (self.disposals.next(), frame.transparent.is_some());
+        let (dispose, clear_color) = (self.disposals.next(), frame.transparent);
+        let transparent = clear_color.is_some();
         let seconds = f64::from(frame.delay) / 100.;
         let before = self.canvas.take();
         let is_first = before.is_none();
+        self.keeps_alpha = if is_first { transparent } else { self.keeps_alpha };
         let canvas = match before {
             Some(canvas) => canvas,
             None => {
@@ -65,9 +69,12 @@ impl<'a> Frames<'a> {
             DisposalMethod::Previous if is_first && !transparent => shown,
             DisposalMethod::Previous => canvas,
             DisposalMethod::Background => {
-                let background = self.color(self.decoder.bg_color().unwrap_or(0));
-                let color = if transparent { WHITE } else { background };
-                let [r, g, b] = color;
+                let [r, g, b] = match clear_color {
+                    Some(_) if self.keeps_alpha => WHITE,
+                    // A color of the palette like any other.
+                    Some(index) => self.color(usize::from(index)),
+                    None => self.color(self.decoder.bg_color().unwrap_or(0)),
+                };
                 shown.paint(place, &vec![[r, g, b, 255]; place.size.0 * place.size.1]);
                 shown
             }
