@@ -1,13 +1,17 @@
 //! What the system and its allocator do with large pieces of memory. Knows no kernel.
 
+/// Pieces from this size on are mapped for themselves: they go back when they are freed, and no neighbor's pages
+/// are asked about.
+const OWN_MAP: usize = 32 << 20;
+
 /// Has this process keep freed memory for its next use. Otherwise each large buffer of a step is new memory
 /// from the system, which clears it page by page: 40 MB for each layer of a small model at 512 tokens.
-/// Pieces above 32 MiB still go back at once. Does nothing where the allocator is not glibc's.
+/// Pieces from 32 MiB on still go back at once. Does nothing where the allocator is not glibc's.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call sets parameters of the allocator, from any thread and at any time.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAP as libc::c_int);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
     }
 }
@@ -21,9 +25,6 @@ pub fn return_freed_memory() {
         libc::malloc_trim(0);
     }
 }
-
-/// Pieces from this size on are mapped for themselves, so that no neighbor's pages are asked about.
-const OWN_MAP: usize = 32 << 20;
 
 /// Asks the system for huge pages behind a large buffer that nobody has written yet: one fault for 2 MiB
 /// instead of five hundred. Smaller ones are left to the allocator. What the buffer holds stays as it is.

@@ -240,7 +240,7 @@ fn memory_request(
     looking_bytes: u64,
 ) -> MemoryRequest {
     let step_tokens = options.prefill_chunk + options.max_seqs;
-    // A cap on logits has them twice for a moment.
+    // Logits exist twice where log-probabilities are wanted: the sampler changes the rows.
     let logits = 2 * options.max_seqs * shape.vocab_size;
     let numbers = step_tokens * shape.activations_per_token + logits;
     let group = |window| KvRequest {
