@@ -61,7 +61,7 @@ pub fn force_instruction_set(name: &str) -> Result<(), LoadError> {
 }
 
 /// Has the allocator of this process keep the memory of one step for the next, instead of asking the system
-/// for new pages each time: for programs that are there to serve a model.
+/// for new pages each time: for programs that serve a model, once it is loaded.
 pub fn keep_freed_memory() {
     mistralrs_kernels::keep_freed_memory();
 }

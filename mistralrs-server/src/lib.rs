@@ -29,6 +29,7 @@ pub mod stream;
 
 use anyhow::Context;
 use args::{Mode, Plan};
+use mistralrs_core::{Llm, LoadOptions};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,12 +65,18 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Loads a language model. What loading freed went back to the system; what steps free stays for the next one.
+fn load_llm(load: LoadOptions) -> Result<Llm, mistralrs_core::LoadError> {
+    let llm = Llm::load(load)?;
+    mistralrs_core::keep_freed_memory();
+    Ok(llm)
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
 /// Whatever ended the program.
 pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
-    mistralrs_core::keep_freed_memory();
     if let Some(name) = &plan.instruction_set {
         mistralrs_core::force_instruction_set(name)?;
     }
@@ -85,13 +92,10 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
         tracing::info!("{}", demo::NOTICE);
     }
     match plan.mode {
-        Mode::Bench(args) => {
-            bench::run(&args, load, started, |load| Ok(mistralrs_core::Llm::load(load)?))
-        }
+        Mode::Bench(args) => bench::run(&args, load, started, |load| Ok(load_llm(load)?)),
         Mode::Chat(options) => {
             let model = load.model.clone();
-            let llm = mistralrs_core::Llm::load(load)
-                .with_context(|| format!("cannot load `{model}`"))?;
+            let llm = load_llm(load).with_context(|| format!("cannot load `{model}`"))?;
             chat::run(llm, options)?;
             Ok(ExitCode::SUCCESS)
         }
