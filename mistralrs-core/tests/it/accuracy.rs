@@ -2,7 +2,7 @@
 //! next token are, and how often their best tokens differ. The example `divergence` measures the same for every type
 //! and instruction set.
 
-use crate::answers::{ask, greedy, load};
+use crate::answers::{ask, greedy, instruction_set, load};
 use candle_core::{Device, Tensor};
 use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::{Candidate, GenerateOptions, Llm, QuantType, SamplingParams};
@@ -15,6 +15,7 @@ use std::path::Path;
 /// stories260K with the weights of a GGUF file of it, as 32-bit floats: products with them are exact on every
 /// instruction set.
 fn dequantized(file: &Path) -> tempfile::TempDir {
+    instruction_set();
     let folder = copy_of("stories260K");
     let gguf = GgufFile::open(&[file.to_owned()]).unwrap();
     let tensor = |name: &str| dense(gguf.info(name).unwrap(), gguf.read(name).unwrap()).unwrap();
@@ -89,6 +90,7 @@ fn q8_0_layers_agree_with_their_dequantized_selves() {
 
 /// The numbers of a matrix after they were stored in blocks.
 pub fn in_blocks(ty: QuantType, tensor: &Tensor) -> Tensor {
+    instruction_set();
     let (_, cols) = tensor.dims2().unwrap();
     let mut numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let mut bytes = vec![0; ty.row_bytes(cols).unwrap()];

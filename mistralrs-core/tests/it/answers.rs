@@ -54,8 +54,9 @@ fn bits<'a>(logprobs: impl IntoIterator<Item = &'a TokenLogprobs>) -> Vec<(u32, 
     chosen.map(|chosen| (chosen.token_id, chosen.logprob.to_bits())).collect()
 }
 
-/// Quiet defaults for a model.
+/// Quiet defaults for a model, which is going to be loaded with [`instruction_set`].
 pub fn options(model: &Path) -> LoadOptions {
+    instruction_set();
     let mut options = LoadOptions::new(model.to_str().unwrap());
     options.progress = Progress::silent();
     options.warm_up = false;
@@ -64,7 +65,7 @@ pub fn options(model: &Path) -> LoadOptions {
 }
 
 /// The instruction set that these tests compute with: the CI runs them once more with another than the best.
-/// Who asks first decides for the whole process, so tests ask here and nowhere else.
+/// Who computes first decides for the whole process, so whatever a test computes, it asks here before.
 pub fn instruction_set() -> &'static str {
     if let Ok(name) = std::env::var("MISTRALRS_CPU") {
         mistralrs_core::force_instruction_set(&name).unwrap();
@@ -74,7 +75,6 @@ pub fn instruction_set() -> &'static str {
 
 /// Loads with changed options.
 pub fn load(model: &Path, change: impl FnOnce(&mut LoadOptions)) -> Llm {
-    instruction_set();
     let mut options = options(model);
     change(&mut options);
     Llm::load(options).unwrap()

@@ -1,16 +1,14 @@
 //! Folders with something wrong in them: what the operator reads names the file, the tensor, what was
 //! wanted and what was found.
 
-use mistralrs_core::loading::progress::Progress;
-use mistralrs_core::{LoadOptions, load_any};
+use crate::answers::options;
+use mistralrs_core::load_any;
 use mistralrs_testkit::{copy_of, fixture};
 use std::path::{Path, PathBuf};
 
 /// The text of the error that loading this folder ends with.
 fn refusal(folder: &Path) -> String {
-    let mut options = LoadOptions::new(folder.to_str().unwrap());
-    options.progress = Progress::silent();
-    match load_any(options) {
+    match load_any(options(folder)) {
         Ok(_) => panic!("a broken folder was loaded"),
         Err(error) => error.to_string(),
     }

@@ -1,5 +1,6 @@
 //! Encoders against transformers and sentence-transformers, alone and in company.
 
+use crate::answers::instruction_set;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::{
     Embedder, EmbedderKind, EmbeddingRequest, Embeddings, Llm, LoadOptions, Prompt, RequestError,
@@ -22,6 +23,7 @@ const BF16_COSINE: f64 = 0.999;
 const BF16_SCORE: f32 = 0.02;
 
 fn options(folder: &Path) -> LoadOptions {
+    instruction_set();
     LoadOptions { progress: Progress::silent(), ..LoadOptions::new(folder.to_string_lossy()) }
 }
 

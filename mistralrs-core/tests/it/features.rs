@@ -1,6 +1,7 @@
 //! What models make of pictures, by itself: the features that the text model reads, against
 //! transformers, from the reference's own pixel values.
 
+use crate::answers::instruction_set;
 use candle_core::{Device, Tensor};
 use mistralrs_core::attention::CpuAttention;
 use mistralrs_core::models::audio::gemma3n::{Gemma3nAudio, Gemma3nAudioConfig};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 const TOLERANCE: f32 = 2e-4;
 
 fn weights(folder: &Path) -> Weights {
+    instruction_set();
     let checkpoint = open_safetensors(&[folder.join("model.safetensors")]).unwrap();
     Weights::new(checkpoint, WeightOptions::default(), Arc::new(CpuAttention), |_, _| ())
 }

@@ -7,6 +7,7 @@ mod coverage;
 mod mutate;
 mod targets;
 
+use crate::answers::instruction_set;
 use coverage::Coverage;
 use mutate::Mutator;
 use std::collections::HashSet;
@@ -33,6 +34,7 @@ fn run(
     mutate: fn(&mut Mutator, &[Vec<u8>]) -> Vec<u8>,
     target: fn(&[u8]) -> Outcome,
 ) {
+    instruction_set();
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let limit = number("FUZZ_SECONDS").map(Duration::from_secs);
     let seed = number("FUZZ_SEED").unwrap_or(SEED);
