@@ -2,7 +2,7 @@
 //! where each number looks its own up. A single strip of rows is multiplied with what is read so; for several, weights
 //! are widened once. Columns are added as `exact` adds them, so products have the same bits as those in sixteen.
 
-use super::exact::{Columns, Twelve};
+use super::exact::{Columns, Twelve, add_bias};
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::twelve::{self, Apart, Beside, COLS, OCTET, SIGN_AND_FRACTION};
 use super::{Job, ahead};
@@ -162,16 +162,12 @@ unsafe fn multiply_rows<const N: usize, const M: usize>(job: &Job<'_, Columns>, 
             streams.step();
             x = x.add(M);
         }
-        for (n, tile) in tiles.into_iter().enumerate() {
-            let lanes = tile * TILE_ROWS;
-            let count = TILE_ROWS.min(w.rows - lanes);
-            let bias = match job.bias(lanes, count) {
-                Some(bias) => Avx512::load(bias.as_ptr(), count),
-                None => Avx512::splat(-0.0),
-            };
-            for (i, sums) in sums.iter().enumerate() {
-                let sum = Avx512::mul_add(sums[n], Avx512::splat(1.0), bias);
-                Avx512::store(sum, job.place(row + i, lanes, count), count);
+        let starts = tiles.map(|tile| tile * TILE_ROWS);
+        let counts = starts.map(|start| TILE_ROWS.min(w.rows - start));
+        add_bias::<Avx512, N, M>(job, (&starts, &counts), &mut sums);
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (n, sum) in sums.into_iter().enumerate() {
+                Avx512::store(sum, job.place(row + i, starts[n], counts[n]), counts[n]);
             }
         }
     }

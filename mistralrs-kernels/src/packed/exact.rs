@@ -14,7 +14,7 @@ use super::ahead::{self, Ahead};
 use super::floats::Floats;
 use super::layout::{BLOCK_COLS, TILE_ROWS, VECTOR};
 use super::{Job, TileKernels};
-use crate::simd::{self, LINE, LoadHalves};
+use crate::simd::{self, LINE, LoadHalves, Simd};
 use std::ops::Range;
 
 /// 32 numbers of a row of activations.
@@ -463,7 +463,8 @@ unsafe fn multiply_rows<
             x = x.add(rows.len());
         }
         if columns.end == w.blocks() {
-            add_bias::<S, N, M>(job, lanes, &counts, &mut sums);
+            let starts = std::array::from_fn(|n| lanes + n * S::LANES);
+            add_bias::<S, N, M>(job, (&starts, &counts), &mut sums);
         }
         for (i, sums) in sums.into_iter().enumerate() {
             for (n, sum) in sums.into_iter().enumerate() {
@@ -473,17 +474,20 @@ unsafe fn multiply_rows<
     }
 }
 
-/// Adds the biases of `N` vectors of weight rows, of which `counts` are there, if there are any.
+/// Adds the biases of `N` vectors of weight rows, if there are any: each vector begins at one of `starts` and has one
+/// of `counts` rows.
+///
+/// # Safety
+/// The instruction set is present.
 #[inline(always)]
-unsafe fn add_bias<S: LoadHalves, const N: usize, const M: usize>(
+pub(super) unsafe fn add_bias<S: Simd, const N: usize, const M: usize>(
     job: &Job<'_, Columns>,
-    lanes: usize,
-    counts: &[usize; N],
+    (starts, counts): (&[usize; N], &[usize; N]),
     sums: &mut [[S::V; N]; M],
 ) {
-    for (n, count) in counts.iter().enumerate() {
-        let Some(bias) = job.bias(lanes + n * S::LANES, *count) else { break };
-        // SAFETY: the instruction set is present, and so many biases are there.
+    for (n, (start, count)) in starts.iter().zip(counts).enumerate() {
+        let Some(bias) = job.bias(*start, *count) else { break };
+        // SAFETY: as the caller vouches, and so many biases are there.
         unsafe {
             let bias = S::load(bias.as_ptr(), *count);
             for sums in sums.iter_mut() {
