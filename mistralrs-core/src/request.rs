@@ -114,7 +114,7 @@ pub struct Video {
     pub fps: Option<f64>,
 }
 
-/// Sound as it came: a WAV, MP3 or FLAC file.
+/// Sound as it came: a WAV, MP3, FLAC or Ogg Vorbis file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audio {
     /// The file.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 25 << 20;
 
 const IMAGES: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "gif"];
-const SOUNDS: [&str; 3] = ["wav", "mp3", "flac"];
+const SOUNDS: [&str; 4] = ["wav", "mp3", "flac", "ogg"];
 
 /// A file as a part of a message.
 ///
@@ -148,7 +148,7 @@ mod tests {
         check("'/tmp/my cat.png' what?", "what?", &["/tmp/my cat.png"]);
         check("\"my cat.png\", please", ", please", &["my cat.png"]);
         check("listen to a.wav", "listen to", &["a.wav"]);
-        check("b.mp3 and c.flac", "and", &["b.mp3", "c.flac"]);
+        check("b.mp3 and c.flac, d.OGG", "and ,", &["b.mp3", "c.flac", "d.OGG"]);
         check("~/a.png", "", &["~/a.png"]);
         check("don't touch  this", "don't touch  this", &[]);
         check("see https://example.com/a.png", "see https://example.com/a.png", &[]);

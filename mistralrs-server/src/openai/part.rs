@@ -25,7 +25,7 @@ pub struct PartBody {
     /// The URL of an animated picture, `{"url", "fps"}`, or `{"frames": [URL, …], "fps"}`.
     #[schema(value_type = Option<Object>)]
     pub video_url: Option<Value>,
-    /// `{"data": base64, "format": "wav" | "mp3" | "flac"}`.
+    /// `{"data": base64, "format": "wav" | "mp3" | "flac" | "ogg"}`.
     #[schema(value_type = Option<Object>)]
     pub input_audio: Option<Value>,
     /// Not supported.
@@ -64,7 +64,7 @@ enum MediaKind {
 }
 
 /// What sounds may be; which of them one is, its first bytes say.
-const SOUNDS: [&str; 3] = ["wav", "mp3", "flac"];
+const SOUNDS: [&str; 4] = ["wav", "mp3", "flac", "ogg"];
 
 impl PartBody {
     /// A part of text.
@@ -232,7 +232,7 @@ impl<'a> Field<'a> {
         let format = object.get("format").and_then(Value::as_str);
         let known = |format: &str| SOUNDS.iter().any(|known| format.eq_ignore_ascii_case(known));
         if format.is_some_and(|format| !known(format)) {
-            return self.refuse("format", "wav, mp3 or flac");
+            return self.refuse("format", "wav, mp3, flac or ogg");
         }
         match object.get("data") {
             Some(Value::String(data)) => {
@@ -274,7 +274,7 @@ mod tests {
         let video = json!({"type": "video_url", "video_url": {"frames": [url], "fps": 2.5}});
         let wanted = Video { frames: vec![vec![7].into()], fps: Some(2.5) };
         assert_eq!(core(video), Part::Video(wanted));
-        for format in ["wav", "mp3", "FLAC"] {
+        for format in ["wav", "mp3", "FLAC", "ogg"] {
             let sound = json!({"data": "Bw==", "format": format});
             let audio = json!({"type": "input_audio", "input_audio": sound});
             assert_eq!(core(audio), Part::Audio(Audio { bytes: vec![7].into() }));

@@ -1,8 +1,10 @@
 //! Bytes of a sound file → samples. Knows which format it is, and WAV, through the crate `hound`: there
-//! the length is checked by the header, before samples are allocated. Other formats are `packets`'.
+//! the length is checked by the header, before samples are allocated. Other formats are `packets`' and `vorbis`'.
 
 use super::Sound;
+use super::gathered::undecodable;
 use super::packets::{self, Codec};
+use super::vorbis;
 use crate::error::{Error, Result};
 use hound::{SampleFormat, WavReader};
 use std::io::Cursor;
@@ -25,7 +27,7 @@ impl Default for AudioLimits {
     }
 }
 
-const KNOWN: &str = "WAV, MP3 and FLAC";
+const KNOWN: &str = "WAV, MP3, FLAC and Ogg Vorbis";
 const MAX_CHANNELS: usize = 8;
 const MAX_RATE: u32 = 384_000;
 
@@ -44,6 +46,7 @@ pub fn decode(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
     match bytes {
         [b'R', b'I', b'F', b'F', ..] => wav(bytes, limits),
         [b'f', b'L', b'a', b'C', ..] => packets::decode(bytes, Codec::Flac, limits),
+        [b'O', b'g', b'g', b'S', ..] => vorbis::decode(bytes, limits),
         // Tags, or the eleven bits that begin a frame.
         [b'I', b'D', b'3', ..] => packets::decode(bytes, Codec::Mp3, limits),
         [0xFF, second, ..] if second >> 5 == 7 => packets::decode(bytes, Codec::Mp3, limits),
@@ -64,7 +67,8 @@ pub(super) fn check_form(rate: u32, channels: usize) -> Result<()> {
 }
 
 fn wav(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
-    let reader = WavReader::new(Cursor::new(bytes)).map_err(|error| undecodable(&error))?;
+    let reader = WavReader::new(Cursor::new(bytes))
+        .map_err(|error| undecodable("WAV", &error.to_string()))?;
     let spec = reader.spec();
     let (rate, channels) = (spec.sample_rate, usize::from(spec.channels));
     check_form(rate, channels)?;
@@ -86,11 +90,6 @@ fn wav(bytes: &[u8], limits: &AudioLimits) -> Result<Sound> {
     }
     let samples = samples.into_iter().take(whole).collect();
     Ok(Sound { samples, rate, channels })
-}
-
-fn undecodable(error: &hound::Error) -> Error {
-    let reason = error.to_string().chars().take(200).collect();
-    Error::Undecodable { format: "WAV".to_owned(), reason }
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 mod decode;
 mod effects;
 mod fft;
+mod gathered;
 mod mel;
+mod ogg;
 mod packets;
 mod resample;
+mod vorbis;
 
 pub use decode::{AudioLimits, decode};
 pub use mel::{LogMel, MelFrames};

@@ -1,15 +1,14 @@
 //! Sounds in packets (MP3, FLAC) → samples, through the crate `symphonia`: its readers and decoders of these
 //! two formats and nothing of its search for formats and tags. What stands around the sound (titles, covers) is
-//! cut away before: its lengths are promises that the library allocates by. Ogg Vorbis is not read: a header
-//! of few bytes can ask for tables of terabytes there.
+//! cut away before: its lengths are promises that the library allocates by. Ogg Vorbis is `vorbis`', with a
+//! reader of our own.
 
 use super::Sound;
-use super::decode::{AudioLimits, check_form};
+use super::decode::AudioLimits;
+use super::gathered::{Gathered, guarded, undecodable};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use symphonia::core::audio::SampleBuffer;
 use symphonia::core::codecs::{CodecParameters, Decoder, DecoderOptions};
 use symphonia::core::errors::Error as SoundError;
 use symphonia::core::formats::{FormatOptions, FormatReader};
@@ -30,10 +29,7 @@ pub(super) enum Codec {
 /// [`Error`] names the limit, or what is wrong with the file.
 pub(super) fn decode(bytes: &[u8], codec: Codec, limits: &AudioLimits) -> Result<Sound> {
     let packets = Packets { codec, limits };
-    // The library's arithmetic is checked in debug builds, and there a header can make it panic.
-    let found = catch_unwind(AssertUnwindSafe(|| packets.decode(bytes)));
-    let sound = found.unwrap_or_else(|_| Err(packets.undecodable("its numbers cannot be")))?;
-    if sound.samples.is_empty() { Err(Error::Empty("audio")) } else { Ok(sound) }
+    guarded(packets.format(), || packets.decode(bytes))
 }
 
 struct Packets<'a> {
@@ -77,61 +73,34 @@ impl Packets<'_> {
     }
 
     fn read(&self, reader: &mut dyn FormatReader, decoder: &mut dyn Decoder) -> Result<Sound> {
-        let mut sound = Sound { samples: Vec::new(), rate: 0, channels: 0 };
+        let mut gathered = Gathered::new(self.format(), self.limits);
         loop {
             let packet = match reader.next_packet() {
                 Ok(packet) => packet,
                 // The end, or cut off: what was there is heard.
                 Err(SoundError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Ok(sound);
+                    return Ok(gathered.sound);
                 }
                 Err(error) => return Err(self.undecodable(&error.to_string())),
             };
-            let decoded = match decoder.decode(&packet) {
-                Ok(decoded) if decoded.frames() > 0 => decoded,
-                // Nothing yet; or damaged: a click, not an end.
-                Ok(_) | Err(SoundError::DecodeError(_)) => continue,
+            match decoder.decode(&packet) {
+                Ok(decoded) => _ = gathered.add(decoded)?,
+                // Damaged: a click, not an end.
+                Err(SoundError::DecodeError(_)) => continue,
                 Err(error) => return Err(self.undecodable(&error.to_string())),
-            };
-            let spec = *decoded.spec();
-            let mut samples = SampleBuffer::<f32>::new(decoded.frames() as u64, spec);
-            samples.copy_interleaved_ref(decoded);
-            self.append(&mut sound, (spec.rate, spec.channels.count()), samples.samples())?;
-        }
-    }
-
-    /// Every packet has the form of the first.
-    fn append(
-        &self,
-        sound: &mut Sound,
-        (rate, channels): (u32, usize),
-        samples: &[f32],
-    ) -> Result<()> {
-        if sound.channels == 0 {
-            check_form(rate, channels)?;
-            (sound.rate, sound.channels) = (rate, channels);
-        }
-        if (sound.rate, sound.channels) != (rate, channels) {
-            return Err(self.undecodable("its rate or channels change on the way"));
-        }
-        if sound.samples.len() + samples.len() > self.limits.max_samples {
-            return Err(Error::TooManySamples { limit: self.limits.max_samples });
-        }
-        sound.samples.extend_from_slice(samples);
-        let limit = self.limits.max_seconds;
-        match sound.frames() as u64 > limit.saturating_mul(u64::from(rate)) {
-            true => Err(Error::TooLong { limit }),
-            false => Ok(()),
+            }
         }
     }
 
     fn undecodable(&self, reason: &str) -> Error {
-        let reason = reason.chars().take(200).collect();
-        let format = match self.codec {
+        undecodable(self.format(), reason)
+    }
+
+    fn format(&self) -> &'static str {
+        match self.codec {
             Codec::Flac => "FLAC",
             Codec::Mp3 => "MP3",
-        };
-        Error::Undecodable { format: format.to_owned(), reason }
+        }
     }
 }
 

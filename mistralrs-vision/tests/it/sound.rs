@@ -36,6 +36,15 @@ fn goldens() -> Goldens {
     read_json(&fixture("vision/sound.json"))
 }
 
+/// Three channels lie in WAV's order: left, right, center. libsndfile leaves those of Vorbis as they are in the file.
+fn in_order(name: &str, samples: Vec<f32>) -> Vec<f32> {
+    let turned = |frame: &[f32]| [frame[0], frame[2], frame[1]];
+    match name {
+        "three.ogg" => samples.chunks_exact(3).flat_map(turned).collect(),
+        _ => samples,
+    }
+}
+
 /// Stated error: none where nothing is lost; 1e-4 of full scale where decoders round as they like.
 #[test]
 fn every_kind_of_sound_is_read_as_libsndfile_reads_it() {
@@ -49,16 +58,16 @@ fn every_kind_of_sound_is_read_as_libsndfile_reads_it() {
         let rate = files[&format!("{name}/rate")].to_vec1::<i64>().unwrap()[0];
         let sound = decode(&file.to_vec1::<u8>().unwrap(), &AudioLimits::default()).unwrap();
         let form = (sound.frames(), sound.channels, i64::from(sound.rate));
-        let wanted = wanted.to_vec1::<f32>().unwrap();
+        let wanted = in_order(name, wanted.to_vec1().unwrap());
         let worst = sound.samples.iter().zip(&wanted).map(|(a, b)| (a - b).abs());
         let worst = worst.fold(0., f32::max);
-        let lossy = name.ends_with(".mp3");
+        let lossy = name.ends_with(".mp3") || name.ends_with(".ogg");
         let most = if lossy { 1e-4 } else { 0. };
         if form != (frames, channels, rate) || worst > most {
             found.push(format!("{name}: {form:?}, not {frames} × {channels}; off by {worst:e}"));
         }
     }
-    assert_eq!(seen, 11);
+    assert_eq!(seen, 14);
     assert!(found.is_empty(), "{found:#?}");
 }
 
