@@ -163,6 +163,48 @@ def webps(drawn):
     }
 
 
+def noise(rng):
+    return Image.frombytes("YCbCr", (31, 20), rng.integers(0, 256, 31 * 20 * 3).astype(np.uint8).tobytes())
+
+
+def few_rows(picture):
+    """A function for TIFF files with fax codes of group 3 in strips of so many rows."""
+
+    def codes(top, height):
+        file = saved(picture.crop((0, top, picture.width, top + height)), "TIFF", compression="group3")
+        tags = Image.open(io.BytesIO(file)).tag_v2
+        return file[tags[273][0]:tags[273][0] + tags[279][0]]
+
+    def turned(content):
+        return bytes(int(f"{byte:08b}"[::-1], 2) for byte in content)
+
+    def file(meaning, rows, fill_order):
+        tops = range(0, picture.height, rows)
+        strips = [codes(top, min(rows, picture.height - top)) for top in tops]
+        strips = [turned(strip) if fill_order == 2 else strip for strip in strips]
+        starts = np.cumsum([8] + [len(strip) for strip in strips]).astype("<u4")
+        lengths = np.array([len(strip) for strip in strips], "<u4")
+        content = b"".join(strips)
+        at = 8 + len(content)
+        many = len(strips) > 1
+        tail = starts[:-1].tobytes() + lengths.tobytes() if many else b""
+        places = (at, at + 4 * len(strips)) if many else (8, len(content))
+        tags = [(256, 3, 1, picture.width), (257, 3, 1, picture.height), (258, 3, 1, 1), (259, 3, 1, 3),
+                (262, 3, 1, meaning), (266, 3, 1, fill_order), (273, 4, len(strips), places[0]), (277, 3, 1, 1),
+                (278, 3, 1, rows), (279, 4, len(strips), places[1])]
+        directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+        return b"II*\0" + struct.pack("<I", at + len(tail)) + content + tail + directory
+
+    return file
+
+
+def sparse(file):
+    """The file with differences said to stand for two by two pixels each."""
+    entry = struct.pack("<HHI", 530, 3, 2)
+    at = file.index(entry) + len(entry)
+    return file[:at] + struct.pack("<HH", 2, 2) + file[at + 4:]
+
+
 def tiffs(drawn, rng):
     # Here, since whoever only draws pictures needs no such library.
     import tifffile
@@ -244,5 +286,19 @@ def tiffs(drawn, rng):
         "jpeg_strips.tiff": tiff(large, compression="jpeg", photometric="ycbcr", rowsperstrip=16),
         "jpeg_tiles.tiff": tiff(large, compression="jpeg", photometric="ycbcr", tile=(32, 32)),
         "jpeg_gray.tiff": tiff(large[:, :, 0], compression="jpeg", photometric="minisblack", rowsperstrip=16),
+    })
+    inks, differences = base.convert("CMYK"), base.convert("YCbCr")
+    fax = few_rows(gray.convert("1"))
+    files.update({
+        "jpeg_cmyk.tiff": by_pillow(inks, compression="jpeg"),
+        "ycbcr_lzw.tiff": by_pillow(differences, compression="tiff_lzw"),
+        "ycbcr_noise.tiff": by_pillow(noise(rng)),
+        "ycbcr_noise_packbits.tiff": by_pillow(noise(rng), compression="packbits"),
+        "ycbcr_stretched.tiff": by_pillow(noise(rng), compression="tiff_lzw", tiffinfo={
+            529: (0.2126, 0.7152, 0.0722), 532: (16.0, 235.0, 128.0, 240.0, 128.0, 240.0)}),
+        "group3_white_is_zero.tiff": fax(0, 17, 1), "group3_strips.tiff": fax(1, 5, 1), "group3_turned.tiff": fax(1, 17, 2),
+        "group3_two_dimensions.tiff": by_pillow(gray.convert("1"), compression="group3", tiffinfo={292: 1}),
+        "fax_runs.tiff": by_pillow(gray.convert("1"), compression="tiff_ccitt"),
+        "ycbcr_sparse.tiff": sparse(by_pillow(differences, compression="tiff_lzw")),
     })
     return files

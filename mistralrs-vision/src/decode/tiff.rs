@@ -1,8 +1,11 @@
-//! TIFF → RGB as Pillow reads it: gray, palettes, RGB and inks, with and without alpha, and JPEG within.
+//! TIFF → RGB as Pillow reads it: gray, palettes, RGB, differences and inks, with and without alpha, and JPEG
+//! and fax codes within.
 //! The crate `tiff` undoes the compression; it reads no palettes and does not decode JPEG as libjpeg
 //! does, so both are done here. Source: TIFF 6.0; Pillow's table of what it opens.
 
+mod fax;
 mod jpegs;
+mod ycbcr;
 
 use super::{Limits, check_size, decoder_limits, over_white, undecodable};
 use crate::error::{Error, Result};
@@ -14,6 +17,7 @@ use std::io::Cursor;
 use tiff::ColorType;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult};
 use tiff::tags::{ByteOrder, CompressionMethod, ExtraSamples, PhotometricInterpretation, Tag};
+use ycbcr::Differences;
 
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
@@ -33,18 +37,26 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<(Picture, Orientat
         (Some(CompressionMethod::ModernJPEG), meaning) => {
             jpegs::decode(bytes, &mut decoder, meaning, limits)?
         }
+        (Some(CompressionMethod::Fax3), meaning) => {
+            fax::decode(bytes, &mut decoder, meaning, limits)?
+        }
         (_, Some(PhotometricInterpretation::RGBPalette)) => {
             let palette = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(damaged)?;
             let grays = called_gray(bytes, &mut decoder).ok_or_else(|| damaged(NO_KIND))?;
-            of_samples(&mut open(&grays, limits)?, Some(&palette), limits)?
+            of_samples(&mut open(&grays, limits)?, &Meaning::Palette(palette), limits)?
         }
-        _ => of_samples(&mut decoder, None, limits)?,
+        (_, Some(PhotometricInterpretation::YCbCr)) => {
+            let differences = Differences::read(&mut decoder, compression)?;
+            of_samples(&mut decoder, &Meaning::Differences(Box::new(differences)), limits)?
+        }
+        _ => of_samples(&mut decoder, &Meaning::Plain, limits)?,
     };
     Ok((picture, orientation))
 }
 
 const NO_KIND: &str = "its pixels are of a kind that is not read; read are gray of up to 32 bits, \
-    palettes, RGB and CMYK of 8 or 16 bits, and JPEG within it in gray, RGB or YCbCr";
+    palettes, RGB and CMYK of 8 or 16 bits, YCbCr of 8 with as many of each, JPEG within it in gray, RGB, YCbCr or \
+    CMYK, and fax codes in one dimension or of group 4";
 
 fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Reader<'a>> {
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(damaged)?;
@@ -109,11 +121,46 @@ enum Alpha {
     Multiplied,
 }
 
-fn of_samples(
+/// Where the strips or tiles lie in the file.
+///
+/// # Errors
+/// [`Error::TooManyBytes`] if they are longer than a file may be, each with so many bytes `more`: they may lie over
+/// each other.
+fn pieces<'a>(
+    bytes: &'a [u8],
     decoder: &mut Reader<'_>,
-    palette: Option<&[u16]>,
+    more: usize,
     limits: &Limits,
-) -> Result<Picture> {
+) -> Result<Vec<&'a [u8]>> {
+    let (starts, lengths) = match decoder.get_chunk_type() {
+        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
+        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
+    };
+    let starts = decoder.get_tag_u64_vec(starts).map_err(damaged)?;
+    let lengths = decoder.get_tag_u64_vec(lengths).map_err(damaged)?;
+    let with_more = |length: &u64| length.saturating_add(more as u64);
+    let total = lengths.iter().map(with_more).fold(0, u64::saturating_add);
+    if total > limits.max_bytes as u64 {
+        let (bytes, limit) = (usize::try_from(total).unwrap_or(usize::MAX), limits.max_bytes);
+        return Err(Error::TooManyBytes { what: "image", bytes, limit });
+    }
+    let piece = |(start, length): (u64, u64)| {
+        let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
+        bytes.get(start..start.checked_add(length)?)
+    };
+    let pieces = starts.into_iter().zip(lengths);
+    pieces.map(|place| piece(place).ok_or_else(|| damaged("it is cut off"))).collect()
+}
+
+/// What samples stand for, where they are not gray, colors or inks.
+enum Meaning {
+    Plain,
+    /// All reds, then all greens and all blues.
+    Palette(Vec<u16>),
+    Differences(Box<Differences>),
+}
+
+fn of_samples(decoder: &mut Reader<'_>, meaning: &Meaning, limits: &Limits) -> Result<Picture> {
     let (width, height) = decoder.dimensions().map_err(damaged)?;
     let kind = decoder.colortype().map_err(damaged)?;
     let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(damaged)?;
@@ -122,6 +169,7 @@ fn of_samples(
         (ColorType::RGBA(_), Some(ExtraSamples::AssociatedAlpha)) => Alpha::Multiplied,
         (ColorType::RGBA(_), _) => Alpha::Straight,
         (ColorType::Gray(_) | ColorType::RGB(_) | ColorType::CMYK(_), _) => Alpha::None,
+        (ColorType::YCbCr(8), None) => Alpha::None,
         (ColorType::Multiband { bit_depth: 8, num_samples: 2 }, Some(extra)) => match extra {
             ExtraSamples::UnassociatedAlpha => Alpha::Straight,
             ExtraSamples::Unspecified => Alpha::None,
@@ -134,14 +182,14 @@ fn of_samples(
     if samples.as_buffer(0).byte_len() < layout.complete_len {
         return Err(Error::TooManyPixels { width, height, limit: limits.max_pixels });
     }
-    let samples = bytes(samples, kind, (width as usize, palette.is_some()))?;
+    let samples = bytes(samples, kind, (width as usize, matches!(meaning, Meaning::Palette(_))))?;
     let samples = match layout.planes {
         0 | 1 => samples,
         planes => interleaved(&samples, planes),
     };
     let count = usize::from(kind.num_samples());
     let pixels = samples.chunks_exact(count);
-    let rgb = pixels.flat_map(|pixel| laid_on_white(color(pixel, kind, palette), pixel, alpha));
+    let rgb = pixels.flat_map(|pixel| laid_on_white(color(pixel, kind, meaning), pixel, alpha));
     Picture::new(width, height, rgb.collect())
 }
 
@@ -193,19 +241,17 @@ fn unpacked(bytes: &[u8], bits: u8, (width, as_numbers): (usize, bool)) -> Vec<u
     rows.flat_map(|row| row.iter().flat_map(samples).take(width)).collect()
 }
 
-fn color(pixel: &[u8], kind: ColorType, palette: Option<&[u16]>) -> [u8; 3] {
-    match (pixel, kind) {
-        ([r, g, b, ..], ColorType::RGB(_) | ColorType::RGBA(_)) => [*r, *g, *b],
-        ([c, m, y, k, ..], ColorType::CMYK(_)) => jpeg::under([*c, *m, *y], 255 - k),
-        ([gray, ..], _) => match palette {
-            None => [*gray; 3],
-            // All reds, then all greens and all blues.
-            Some(palette) => [0, 1, 2].map(|part| {
-                let at = part * (palette.len() / 3) + usize::from(*gray);
-                palette.get(at).map_or(0, |value| value.to_be_bytes()[0])
-            }),
-        },
-        ([], _) => [0; 3],
+fn color(pixel: &[u8], kind: ColorType, meaning: &Meaning) -> [u8; 3] {
+    match (pixel, meaning, kind) {
+        ([y, b, r, ..], Meaning::Differences(differences), _) => differences.color([*y, *b, *r]),
+        ([number, ..], Meaning::Palette(palette), _) => [0, 1, 2].map(|part| {
+            let at = part * (palette.len() / 3) + usize::from(*number);
+            palette.get(at).map_or(0, |value| value.to_be_bytes()[0])
+        }),
+        ([r, g, b, ..], _, ColorType::RGB(_) | ColorType::RGBA(_)) => [*r, *g, *b],
+        ([c, m, y, k, ..], _, ColorType::CMYK(_)) => jpeg::under([*c, *m, *y], 255 - k),
+        ([gray, ..], ..) => [*gray; 3],
+        ([], ..) => [0; 3],
     }
 }
 

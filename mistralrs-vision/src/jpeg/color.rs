@@ -8,20 +8,33 @@ use crate::error::Result;
 use crate::picture::Picture;
 use rayon::prelude::*;
 
-/// Whether the components are brightness and two differences (and black, where there are four), not
-/// colors or inks themselves: what the marks of JFIF and of Adobe say, or the names of the components.
-pub(super) fn are_differences(components: &[Component], jfif: bool, adobe: Option<u8>) -> bool {
-    match (components, adobe) {
-        ([_, _, _], _) if jfif => true,
-        ([_, _, _] | [_, _, _, _], Some(transform)) => transform != 0,
-        ([a, b, c], None) => [a.id, b.id, c.id] != *b"RGB",
-        _ => false,
+/// What a pixel's components are.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Colors {
+    /// Brightness and two differences; and black, where there are four.
+    Differences,
+    /// Themselves: gray, RGB or inks.
+    Plain,
+    /// Themselves, but inks are stored the other way round, as Adobe does.
+    Inverted,
+}
+
+impl Colors {
+    /// What the marks of JFIF and of Adobe say, or the names of the components.
+    pub(super) fn marked(components: &[Component], jfif: bool, adobe: Option<u8>) -> Self {
+        let differences = match (components, adobe) {
+            ([_, _, _], _) if jfif => true,
+            ([_, _, _] | [_, _, _, _], Some(transform)) => transform != 0,
+            ([a, b, c], None) => [a.id, b.id, c.id] != *b"RGB",
+            _ => false,
+        };
+        if differences { Self::Differences } else { Self::Inverted }
     }
 }
 
 /// # Errors
 /// If there is no pixel.
-pub(super) fn to_rgb(frame: Frame, differences: bool) -> Result<Option<Picture>> {
+pub(super) fn to_rgb(frame: Frame, colors: Colors) -> Result<Option<Picture>> {
     let Frame { width, height, components, densest, .. } = frame;
     let planes: Vec<Plane> =
         components.into_iter().map(|component| Plane::new(component, densest)).collect();
@@ -32,16 +45,17 @@ pub(super) fn to_rgb(frame: Frame, differences: bool) -> Result<Option<Picture>>
         let at = |row: &Vec<u8>, x: usize| row.get(x).copied().unwrap_or_default();
         pixels.for_each(|(x, pixel)| {
             let color = match rows.as_slice() {
-                [a, b, c] if differences => from_differences([at(a, x), at(b, x), at(c, x)]),
+                [a, b, c] if colors == Colors::Differences => {
+                    from_differences([at(a, x), at(b, x), at(c, x)])
+                }
                 [a, b, c] => [at(a, x), at(b, x), at(c, x)],
-                // Inks are stored the other way round, as Adobe does.
                 [a, b, c, k] => {
-                    let stored = [at(a, x), at(b, x), at(c, x)];
-                    let inks = match differences {
-                        true => from_differences(stored),
-                        false => stored.map(|ink| 255 - ink),
-                    };
-                    under(inks, at(k, x))
+                    let (stored, k) = ([at(a, x), at(b, x), at(c, x)], at(k, x));
+                    match colors {
+                        Colors::Differences => under(from_differences(stored), k),
+                        Colors::Plain => under(stored, 255 - k),
+                        Colors::Inverted => under(stored.map(|ink| 255 - ink), k),
+                    }
                 }
                 rows => [rows.first().map_or(0, |row| at(row, x)); 3],
             };

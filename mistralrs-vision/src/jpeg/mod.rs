@@ -12,23 +12,22 @@ mod scan;
 use crate::error::{Error, Result};
 use crate::picture::Picture;
 use bits::{BitReader, HuffmanTable};
-pub(crate) use color::under;
+pub(crate) use color::{Colors, under};
 use frame::Frame;
 use scan::Scan;
 
 /// More than any encoder writes; each may walk over the whole picture for a few bytes.
 const MAX_SCANS: usize = 200;
 
-/// None if it is of a rare kind: arithmetic codes, 12 bits, lossless, sizes told at the end. Three
-/// components are brightness and `differences`, or colors; where nothing around the file says so, its
-/// own marks do.
+/// None if it is of a rare kind: arithmetic codes, 12 bits, lossless, sizes told at the end. Where nothing
+/// around the file says what its components are, its own marks do.
 ///
 /// # Errors
 /// [`Error::Undecodable`] if the file is damaged; [`Error::TooManyPixels`].
 pub(crate) fn decode(
     bytes: &[u8],
     max_pixels: u64,
-    differences: Option<bool>,
+    colors: Option<Colors>,
 ) -> Result<Option<Picture>> {
     let mut reader = Reader { bytes, at: 2 };
     let mut state = State::default();
@@ -70,9 +69,8 @@ pub(crate) fn decode(
     }
     let State { frame, jfif, adobe, .. } = state;
     let frame = frame.filter(|_| scans > 0).ok_or_else(|| damaged("it holds no picture"))?;
-    let differences =
-        differences.unwrap_or_else(|| color::are_differences(&frame.components, jfif, adobe));
-    color::to_rgb(frame, differences)
+    let colors = colors.unwrap_or_else(|| Colors::marked(&frame.components, jfif, adobe));
+    color::to_rgb(frame, colors)
 }
 
 const END: u8 = 0xD9;

@@ -63,14 +63,20 @@ fn every_kind_of_file_is_read_as_pillow_reads_it() {
 }
 
 /// Pillow reads some of these too.
-const REFUSED: [&str; 5] =
-    ["float_rgb.tiff", "gray_multiplied.tiff", "group3.tiff", "lab.tiff", "ycbcr.tiff"];
+const REFUSED: [&str; 6] = [
+    "fax_runs.tiff",
+    "float_rgb.tiff",
+    "gray_multiplied.tiff",
+    "group3_two_dimensions.tiff",
+    "lab.tiff",
+    "ycbcr_sparse.tiff",
+];
 
 #[test]
 fn rare_kinds_are_read_as_pillow_reads_them() {
     let mut cases = cases("unusual");
     cases.retain(|case| !REFUSED.contains(&case.name.as_str()));
-    assert!(cases.len() >= 120, "{} files", cases.len());
+    assert!(cases.len() >= 130, "{} files", cases.len());
     assert!(cases.iter().all(|case| case.rgb.is_some()));
     compare(&cases);
 }

@@ -1,10 +1,10 @@
 //! TIFF whose strips or tiles are JPEG files, without the tables that they share. Knows no other TIFF.
 //! Source: Adobe's technical note 2 on TIFF (compression 7).
 
-use super::{NO_KIND, Reader, damaged};
+use super::{NO_KIND, Reader, damaged, pieces};
 use crate::decode::Limits;
 use crate::error::{Error, Result};
-use crate::jpeg;
+use crate::jpeg::{self, Colors};
 use crate::picture::Picture;
 use tiff::decoder::ChunkType;
 use tiff::tags::{PhotometricInterpretation, Tag};
@@ -17,9 +17,13 @@ pub(super) fn decode(
     meaning: Option<PhotometricInterpretation>,
     limits: &Limits,
 ) -> Result<Picture> {
-    let differences = match meaning {
-        Some(PhotometricInterpretation::YCbCr) => true,
-        Some(PhotometricInterpretation::RGB | PhotometricInterpretation::BlackIsZero) => false,
+    let colors = match meaning {
+        Some(PhotometricInterpretation::YCbCr) => Colors::Differences,
+        Some(
+            PhotometricInterpretation::RGB
+            | PhotometricInterpretation::BlackIsZero
+            | PhotometricInterpretation::CMYK,
+        ) => Colors::Plain,
         _ => return Err(damaged(NO_KIND)),
     };
     let (width, height) = decoder.dimensions().map_err(damaged)?;
@@ -32,7 +36,7 @@ pub(super) fn decode(
     let stride = width as usize * Picture::CHANNELS;
     let mut rgb = vec![0; stride * height as usize];
     for (i, file) in files(bytes, decoder, limits)?.iter().enumerate() {
-        let piece = jpeg::decode(file, most, Some(differences)).map_err(|error| match error {
+        let piece = jpeg::decode(file, most, Some(colors)).map_err(|error| match error {
             Error::TooManyPixels { .. } => damaged("a piece is larger than its place"),
             error => error,
         })?;
@@ -53,31 +57,12 @@ pub(super) fn decode(
 }
 
 /// Each piece as a file of its own, with the tables before it.
-///
-/// # Errors
-/// [`Error::TooManyBytes`] if they are longer than a file may be: pieces may lie over each other.
 fn files(bytes: &[u8], decoder: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Vec<u8>>> {
-    let (starts, lengths) = match decoder.get_chunk_type() {
-        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
-        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
-    };
-    let starts = decoder.get_tag_u64_vec(starts).map_err(damaged)?;
-    let lengths = decoder.get_tag_u64_vec(lengths).map_err(damaged)?;
     let tables = decoder.find_tag(Tag::JPEGTables).map_err(damaged)?;
     let tables = tables.map(|tables| tables.into_u8_vec()).transpose().map_err(damaged)?;
     let tables = tables.unwrap_or_default();
     // Two bytes mark their end.
     let tables = tables.get(..tables.len().saturating_sub(2)).unwrap_or_default();
-    let with_tables = |length: &u64| length.saturating_add(tables.len() as u64);
-    let total = lengths.iter().map(with_tables).fold(0, u64::saturating_add);
-    if total > limits.max_bytes as u64 {
-        let (bytes, limit) = (usize::try_from(total).unwrap_or(usize::MAX), limits.max_bytes);
-        return Err(Error::TooManyBytes { what: "image", bytes, limit });
-    }
-    let piece = |(start, length): (u64, u64)| {
-        let (start, length) = (usize::try_from(start).ok()?, usize::try_from(length).ok()?);
-        Some([tables, bytes.get(start..start.checked_add(length)?)?].concat())
-    };
-    let pieces = starts.into_iter().zip(lengths);
-    pieces.map(|place| piece(place).ok_or_else(|| damaged("it is cut off"))).collect()
+    let pieces = pieces(bytes, decoder, tables.len(), limits)?;
+    Ok(pieces.into_iter().map(|piece| [tables, piece].concat()).collect())
 }
