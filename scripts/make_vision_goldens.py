@@ -263,7 +263,7 @@ def unusual_files():
         except (OSError, ValueError) as error:
             print(f"{name}: {error}")
             continue
-        if name.startswith("frames") and name.endswith(".gif"):
+        if name.startswith("frames"):
             frames = []
             for number in range(picture.n_frames):
                 picture.seek(number)

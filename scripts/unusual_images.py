@@ -14,7 +14,7 @@ SIDE = (11, 9)
 def unusual_images(drawn):
     """Files by name. `drawn(width, height, frame)` draws a picture."""
     rng = np.random.default_rng(3)
-    return {**pngs(rng), **bmps(rng), **gifs(rng), **webps(drawn), **tiffs(drawn, rng)}
+    return {**pngs(rng), **bmps(rng), **gifs(rng), **webps(drawn), **tiffs(drawn, rng), **clear_webps(rng)}
 
 
 def saved(picture, kind, **options):
@@ -149,6 +149,56 @@ def gifs(rng):
     files["frames_inside.gif"] = gif([inside, corner, full])
     files["frames_inside_clear.gif"] = gif([inside, corner, full], clear=3)
     return files
+
+
+def webp(frames, size, has_alpha=True):
+    """An animation of frames: picture, left, top, whether it blends, whether it is disposed of, options."""
+
+    def chunk(name, content):
+        return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+    def three(*numbers):
+        return b"".join(struct.pack("<I", number)[:3] for number in numbers)
+
+    out = chunk(b"VP8X", struct.pack("<I", 2 | has_alpha << 4) + three(size[0] - 1, size[1] - 1)) + chunk(b"ANIM", bytes(6))
+    for picture, left, top, blends, disposed, options in frames:
+        content = saved(picture, "WEBP", exact=True, **options)[12:]
+        if content[:4] == b"VP8X":
+            content = content[18:]
+        place = three(left // 2, top // 2, picture.width - 1, picture.height - 1, 40)
+        out += chunk(b"ANMF", place + bytes([(not blends) << 1 | disposed]) + content)
+    return b"RIFF" + struct.pack("<I", len(out) + 4) + b"WEBP" + out
+
+
+def clear_webps(rng):
+    """Animations whose frames show through, with every order of blending and disposal."""
+    size, lossless, lossy = (8, 6), {"lossless": True}, {"quality": 60}
+
+    def picture(width, height, mode="RGBA"):
+        values = rng.integers(0, 256, (height, width, 4)).astype(np.uint8)
+        values[::3, ::2, 3] = 255 * (values[::3, ::2, 3] > 127)
+        return Image.fromarray(values).convert(mode)
+
+    def frame(left, top, width, height, blends, disposed, options=lossless, mode="RGBA"):
+        return picture(width, height, mode), left, top, blends, disposed, options
+
+    def orders(full):
+        ways = [(True, False), (True, True), (True, False), (False, True), (True, False), (False, False), (True, True)]
+        places = [(2, 2, 5, 3), (4, 0, 4, 6), (0, 2, 5, 3)]
+        first = (0, 0, *size) if full else (2, 0, 5, 4)
+        frames = [frame(*first, True, full)]
+        frames += [frame(*places[i % 3], *way) for i, way in enumerate(ways)]
+        frames += [frame(0, 0, *size, True, True), frame(*places[1], True, False), frame(0, 0, *size, False, False)]
+        return webp(frames, size)
+
+    return {
+        "frames_full.webp": orders(True), "frames_part.webp": orders(False),
+        "frames_no_alpha_said.webp": webp([frame(2, 0, 5, 6, True, False) for _ in range(2)], size, False),
+        "frames_lossy.webp": webp([
+            frame(0, 0, *size, True, False, lossy), frame(2, 2, 5, 4, True, True, lossy),
+            frame(0, 0, 5, 6, True, False, lossy, "RGB"), frame(4, 2, 4, 3, True, False, lossless, "RGB"),
+            frame(0, 0, *size, True, False, lossy)], size),
+    }
 
 
 def webps(drawn):

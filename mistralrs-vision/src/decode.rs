@@ -7,14 +7,12 @@ mod bmp;
 mod gif;
 mod png;
 mod tiff;
+mod webp;
 
 use crate::error::{Error, Result};
 use crate::jpeg;
 use crate::picture::Picture;
-use image::codecs::webp::WebPDecoder;
-use image::{
-    AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage,
-};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 use std::io::Cursor;
 
 /// What a file may cost.
@@ -97,6 +95,10 @@ fn still(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture> 
     let orientation = decoder.orientation().map_err(undecodable)?;
     let exact = match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, limits.max_pixels, None)?,
+        ImageFormat::WebP => {
+            let first = webp::Frames::open(bytes, limits)?.and_then(|mut frames| frames.next());
+            first.transpose()?.map(|(picture, _)| picture)
+        }
         _ => None,
     };
     let mut image = match exact {
@@ -129,13 +131,8 @@ pub fn decode_frames(bytes: &[u8], limits: &Limits) -> Result<Animation> {
 fn all_frames(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Animation> {
     let frames: Box<dyn Iterator<Item = Result<(Picture, f64)>> + '_> = match format {
         ImageFormat::Gif => Box::new(gif::Frames::open(bytes, limits)?),
-        ImageFormat::WebP => match animated_webp(bytes, limits)? {
-            Some(frames) => Box::new(frames.map(move |frame| {
-                let frame = frame.map_err(|error| undecodable(format, &error))?;
-                let (numerator, denominator) = frame.delay().numer_denom_ms();
-                let seconds = f64::from(numerator) / f64::from(denominator.max(1)) / 1000.;
-                Ok((to_rgb(&DynamicImage::ImageRgba8(frame.into_buffer()))?, seconds))
-            })),
+        ImageFormat::WebP => match webp::Frames::open(bytes, limits)? {
+            Some(frames) => Box::new(frames),
             None => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
         },
         _ => return Ok(Animation { frames: vec![decode(bytes, limits)?], fps: None }),
@@ -156,14 +153,6 @@ fn all_frames(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Anim
     }
     let fps = (seconds > 0.).then(|| pictures.len() as f64 / seconds);
     Ok(Animation { frames: pictures, fps })
-}
-
-/// None of a still picture.
-fn animated_webp<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Option<image::Frames<'a>>> {
-    let decoder = WebPDecoder::new(Cursor::new(bytes))
-        .map_err(|error| undecodable(ImageFormat::WebP, &error))?;
-    check_size(decoder.dimensions(), limits)?;
-    Ok(decoder.has_animation().then(|| decoder.into_frames()))
 }
 
 fn format(bytes: &[u8], limits: &Limits) -> Result<ImageFormat> {

@@ -124,7 +124,7 @@ fn frames_lie_on_each_other_as_pillow_lays_them() {
             found.extend(wrong.map(|wrong| format!("{name}, frame {i}: {wrong}")));
         }
     }
-    assert!(seen >= 10, "{seen} animations");
+    assert!(seen >= 15, "{seen} animations");
     found.sort();
     assert!(found.is_empty(), "{found:#?}");
 }
