@@ -1,14 +1,16 @@
 //! Threads that compute one loop at a time: the caller and its helpers take its turns one by one, so a
 //! thread that is held up by somebody else's work holds up one turn and no more. A helper that finds
 //! nothing to do spins for about as long as the gap between two loops of a step, then sleeps: an idle
-//! program costs nothing. Knows no kernel.
+//! program costs nothing. While a thread waits, it fetches what is expected to be read next: else memory would
+//! wait, too. Knows no kernel.
 
 use crate::cores;
+use crate::simd::{LINE, prefetch_early};
 use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,6 +21,19 @@ const SPIN: Duration = Duration::from_micros(60);
 const LOOKS: usize = 64;
 /// More turns than this do not fit the word they are counted in.
 const MOST_TURNS: usize = 0xffff;
+
+/// So many bytes of what is expected a thread fetches at most: they stay in its second-level cache.
+const MOST_FETCHED: usize = 512 << 10;
+
+/// Memory that the next loop is likely to read. Nothing is wrong but time is lost where it does not, or where it is
+/// nobody's any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    /// What the first turn reads.
+    pub(crate) start: *const u8,
+    /// How many bytes that are; those of the turns behind it follow.
+    pub(crate) turn: usize,
+}
 
 /// A loop's body, borrowed from the caller for as long as the loop runs.
 type Body = *const (dyn Fn(usize) + Sync);
@@ -33,6 +48,9 @@ struct Shared {
     body: UnsafeCell<Option<Body>>,
     /// What the first turn that panicked said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// What an [`Expected`] says, of the loop that was published last and said something.
+    expected: AtomicPtr<u8>,
+    expected_turn: AtomicUsize,
     sleepers: AtomicUsize,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -120,14 +138,24 @@ pub fn with_threads<T>(threads: NonZeroUsize, work: impl FnOnce() -> T) -> T {
 /// # Panics
 /// As `body` does, once all turns are done.
 pub fn in_parallel(turns: usize, body: impl Fn(usize) + Sync) {
+    in_parallel_before(None, turns, body);
+}
+
+/// As [`in_parallel`]; who waits for others fetches what is expected then. `None` leaves what an earlier loop
+/// expected.
+pub(crate) fn in_parallel_before(
+    expected: Option<Expected>,
+    turns: usize,
+    body: impl Fn(usize) + Sync,
+) {
     if turns < 2 || WITHIN.get() {
         return (0..turns).for_each(body);
     }
     let each = turns.div_ceil(MOST_TURNS);
     if each == 1 {
-        return current().run(turns, &body);
+        return current().run(expected, turns, &body);
     }
-    current().run(turns.div_ceil(each), &|turn: usize| {
+    current().run(expected, turns.div_ceil(each), &|turn: usize| {
         (turn * each..turns.min((turn + 1) * each)).for_each(&body);
     });
 }
@@ -177,6 +205,8 @@ impl Pool {
             done: AtomicUsize::new(0),
             body: UnsafeCell::new(None),
             panic: Mutex::new(None),
+            expected: AtomicPtr::new(std::ptr::null_mut()),
+            expected_turn: AtomicUsize::new(0),
             sleepers: AtomicUsize::new(0),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
@@ -188,7 +218,7 @@ impl Pool {
             let core = cores.get(number).copied();
             let work = move || {
                 core.into_iter().for_each(cores::pin);
-                shared.help();
+                shared.help(number);
             };
             std::thread::Builder::new().name(name).spawn(work).ok()
         };
@@ -196,7 +226,7 @@ impl Pool {
         Arc::new(Self { shared, threads: helpers.len() + 1, busy: Mutex::new(()), helpers, cores })
     }
 
-    fn run(&self, turns: usize, body: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, expected: Option<Expected>, turns: usize, body: &(dyn Fn(usize) + Sync)) {
         let Some(_busy) = (!self.helpers.is_empty()).then(|| self.busy.try_lock().ok()).flatten()
         else {
             return (0..turns).for_each(body);
@@ -209,6 +239,10 @@ impl Pool {
             let body = std::mem::transmute::<&(dyn Fn(usize) + Sync), Body>(body);
             *shared.body.get() = Some(body);
         }
+        if let Some(Expected { start, turn }) = expected {
+            shared.expected_turn.store(turn, Ordering::Relaxed);
+            shared.expected.store(start.cast_mut(), Ordering::Relaxed);
+        }
         let number = (shared.turns.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
         shared.turns.store(number << 32 | (turns as u64) << 16, Ordering::SeqCst);
         if shared.sleepers.load(Ordering::SeqCst) > 0 {
@@ -217,10 +251,11 @@ impl Pool {
         }
         shared.take_turns();
         let mut looks = 0usize;
+        let mut fetcher = Fetcher::of(0);
         while shared.done.load(Ordering::Acquire) < turns {
             // Whoever has the last turn may have been put aside: let it go on.
             looks += 1;
-            if looks > 4096 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if looks > 4096 { std::thread::yield_now() } else { fetcher.wait(shared) }
         }
         let panic = lock(&shared.panic).take();
         if let Some(panic) = panic {
@@ -284,25 +319,26 @@ impl Shared {
         self.done.fetch_add(1, Ordering::Release);
     }
 
-    /// A helper's life.
-    fn help(&self) {
+    /// The life of helper `number`.
+    fn help(&self, number: usize) {
+        let mut fetcher = Fetcher::of(number);
         while !self.stop.load(Ordering::Relaxed) {
             self.take_turns();
-            if !self.spin() {
+            if !self.spin(&mut fetcher) {
                 self.sleep();
             }
         }
     }
 
     /// Looks for work for a while; whether there is some.
-    fn spin(&self) -> bool {
+    fn spin(&self, fetcher: &mut Fetcher) -> bool {
         let began = Instant::now();
         loop {
             for _ in 0..LOOKS {
                 if self.has_turns() {
                     return true;
                 }
-                std::hint::spin_loop();
+                fetcher.wait(self);
             }
             if began.elapsed() > SPIN {
                 return false;
@@ -318,6 +354,37 @@ impl Shared {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Fetches the part of what is expected that one thread is likely to read.
+struct Fetcher {
+    /// The caller is number 0: it takes its first turn before any helper has seen the loop.
+    number: usize,
+    from: *const u8,
+    /// Bytes that were fetched.
+    done: usize,
+}
+
+impl Fetcher {
+    fn of(number: usize) -> Self {
+        Self { number, from: std::ptr::null(), done: 0 }
+    }
+
+    /// Fetches another line, or waits a moment if there is none.
+    #[inline(always)]
+    fn wait(&mut self, shared: &Shared) {
+        let from = shared.expected.load(Ordering::Relaxed).cast_const();
+        if from != self.from {
+            (self.from, self.done) = (from, 0);
+        }
+        let turn = shared.expected_turn.load(Ordering::Relaxed);
+        if self.done < turn.min(MOST_FETCHED) {
+            prefetch_early(from.wrapping_add(self.number * turn + self.done));
+            self.done += LINE;
+        } else {
+            std::hint::spin_loop();
+        }
     }
 }
 
@@ -394,5 +461,21 @@ mod tests {
             in_parallel(20, |turn| add(&sum, turn));
             assert_eq!(sum.into_inner(), 190);
         });
+    }
+
+    /// What a waiting thread fetches is its own part, once, also where nobody owns it any more.
+    #[test]
+    fn what_is_expected_is_fetched_once() {
+        let pool = Pool::new(1, Vec::new());
+        let mut fetcher = Fetcher::of(1);
+        for (turn, fetched) in [(100, 128), (0, 0), (MOST_FETCHED + 1, MOST_FETCHED)] {
+            let start = std::ptr::without_provenance_mut(turn + 64);
+            pool.shared.expected.store(start, Ordering::Relaxed);
+            pool.shared.expected_turn.store(turn, Ordering::Relaxed);
+            for _ in 0..MOST_FETCHED {
+                fetcher.wait(&pool.shared);
+            }
+            assert_eq!(fetcher.done, fetched);
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::activations::{Rounded, Strips};
 use super::layout::{BLOCK_COLS, TILE_ROWS};
-use super::tasks::{SERIAL, TOGETHER, cut};
+use super::tasks::{SERIAL, cut, expected_after, together};
 use super::{Family, Job, PackedPart, TileKernels, reference};
 use super::{round, run, with_memory};
 use crate::dispatch::{self, Kernels};
@@ -123,7 +123,8 @@ impl<X: Rounded> FirstHalf<'_, X> {
         let part = |number: usize, tiles: Range<usize>| {
             let strips = strips.part(number * group, group);
             let step = STEP / (strips.all().len() * TILE_ROWS);
-            let step = step.next_multiple_of(TOGETHER).max(TOGETHER);
+            let together = together(self.strips);
+            let step = step.next_multiple_of(together).max(together);
             for first in tiles.clone().step_by(step) {
                 self.compute_tiles(strips, first..tiles.end.min(first + step), out);
             }
@@ -132,8 +133,9 @@ impl<X: Rounded> FirstHalf<'_, X> {
         if work < SERIAL || pool::threads() == 1 {
             return (0..groups).for_each(|number| part(number, 0..tiles));
         }
-        let tasks = cut(std::slice::from_ref(&(0..tiles)), groups);
-        pool::in_parallel(tasks.len(), |at| {
+        let tasks = cut(std::slice::from_ref(&(0..tiles)), groups, strips);
+        let next = expected_after(&gate, tasks[0].2.len(), strips);
+        pool::in_parallel_before(next, tasks.len(), |at| {
             let (number, _, tiles) = &tasks[at];
             part(*number, tiles.clone());
         });
