@@ -5,7 +5,7 @@
 //! what is being loaded.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -97,17 +97,30 @@ impl Progress {
 /// of their [`Progress`].
 struct Bars {
     screen: MultiProgress,
-    running: Mutex<HashMap<String, ProgressBar>>,
+    stages: Mutex<Stages>,
+}
+
+#[derive(Default)]
+struct Stages {
+    running: HashMap<String, ProgressBar>,
+    /// Ended and not begun again: who says so twice is not shown a second bar.
+    ended: HashSet<String>,
 }
 
 impl Bars {
     fn new(target: ProgressDrawTarget) -> Self {
-        Self { screen: MultiProgress::with_draw_target(target), running: Mutex::default() }
+        Self { screen: MultiProgress::with_draw_target(target), stages: Mutex::default() }
     }
 
     fn show(&self, event: &ProgressEvent) {
-        // A panic between two statements below leaves the map a valid map: go on with it.
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // A panic between two statements below leaves both collections valid: go on with them.
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stages { running, ended } = &mut *stages;
+        let complete = event.total > 0 && event.done >= event.total;
+        if complete && ended.contains(&event.stage) {
+            return;
+        }
+        ended.remove(&event.stage);
         let bar =
             running.entry(event.stage.clone()).or_insert_with(|| self.screen.add(begin(event)));
         if event.total > 0 && bar.length() != Some(event.total) {
@@ -115,15 +128,20 @@ impl Bars {
             bar.set_style(style(event));
         }
         bar.set_position(event.done);
-        if event.total > 0 && event.done >= event.total {
+        if complete {
             bar.finish();
             running.remove(&event.stage);
+            ended.insert(event.stage.clone());
         }
     }
 }
 
 fn begin(event: &ProgressEvent) -> ProgressBar {
-    let bar = ProgressBar::no_length().with_finish(ProgressFinish::Abandon);
+    // Hidden until the screen has it: a bar on its own would draw itself on standard error, in a line that
+    // the screen knows nothing of and so never clears.
+    let length = (event.total > 0).then_some(event.total);
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden())
+        .with_finish(ProgressFinish::Abandon);
     bar.set_style(style(event));
     bar.set_message(event.stage.clone());
     bar
@@ -222,11 +240,37 @@ mod tests {
         let bars = Bars::new(ProgressDrawTarget::hidden());
         let event = |done| ProgressEvent { stage: "s".into(), done, total: 2, unit: Unit::Items };
         bars.show(&event(1));
-        assert_eq!(bars.running.lock().unwrap().len(), 1);
+        assert_eq!(bars.stages.lock().unwrap().running.len(), 1);
         bars.show(&event(2));
-        assert!(bars.running.lock().unwrap().is_empty());
+        assert!(bars.stages.lock().unwrap().running.is_empty());
         bars.show(&event(1));
-        assert_eq!(bars.running.lock().unwrap()["s"].position(), 1);
+        assert_eq!(bars.stages.lock().unwrap().running["s"].position(), 1);
+    }
+
+    /// What a load says at its end, whether or not every tensor was counted before.
+    #[test]
+    fn a_stage_that_has_ended_does_not_end_again() {
+        let paper = Paper::default();
+        let progress = paper.progress();
+        for (done, total) in [(1, 3), (3, 3), (1, 1)] {
+            progress.report("load weights", done, total);
+        }
+        assert!(paper.text().contains("3/3"), "{}", paper.text());
+        assert!(!paper.text().contains("1/1"), "{}", paper.text());
+        progress.report("load weights", 2, 3);
+        progress.report("load weights", 1, 1);
+        assert!(paper.text().contains("1/1"), "{}", paper.text());
+    }
+
+    #[test]
+    fn a_bar_begins_with_what_is_known_of_it_and_not_on_its_own() {
+        let mut event = ProgressEvent { stage: "s".into(), done: 0, total: 7, unit: Unit::Items };
+        assert_eq!(begin(&event).length(), Some(7));
+        event.total = 0;
+        assert_eq!(begin(&event).length(), None);
+        let paper = Paper::default();
+        paper.progress().report("load weights", 0, 7);
+        assert!(!paper.text().contains("0/0"), "{}", paper.text());
     }
 
     #[test]
@@ -234,10 +278,10 @@ mod tests {
         let bars = Bars::new(ProgressDrawTarget::hidden());
         let mut event = ProgressEvent { stage: "s".into(), done: 1, total: 0, unit: Unit::Bytes };
         bars.show(&event);
-        assert_eq!(bars.running.lock().unwrap()["s"].length(), None);
+        assert_eq!(bars.stages.lock().unwrap().running["s"].length(), None);
         event.total = 9;
         bars.show(&event);
-        assert_eq!(bars.running.lock().unwrap()["s"].length(), Some(9));
+        assert_eq!(bars.stages.lock().unwrap().running["s"].length(), Some(9));
     }
 
     /// Stands for a load: reports, and fails halfway when told to.
