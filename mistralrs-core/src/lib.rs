@@ -57,7 +57,7 @@ pub fn instruction_set() -> &'static str {
 /// [`LoadError::Option`] for an unknown name, one this processor has not, or when it is too late.
 pub fn force_instruction_set(name: &str) -> Result<(), LoadError> {
     mistralrs_kernels::force_instruction_set(name)
-        .map_err(|e| LoadError::Option { option: "MISTRALRS_CPU", reason: e.to_string() })
+        .map_err(|e| LoadError::Option { option: "--instruction-set", reason: e.to_string() })
 }
 
 /// Has the allocator of this process keep the memory of one step for the next, instead of asking the system

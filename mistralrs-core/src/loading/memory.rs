@@ -44,7 +44,7 @@ pub struct MemoryRequest {
     pub max_seq_len: Option<usize>,
     /// Most sequences computed together.
     pub max_seqs: usize,
-    /// The operator's `--kv-cache-tokens`.
+    /// The operator's `--pa-ctxt-len`.
     pub kv_cache_tokens: Option<usize>,
     /// Tokens per KV block: the cache is a whole number of blocks.
     pub block_size: usize,
@@ -133,7 +133,7 @@ fn wanted_context(request: &MemoryRequest) -> Result<u64, LoadError> {
         return refuse("--max-seq-len", "0 tokens are no context".to_owned());
     }
     if request.kv_cache_tokens == Some(0) {
-        return refuse("--kv-cache-tokens", "a cache of 0 tokens holds nothing".to_owned());
+        return refuse("--pa-ctxt-len", "a cache of 0 tokens holds nothing".to_owned());
     }
     let wanted = request.max_seq_len.unwrap_or(request.model_context.max(1));
     if wanted > request.model_context.max(1) {
@@ -147,7 +147,7 @@ fn wanted_context(request: &MemoryRequest) -> Result<u64, LoadError> {
     }
     match (request.max_seq_len, request.kv_cache_tokens) {
         (Some(context), Some(tokens)) if tokens < context => refuse(
-            "--kv-cache-tokens",
+            "--pa-ctxt-len",
             format!(
                 "a cache of {tokens} tokens cannot hold one sequence of `--max-seq-len {context}`"
             ),
@@ -233,14 +233,14 @@ impl Room {
 
     fn refusal(&self, request: &MemoryRequest, kv_tokens: u64, kv_bytes: u64) -> LoadError {
         let option =
-            if request.kv_cache_tokens.is_some() { "--kv-cache-tokens" } else { "--max-seq-len" };
+            if request.kv_cache_tokens.is_some() { "--pa-ctxt-len" } else { "--max-seq-len" };
         let remedy = if self.tokens == 0 {
             "not even one block fits: free memory, or take a smaller or more quantized model"
                 .to_owned()
         } else if request.kv_cache_tokens.is_some()
             && request.max_seq_len.is_some_and(|context| to_u64(context) > self.tokens)
         {
-            format!("`--max-seq-len {0} --kv-cache-tokens {0}` would fit", self.tokens)
+            format!("`--max-seq-len {0} --pa-ctxt-len {0}` would fit", self.tokens)
         } else {
             format!("`{option} {}` would fit", self.tokens)
         };
@@ -456,7 +456,7 @@ mod tests {
                 r.model_context = 1 << 17;
                 r.max_seq_len = Some(32768);
             }).unwrap_err());
-        expect![[r#"the KV cache for 100000 tokens needs 6.1 GiB, but of 1.6 GiB free memory the weights (500.0 MiB) and activations (100.0 MiB) leave 1000.0 MiB; `--kv-cache-tokens 16000` would fit"#]]
+        expect![[r#"the KV cache for 100000 tokens needs 6.1 GiB, but of 1.6 GiB free memory the weights (500.0 MiB) and activations (100.0 MiB) leave 1000.0 MiB; `--pa-ctxt-len 16000` would fit"#]]
             .assert_eq(&plan(|r| r.kv_cache_tokens = Some(100_000)).unwrap_err());
         expect![[r#"the KV cache for 512 tokens needs 32.0 MiB, but of 150.0 MiB free memory the weights (500.0 MiB) and activations (100.0 MiB) leave 6.2 MiB; `--max-seq-len 96` would fit"#]]
             .assert_eq(&plan(|r| r.free_bytes = 150 * MIB).unwrap_err());
@@ -468,7 +468,7 @@ mod tests {
     fn contradictions_are_named() {
         expect!["option --max-seq-len: 5000 is more than the 4096 tokens the model was made for"]
             .assert_eq(&plan(|r| r.max_seq_len = Some(5000)).unwrap_err());
-        expect!["option --kv-cache-tokens: a cache of 100 tokens cannot hold one sequence of `--max-seq-len 200`"]
+        expect!["option --pa-ctxt-len: a cache of 100 tokens cannot hold one sequence of `--max-seq-len 200`"]
             .assert_eq(&plan(|r| {
                 r.max_seq_len = Some(200);
                 r.kv_cache_tokens = Some(100);
@@ -572,7 +572,7 @@ mod tests {
                 let (_, rest) = text.split_once(option)?;
                 rest.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
             };
-            let offer: (Option<usize>, Option<usize>) = (number("`--max-seq-len"), number("--kv-cache-tokens"));
+            let offer: (Option<usize>, Option<usize>) = (number("`--max-seq-len"), number("--pa-ctxt-len"));
             prop_assert_eq!(offer == (None, None), text.contains("not even one block"));
             if offer == (None, None) { return Ok(()) }
             if offer.0.is_some() { request.max_seq_len = offer.0 }

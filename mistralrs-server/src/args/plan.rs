@@ -26,6 +26,10 @@ const NO_MODEL: &str = "this needs a model, and none was named. Give one with -m
   mistralrs-server -m ./folder                       a folder with config.json and safetensors
   mistralrs-server -m ./model.gguf                   one GGUF file";
 
+/// More threads than any processor has cores. The system may refuse to start them in a way that ends the
+/// program, so it is not left to it.
+const MAX_THREADS: usize = 1024;
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub struct Plan {
@@ -87,8 +91,8 @@ impl TryFrom<Cli> for Plan {
         let load = load_options(&cli, selector)?;
         let (threads, pin_threads) = (cli.model.threads, cli.model.pin_threads);
         let instruction_set = cli.model.instruction_set.clone();
-        if threads == Some(0) {
-            return Err(told("--threads has to be 1 or more"));
+        if threads.is_some_and(|threads| !(1..=MAX_THREADS).contains(&threads)) {
+            return Err(told(format!("--threads has to be 1 to {MAX_THREADS}")));
         }
         let chats = cli.chat.interactive_mode || cli.chat.prompt.is_some();
         let quiet = chats || bench.is_some();
@@ -100,7 +104,7 @@ impl TryFrom<Cli> for Plan {
         let mcp = cli.mcp.mcp_config.as_deref().map(errand::mcp_config).transpose()?;
         let mode = match bench {
             Some(bench) => Mode::Bench(bench),
-            None if chats => Mode::Chat(chat_options(&cli, &load, mcp)),
+            None if chats => Mode::Chat(chat_options(&cli, &load, mcp)?),
             None => Mode::Serve(server_plan(&cli, &load, mcp, &mut notes)?),
         };
         Ok(Self { load, mode, threads, pin_threads, instruction_set, log_filter, notes })
@@ -345,27 +349,37 @@ fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {
     })
 }
 
-fn chat_options(cli: &Cli, load: &LoadOptions, mcp: Option<McpConfig>) -> ChatOptions {
+fn chat_options(
+    cli: &Cli,
+    load: &LoadOptions,
+    mcp: Option<McpConfig>,
+) -> Result<ChatOptions, Refusal> {
     let mut template_kwargs = serde_json::Map::new();
     if cli.template.enable_thinking {
         template_kwargs.insert("enable_thinking".to_owned(), true.into());
     }
-    ChatOptions {
+    let sampling = SamplingParams {
+        temperature: cli.chat.temperature,
+        top_k: cli.chat.top_k,
+        top_p: cli.chat.top_p,
+        ..SamplingParams::default()
+    };
+    // Nothing here names a token, so any vocabulary will do.
+    sampling.validate(usize::MAX).map_err(|error| told(error.to_string()))?;
+    if cli.chat.max_tokens == Some(0) {
+        return Err(told("--max-tokens has to be 1 or more"));
+    }
+    Ok(ChatOptions {
         prompt: cli.chat.prompt.clone(),
         opening: load.embedded.map(|_| demo::OPENING),
         system: cli.chat.system.clone(),
-        sampling: SamplingParams {
-            temperature: cli.chat.temperature,
-            top_k: cli.chat.top_k,
-            top_p: cli.chat.top_p,
-            ..SamplingParams::default()
-        },
+        sampling,
         max_tokens: cli.chat.max_tokens,
         template_kwargs,
         history_file: chat::history_path(variable),
         plain: cli.chat.term.as_deref() == Some("dumb"),
         mcp,
-    }
+    })
 }
 
 fn server_plan(
@@ -386,6 +400,9 @@ fn server_plan(
     notes.extend(given.map(|(option, _)| format!("{option} has no effect without -i or --prompt")));
     if server.max_n == 0 || server.max_body_mb == 0 {
         return Err(told("--max-n and --max-body-mb have to be 1 or more"));
+    }
+    if server.served_model_name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(told("--served-model-name: there is no name in it"));
     }
     let config = ServerConfig {
         api_keys: api_keys(server)?,

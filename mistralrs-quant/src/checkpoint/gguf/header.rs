@@ -93,12 +93,11 @@ fn check_version(reader: &mut Reader<'_>, file: &Path) -> Result<()> {
         found,
         supported: "little-endian GGUF, versions 2 and 3",
     };
-    let magic: [u8; 4] = reader.array().unwrap_or_default();
+    let Ok(magic) = reader.array::<4>() else {
+        return Err(unsupported("a file of fewer than 4 bytes".to_owned()));
+    };
     if magic != MAGIC {
-        return Err(unsupported(format!(
-            "a file that starts with {:?}",
-            magic.escape_ascii().to_string()
-        )));
+        return Err(unsupported(format!("a file that starts with `{}`", magic.escape_ascii())));
     }
     let version = reader.u32()?;
     if VERSIONS.contains(&version) {

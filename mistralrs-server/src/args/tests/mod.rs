@@ -373,3 +373,52 @@ fn mcp_servers_are_read_before_anything_is_loaded() {
     let Mode::Chat(chat) = plan(&format!("{line} -i")).unwrap().mode else { panic!() };
     assert!(chat.mcp.is_some());
 }
+
+#[test]
+fn what_no_model_can_change_is_refused_before_one_is_loaded() {
+    for (line, reason) in [
+        ("--threads 0", "--threads has to be 1 to 1024"),
+        ("--threads 100000", "--threads has to be 1 to 1024"),
+        ("--prompt hi --temperature -1", "`temperature` must be at least 0"),
+        ("-i --temperature nan", "`temperature` must be at least 0"),
+        ("-i --top-p 5", "`top_p` must be at least 0"),
+        ("--prompt hi --max-tokens 0", "--max-tokens has to be 1 or more"),
+        ("--served-model-name=", "--served-model-name: there is no name in it"),
+    ] {
+        let told = refused(line);
+        assert!(told.starts_with(reason), "{line}: {told}");
+    }
+    assert_eq!(plan("--threads 1024").unwrap().threads, Some(1024));
+}
+
+/// The core knows no command line, but its errors name the options that help.
+#[test]
+fn errors_of_the_core_name_options_that_exist() {
+    fn read(folder: &std::path::Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                *text += &std::fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    let command = Cli::command();
+    let known: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let mut text = String::new();
+    read(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../mistralrs-core/src"),
+        &mut text,
+    );
+    let mut named = 0;
+    for quote in ["\"--", "`--"] {
+        for rest in text.split(quote).skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            assert!(known.contains(&name), "there is no option --{name}");
+            named += 1;
+        }
+    }
+    assert!(named > 10, "only {named} options are named: are they spelled otherwise now?");
+}

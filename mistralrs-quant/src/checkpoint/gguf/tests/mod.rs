@@ -318,7 +318,10 @@ fn pieces_of_a_split_file_are_put_together_in_any_order() {
 #[test]
 fn foreign_files_are_told_apart() {
     let refused = |bytes: &[u8]| parse(bytes).unwrap_err().to_string();
-    assert!(refused(b"").contains("not supported"));
+    assert!(refused(b"").contains("fewer than 4 bytes is not supported"));
+    assert!(
+        refused(b"}\xd0^\x14 no model").contains("starts with `}\\xd0^\\x14` is not supported")
+    );
     assert!(refused(b"PK\x03\x04rest of a zip").contains("PK"));
     let mut writer = sample();
     writer.version = 1;
