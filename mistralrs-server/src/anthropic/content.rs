@@ -160,6 +160,12 @@ impl Reader {
             }
             TextOr::List(blocks) => blocks,
         };
+        // Without this the turn would vanish, and what came before it would be answered again.
+        if blocks.is_empty() {
+            let path = format!("{path}.content");
+            let text = format!("`{path}` is empty: it has to have a block or be a string");
+            return Err(ApiError::invalid(path, text));
+        }
         let mut said = Vec::new();
         for (j, block) in blocks.into_iter().enumerate() {
             let path = format!("{path}.content[{j}]");

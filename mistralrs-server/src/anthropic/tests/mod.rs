@@ -114,6 +114,7 @@ fn faults_name_their_field() {
             json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]}),
             "messages[1].role",
         ),
+        (user(json!([])), "messages[0].content"),
         (user(json!([{"type": "document"}])), "messages[0].content[0].type"),
         (user(json!([{"type": "tool_result"}])), "messages[0].content[0].tool_use_id"),
         (
