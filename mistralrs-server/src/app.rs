@@ -27,8 +27,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::timeout::{RequestBodyDeadlineLayer, RequestBodyTimeoutLayer};
 
-/// A body that stands still this long is given up.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 /// A body that is not complete by then is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -55,6 +53,8 @@ pub struct ServerConfig {
     pub origins: Origins,
     /// Largest request body.
     pub max_body_bytes: usize,
+    /// A body that stands still this long is given up.
+    pub body_idle: Duration,
     /// Most answers to one prompt.
     pub max_n: usize,
     /// Most answers to all prompts of one request.
@@ -96,6 +96,7 @@ impl Default for ServerConfig {
             api_keys: ApiKeys::default(),
             origins: Origins::default(),
             max_body_bytes: 50_000_000,
+            body_idle: Duration::from_secs(30),
             max_n: 16,
             max_choices: 256,
             max_in_flight: 512,
@@ -219,10 +220,11 @@ pub fn router(app: Arc<AppState>) -> Router {
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             ApiError::method_not_allowed(method.as_str(), uri.path())
         })
-        .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
-        .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
-        .layer(RequestBodyDeadlineLayer::new(BODY_DEADLINE))
+        // It reads the whole body itself, so it stands within the limits of size and time.
         .layer(from_fn_with_state(Arc::clone(&app), request_log::record))
+        .layer(DefaultBodyLimit::max(app.config.max_body_bytes))
+        .layer(RequestBodyTimeoutLayer::new(app.config.body_idle))
+        .layer(RequestBodyDeadlineLayer::new(BODY_DEADLINE))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(anthropic::error::translate))
         .layer(cors(&app.config.origins))

@@ -164,6 +164,18 @@ impl ApiError {
         )
     }
 
+    /// The body is packed.
+    pub fn encoded(coding: &str) -> Self {
+        let message =
+            format!("a packed body (`Content-Encoding: {coding}`) is not read: send it plain");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            INVALID,
+            Some("unsupported_media_type"),
+            message,
+        )
+    }
+
     /// More requests are being read and prepared than the server wants to hold.
     pub fn too_many_requests(limit: usize) -> Self {
         let message = format!("the server holds {limit} requests, its limit; try again later");

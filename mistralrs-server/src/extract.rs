@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Unknown fields beyond this many are no oversight.
 const MAX_UNKNOWN_FIELDS: usize = 200;
+/// Of what a client wrote, so much comes back in an error.
+const MAX_PATH_CHARS: usize = 120;
 
 /// The JSON body of a request, not yet looked into.
 #[derive(Debug, Clone)]
@@ -25,11 +27,21 @@ impl FromRequest<Arc<AppState>> for JsonBytes {
         if !is_json(request.headers()) {
             return Err(ApiError::not_json());
         }
-        match Bytes::from_request(request, state).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(rejection) => Err(unreadable(&rejection, state.config.max_body_bytes)),
+        if let Some(coding) = coding(request.headers()) {
+            return Err(ApiError::encoded(&coding));
         }
+        read_body(request, state).await.map(Self)
     }
+}
+
+/// The bytes of a body, whatever its type.
+///
+/// # Errors
+/// 413 beyond the limit of size, 408 if they do not come in time.
+pub async fn read_body(request: Request, state: &Arc<AppState>) -> Result<Bytes, ApiError> {
+    let limit_bytes = state.config.max_body_bytes;
+    let read = Bytes::from_request(request, state).await;
+    read.map_err(|rejection| unreadable(&rejection, limit_bytes))
 }
 
 /// A web page of another origin may send other content types without asking first, so they are refused.
@@ -41,6 +53,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// How the body is packed, if it is: nobody unpacks it here.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let value = String::from_utf8_lossy(headers.get(header::CONTENT_ENCODING)?.as_bytes());
+    let packed = !value.trim().is_empty() && !value.trim().eq_ignore_ascii_case("identity");
+    packed.then(|| value.chars().take(MAX_PATH_CHARS).collect())
 }
 
 fn unreadable(rejection: &BytesRejection, limit_bytes: usize) -> ApiError {
@@ -65,6 +84,10 @@ impl JsonBytes {
     /// # Errors
     /// [`ApiError::malformed`], with the path and what was expected there.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<Parsed<T>, ApiError> {
+        // Types of ours would be read from a list of their fields, too.
+        if self.0.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|it| *it != b'{') {
+            return Err(ApiError::malformed("", "the body has to be a JSON object: `{…}`"));
+        }
         let mut unknown = BTreeSet::new();
         let mut json = serde_json::Deserializer::from_slice(&self.0);
         let mut track = serde_path_to_error::Track::new();
@@ -110,14 +133,15 @@ impl JsonBytes {
 }
 
 fn malformed(path: &str, error: &serde_json::Error) -> ApiError {
-    let path = if path == "." { "" } else { path };
+    // The two names of a place that is not known.
+    let path = if path == "." || path == "?" { "" } else { path };
+    let path: String = path.chars().take(MAX_PATH_CHARS).collect();
     if path.is_empty() || error.is_syntax() || error.is_eof() {
         return ApiError::malformed(
             path,
             format!("the body is not valid JSON for this route: {error}"),
         );
     }
-    let path: String = path.chars().take(120).collect();
     ApiError::malformed(path.clone(), format!("`{path}`: {error}"))
 }
 
@@ -203,6 +227,24 @@ mod tests {
         }
         let invalid_utf8 = JsonBytes(Bytes::from_static(b"{\"items\":[{\"a\":\"\xff\"}]}"));
         assert!(invalid_utf8.parse::<First>().is_err());
+    }
+
+    #[test]
+    fn a_list_is_no_object_even_with_the_right_fields() {
+        for text in ["[[{\"a\":1}]]", "null", "\"x\"", " 5", "\u{feff}{\"items\":[]}"] {
+            let error = bytes(text).parse::<First>().expect_err(text);
+            assert_eq!(error.message(), "the body has to be a JSON object: `{…}`", "{text}");
+        }
+    }
+
+    #[test]
+    fn the_place_is_named_if_it_is_known_and_never_at_length() {
+        let cut_off = bytes("{\"items\":[]").parse::<First>().unwrap_err();
+        assert_eq!(cut_off.field(), None, "{}", cut_off.message());
+        let key = "k".repeat(100_000);
+        let long = bytes(&format!("{{\"items\":[],\"{key}\":nonsense}}"));
+        let error = long.parse::<First>().unwrap_err();
+        assert!(error.field().is_none_or(|field| field.len() <= MAX_PATH_CHARS));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use anyhow::Context;
 use args::{Mode, Plan};
 use mistralrs_core::{Llm, LoadOptions};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -100,12 +101,11 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Mode::Serve(server) => {
-            let log = server
-                .log
-                .as_deref()
-                .map(request_log::RequestLog::open)
-                .transpose()
-                .context("--log")?;
+            let open = |path: &Path| {
+                request_log::RequestLog::open(path)
+                    .with_context(|| format!("--log {}", path.display()))
+            };
+            let log = server.log.as_deref().map(open).transpose()?;
             let app = Arc::new(app::AppState::new(server.config, log));
             let runtime = runtime()?;
             let served = runtime.block_on(async {

@@ -2,8 +2,8 @@
 //! because it holds what users wrote. Keys are never in it: headers are not logged.
 
 use crate::app::{AppState, RequestId};
-use crate::error::ApiError;
-use axum::body::{Body, Bytes, to_bytes};
+use crate::extract::read_body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,16 +14,26 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest answer kept; the rest is counted only.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Lines waiting for the disk. Beyond it lines are lost and counted, not waited for.
 const QUEUE_LINES: usize = 1024;
 
+/// Between two tries to put a mark behind the lines of a full queue.
+const FULL_QUEUE: Duration = Duration::from_millis(5);
+
+/// What the thread that writes is sent.
+enum Entry {
+    Line(String),
+    /// Answered when all lines before it are written.
+    Mark(mpsc::Sender<()>),
+}
+
 /// The way to the file.
 pub struct RequestLog {
-    lines: Option<mpsc::SyncSender<String>>,
+    lines: Option<mpsc::SyncSender<Entry>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -41,9 +51,28 @@ impl RequestLog {
     }
 
     fn write(&self, line: &Value) {
-        let sent = self.lines.as_ref().map(|lines| lines.try_send(line.to_string()));
+        let sent = self.lines.as_ref().map(|lines| lines.try_send(Entry::Line(line.to_string())));
         if !matches!(sent, Some(Ok(()))) {
             tracing::warn!("--log: the disk is too slow, a line was lost");
+        }
+    }
+
+    /// Waits until every line so far is written, or for `limit`. Whoever ends the process has to: it would
+    /// end the thread that writes, too. Blocks.
+    pub fn settle(&self, limit: Duration) {
+        let Some(lines) = &self.lines else { return };
+        let end = Instant::now() + limit;
+        let (written, settled) = mpsc::channel();
+        let mut mark = Entry::Mark(written);
+        while let Err(mpsc::TrySendError::Full(back)) = lines.try_send(mark) {
+            if Instant::now() >= end {
+                break;
+            }
+            mark = back;
+            std::thread::sleep(FULL_QUEUE);
+        }
+        if settled.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
+            tracing::warn!("--log: the disk is too slow, the last lines were lost");
         }
     }
 }
@@ -58,10 +87,18 @@ impl Drop for RequestLog {
     }
 }
 
-fn write_lines(mut file: File, queue: &mpsc::Receiver<String>) {
-    while let Ok(line) = queue.recv() {
-        if let Err(error) = writeln!(file, "{line}") {
-            tracing::warn!("--log: {error}");
+fn write_lines(mut file: File, queue: &mpsc::Receiver<Entry>) {
+    while let Ok(entry) = queue.recv() {
+        match entry {
+            Entry::Line(line) => {
+                if let Err(error) = writeln!(file, "{line}") {
+                    tracing::warn!("--log: {error}");
+                }
+            }
+            // Whoever no longer waits has no need of the answer.
+            Entry::Mark(written) => {
+                let _ = written.send(());
+            }
         }
     }
 }
@@ -112,8 +149,9 @@ pub async fn record(State(app): State<Arc<AppState>>, request: Request, next: Ne
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
     let path = request.uri().path().to_owned();
     let (parts, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, app.config.max_body_bytes).await else {
-        return ApiError::body_too_large(app.config.max_body_bytes).into_response();
+    let bytes = match read_body(Request::from_parts(parts.clone(), body), &app).await {
+        Ok(bytes) => bytes,
+        Err(error) => return error.into_response(),
     };
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let time = u64::try_from(millis).unwrap_or(u64::MAX);

@@ -27,6 +27,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_CONNECTIONS: usize = 4096;
 /// After the engine has ended, what is left to write gets this long.
 const FLUSH: Duration = Duration::from_secs(2);
+/// Connections without a request, and the tasks that accept them, go within this; nobody is told to wait for them.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Where and how long.
 #[derive(Debug, Clone)]
@@ -107,6 +109,9 @@ pub async fn run(
     if let Some(mcp) = app.mcp() {
         mcp.shutdown().await;
     }
+    // The lines of the last requests: the process may end as soon as this returns.
+    let settle = move || app.log.iter().for_each(|log| log.settle(FLUSH));
+    let _ = tokio::task::spawn_blocking(settle).await;
     outcome
 }
 
@@ -313,12 +318,13 @@ async fn drain(app: &Arc<AppState>, close: &watch::Sender<bool>, limit: Duration
         return;
     }
     let gone = || async { close.closed().await };
-    if close.receiver_count() > 0 {
+    let moment = MOMENT.min(limit);
+    if tokio::time::timeout(moment, gone()).await.is_err() {
         tracing::info!(
             "stopping: waiting up to {} s for running requests (again Ctrl-C: at once)",
             limit.as_secs()
         );
-        if tokio::time::timeout(limit, gone()).await.is_err() {
+        if tokio::time::timeout(limit.saturating_sub(moment), gone()).await.is_err() {
             tracing::warn!("running requests were ended after {} s", limit.as_secs());
         }
     }

@@ -408,6 +408,7 @@ fn server_plan(
         api_keys: api_keys(server)?,
         origins: origins(&server.cors_origins)?,
         max_body_bytes: server.max_body_mb.saturating_mul(1_000_000),
+        body_idle: ServerConfig::default().body_idle,
         max_n: server.max_n,
         max_choices: load.max_queue.saturating_add(load.max_seqs),
         max_in_flight: load.max_queue.saturating_add(load.max_seqs).saturating_add(64).min(1 << 20),

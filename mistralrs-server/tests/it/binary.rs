@@ -109,6 +109,7 @@ fn sigterm_ends_in_peace() {
     assert_eq!(running.child.wait().unwrap().code(), Some(0));
     let rest = running.log.take().unwrap().join().unwrap();
     assert!(!rest.contains("panicked"), "{rest}");
+    assert!(!rest.contains("waiting"), "there was nobody to wait for: {rest}");
 }
 
 /// Must-show 6: processor time, not wall time, so a busy machine does not matter.

@@ -5,6 +5,7 @@ use mistralrs_core::LoadOptions;
 use mistralrs_server::app::{Origins, ServerConfig};
 use mistralrs_server::auth::ApiKeys;
 use serde_json::{Value, json};
+use std::io::{Read, Write};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -64,6 +65,13 @@ fn bodies_have_a_limit_a_type_and_an_encoding() {
         assert_eq!(reply.error(415)["code"], "unsupported_media_type", "{kind}");
     }
     server.send("POST", CHAT, &[], body.as_bytes()).error(415);
+    // Packed bytes are no broken JSON: the client is told what is wrong.
+    for (coding, status) in [("gzip", 415), ("br", 415), ("identity", 200)] {
+        let reply =
+            server.send("POST", CHAT, &[JSON, ("content-encoding", coding)], body.as_bytes());
+        assert_eq!(reply.status, status, "{}", reply.body);
+        assert_eq!(reply.body.contains(&format!("`Content-Encoding: {coding}`")), status == 415);
+    }
     server
         .send("POST", CHAT, &[("content-type", "application/json; charset=utf-8")], body.as_bytes())
         .ok();
@@ -153,6 +161,37 @@ fn requests_in_flight_are_bounded() {
     server.post(CHAT, &chat_body("A", 1)).ok();
 }
 
+/// With `--log`, the log reads the body: it has no more time for it than a handler has.
+#[test]
+fn a_body_that_stands_still_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("requests.jsonl");
+    for logged in [false, true] {
+        let log = logged.then(|| mistralrs_server::request_log::RequestLog::open(&path).unwrap());
+        let body_idle = std::time::Duration::from_millis(200);
+        let config = ServerConfig { body_idle, max_body_bytes: 100_000, ..Default::default() };
+        let server = Server::start_unready(config, stories(), log, std::time::Duration::ZERO);
+        server.wait_until_ready();
+        let mut socket = std::net::TcpStream::connect(server.address).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let begun = format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: 50\r\n\r\n{{\"messages\":"
+        );
+        socket.write_all(begun.as_bytes()).unwrap();
+        let mut told = String::new();
+        socket.read_to_string(&mut told).unwrap();
+        assert!(told.starts_with("HTTP/1.1 408"), "with a log {logged}: {told}");
+        assert!(told.contains("request_timeout"), "{told}");
+        let large = chat_body(&"x".repeat(200_000), 1).to_string();
+        assert_eq!(
+            server.post_bytes(CHAT, large.as_bytes()).error(413)["code"],
+            "request_too_large"
+        );
+        server.stop().unwrap();
+    }
+}
+
 #[test]
 fn requests_are_logged_when_asked_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,14 +211,11 @@ fn requests_are_logged_when_asked_for() {
     for body in &bodies {
         server.send("POST", CHAT, &[JSON, key, ("x-request-id", "id-1")], body.as_bytes());
     }
+    // Kept as long as the server's threads would keep it when the process ends: it is not dropped then.
+    let app = std::sync::Arc::clone(&server.app);
     server.stop().unwrap();
-    // The log has a thread of its own; it owes no one a line at once.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let mut text = String::new();
-    while text.matches('\n').count() < bodies.len() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        text = std::fs::read_to_string(&path).unwrap();
-    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    drop(app);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["request"], chat_body("A", 2));
