@@ -152,10 +152,10 @@ def test_sounds_of_every_kind_are_heard():
     assert ask(hearing, text("Who sings?"), by_url) == first
     both = ask(hearing, text("Who sings?"), sound(wav, "wav"), picture(data(PICTURE)))
     assert both[1] > first[1] and both[0] != first[0]
-    # Other kinds; the WAV and the FLAC file are a step of 16 bits apart, as their writer rounds.
-    lossless = [ask(hearing, text("Who?"), sound(fixture_file(name, "sounds"), "flac")) for name in ("16.flac", "16.wav")]
+    # Other kinds; the files of 16 bits are too short for a frame.
+    lossless = [ask(hearing, text("Who?"), sound(fixture_file(name, "sounds"), "flac")) for name in ("24.flac", "24.wav")]
     assert lossless[0][1] == lossless[1][1]
-    for name in ("mono.mp3", "stereo.mp3", "tagged.mp3", "tagged.flac", "24.flac"):
+    for name in ("mono.mp3", "stereo.mp3", "tagged.mp3", "tagged.flac", "stereo.ogg"):
         assert ask(hearing, text("Who?"), sound(fixture_file(name, "sounds"), name.split(".")[1]))[1] == lossless[0][1]
 
 
