@@ -415,8 +415,8 @@ unsafe fn multiply_rows<
     // with the columns before.
     unsafe {
         let mut x = job.x.as_ptr().add(rows.start * w.blocks() + columns.start * rows.len() + row);
-        let counts: [usize; N] =
-            std::array::from_fn(|n| S::LANES.min(w.rows - (lanes + n * S::LANES)));
+        let starts: [usize; N] = std::array::from_fn(|n| lanes + n * S::LANES);
+        let counts = starts.map(|start| S::LANES.min(w.rows - start));
         let y = job.place(rows.start + row, lanes, counts[0]);
         let place = |i: usize, n: usize| y.wrapping_add(i * job.part.len + n * S::LANES);
         let mut sums = [[S::splat(0.0); N]; M];
@@ -463,7 +463,6 @@ unsafe fn multiply_rows<
             x = x.add(rows.len());
         }
         if columns.end == w.blocks() {
-            let starts = std::array::from_fn(|n| lanes + n * S::LANES);
             add_bias::<S, N, M>(job, (&starts, &counts), &mut sums);
         }
         for (i, sums) in sums.into_iter().enumerate() {
