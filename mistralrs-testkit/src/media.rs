@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// `media.golden.json` of a fixture.
 #[derive(Debug, Clone, Deserialize)]
 pub struct MediaGolden {
+    /// Another fixture with the same pictures and clips, of which its processor makes the same: the pixels are there.
+    #[serde(default)]
+    pub pixels_of: Option<String>,
     /// The pictures of the folder `images`.
     pub images: Vec<GoldenImage>,
     /// Clips, for models that see them.
@@ -39,6 +42,7 @@ pub struct GoldenImage {
     pub grid: Vec<usize>,
     /// What the image processor makes of it: `[tiles, channels, height, width]`, or `[patches, width of
     /// a patch]`.
+    #[serde(default)]
     pub pixels: GoldenTensor,
     /// What the model makes of that: `[tiles, tokens, width of the text model]`.
     pub features: GoldenTensor,
@@ -57,6 +61,7 @@ pub struct GoldenVideo {
     /// Patches along time, height and width.
     pub grid: [usize; 3],
     /// `[patches, width of a patch]`
+    #[serde(default)]
     pub pixels: GoldenTensor,
     /// `[tokens, width of the text model]`
     pub features: GoldenTensor,
@@ -105,7 +110,7 @@ pub struct MediaCase {
 }
 
 /// Numbers in a shape.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct GoldenTensor {
     /// The length of each axis.
     pub shape: Vec<usize>,
@@ -116,14 +121,26 @@ pub struct GoldenTensor {
 /// The reference values of a fixture with media.
 ///
 /// # Panics
-/// When there are none.
+/// When there are none, or the pixels are elsewhere and of something else.
 pub fn media_golden(name: &str) -> MediaGolden {
     let config: Value = read_json(&fixture(name).join("config.json"));
     let token = |key: &str| config.get(key)?.as_u64()?.try_into().ok();
-    MediaGolden {
+    let mut golden = MediaGolden {
         image_token: token("image_token_id").or_else(|| token("image_token_index")),
         video_token: token("video_token_id"),
         audio_token: token("audio_token_id"),
         ..read_json(&fixture(name).join("media.golden.json"))
+    };
+    if let Some(other) = &golden.pixels_of {
+        let other: MediaGolden = read_json(&fixture(other).join("media.golden.json"));
+        for (image, same) in golden.images.iter_mut().zip(other.images) {
+            assert_eq!((&image.file, &image.grid), (&same.file, &same.grid), "{name}");
+            image.pixels = same.pixels;
+        }
+        for (video, same) in golden.videos.iter_mut().zip(other.videos) {
+            assert_eq!((&video.files, &video.grid), (&same.files, &same.grid), "{name}");
+            video.pixels = same.pixels;
+        }
     }
+    golden
 }
