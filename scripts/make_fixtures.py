@@ -14,7 +14,7 @@ import pathlib
 
 import torch
 
-from fixtures import dense, encoders, encoders_gguf, gemma3_vision, gemma3n, gemma3n_media, idefics3, llama, matformer, minilm, moe, qwen_vl
+from fixtures import dense, encoders, encoders_gguf, gemma3_vision, gemma3n, gemma3n_media, idefics3, llama, matformer, minilm, mmproj, moe, qwen_vl
 from fixtures.files import dump_json
 from fixtures.tokenizer import EOS, tokenizer_golden, train_tokenizer
 
@@ -28,6 +28,7 @@ FAMILIES = [
     gemma3_vision,
     idefics3,
     qwen_vl,
+    mmproj,
     encoders,
     encoders_gguf,
     minilm,

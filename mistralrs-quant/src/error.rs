@@ -73,6 +73,19 @@ pub enum Error {
         /// The names in the table, comma-separated.
         supported: String,
     },
+    /// The projector of a vision tower's GGUF file is not in the table of names.
+    #[error(
+        "{}: a vision tower whose projector is `{found}`, which is not supported; supported: {supported}",
+        file.display()
+    )]
+    UnknownProjector {
+        /// The file.
+        file: PathBuf,
+        /// The name in the file.
+        found: String,
+        /// The names in the table, comma-separated.
+        supported: String,
+    },
     /// A tensor is stored as numbers that cannot be computed with.
     #[error(
         "tensor `{tensor}` in {} is stored as {found}, which is not supported; supported: {supported}",

@@ -16,7 +16,8 @@ mod slices;
 mod stack;
 
 pub use checkpoint::{
-    Checkpoint, Cut, TensorBytes, TensorInfo, cut_checkpoint, gguf, open_safetensors,
+    Checkpoint, Cut, TensorBytes, TensorInfo, checkpoints_together, cut_checkpoint, gguf,
+    open_safetensors,
 };
 pub use error::{Error, Result};
 pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, experts};

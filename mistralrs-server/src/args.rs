@@ -145,6 +145,10 @@ struct ModelArgs {
         global = true
     )]
     file: Vec<String>,
+    /// With a GGUF model that sees: the file with its eyes (mmproj), a path or a name beside the model
+    /// [default: the only mmproj file beside the model, if it fits]
+    #[arg(long, value_name = "FILE", global = true)]
+    mmproj: Option<PathBuf>,
     /// Another tokenizer.json, or a folder that has one
     #[arg(short = 't', long, alias = "tok-model-id", value_name = "PATH", global = true)]
     tokenizer_json: Option<PathBuf>,

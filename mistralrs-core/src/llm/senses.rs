@@ -126,7 +126,7 @@ impl Preparation {
         let ModelFiles::HuggingFace { processors, tokenizer, .. } = files else {
             return Err(LoadError::NotFound {
                 model: "the model".to_owned(),
-                reason: "GGUF files say nothing of how pictures are prepared".to_owned(),
+                reason: "its GGUF file says nothing of how pictures are prepared".to_owned(),
             });
         };
         let json = processor_json(processors)?;
@@ -134,6 +134,23 @@ impl Preparation {
         let images = image_processor(processors, &json, family, config);
         let images = images.map_err(|error| bad_file(&file, &error))?;
         Ok(Self { family, images, json, file, tokenizer_file: tokenizer.clone() })
+    }
+
+    /// From what a GGUF model's files say of its pictures, as the processor's files would: `file` is the tower's,
+    /// `tokenizer_file` that of the text model.
+    ///
+    /// # Errors
+    /// [`LoadError::BadFile`] naming the key.
+    pub(crate) fn of_gguf(
+        (file, json): (&Path, &Value),
+        tokenizer_file: &Path,
+        family: Family,
+        config: &Value,
+    ) -> Result<Self, LoadError> {
+        let images = image_processor(&[], json, family, config);
+        let images = images.map_err(|error| bad_file(file, &error))?;
+        let (json, file) = (json.clone(), file.to_owned());
+        Ok(Self { family, images, json, file, tokenizer_file: tokenizer_file.to_owned() })
     }
 
     /// The most tokens that a picture becomes, where the files say it.

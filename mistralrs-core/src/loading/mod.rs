@@ -38,6 +38,9 @@ pub struct LoadOptions {
     pub embedded: Option<&'static [u8]>,
     /// With a folder or hub id: the GGUF file(s) in it, if the model is to come from GGUF.
     pub gguf_files: Vec<String>,
+    /// With GGUF: the file of the model's eyes (`mmproj`), a path or a name beside the model. `None` takes the only
+    /// one that lies beside it, if it fits.
+    pub mmproj: Option<PathBuf>,
     /// Another `tokenizer.json`.
     pub tokenizer_json: Option<PathBuf>,
     /// What the model is to be used for.
@@ -88,6 +91,7 @@ impl LoadOptions {
             model: model.into(),
             embedded: None,
             gguf_files: Vec::new(),
+            mmproj: None,
             tokenizer_json: None,
             purpose: Purpose::Detect,
             chat_template: None,
@@ -161,7 +165,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     let shape = (row.shape)(&opened.config_file, &opened.config)?;
     // Not an error before a tower is found in the checkpoint: without one nothing is prepared.
     let preparation = row.family.filter(|_| shape.tower.is_some());
-    let preparation = preparation.map(|it| Preparation::read(files, it, &opened.config));
+    let preparation = preparation.map(|it| opened.preparation(files, it));
     let looking = looking_bytes(&options, &shape, preparation.as_ref());
     let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened, looking))?;
     log_plan(&plan);

@@ -3,11 +3,11 @@
 
 use super::cost::token_cost;
 use super::memory::MemoryPlan;
-use super::source::ModelFiles;
+use super::source::{ModelFiles, TowerFile};
 use super::{LoadOptions, Purpose};
 use crate::error::LoadError;
 use crate::kv_cache::KvNumbers;
-use crate::llm::ModelInfo;
+use crate::llm::{ModelInfo, Preparation};
 use crate::models::encoders::{self, EncoderRow};
 use crate::models::matformer::MatformerSlice;
 use crate::models::{self, ModelShape, gguf_config};
@@ -15,7 +15,8 @@ use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::sentence::{self, SentenceConfig};
 use crate::text::TextPipeline;
 use mistralrs_quant::gguf::{GgufFile, Metadata};
-use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, open_safetensors};
+use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, checkpoints_together, open_safetensors};
+use mistralrs_vision::Family;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -26,8 +27,10 @@ use std::thread;
 /// A model whose headers have been read.
 pub(super) struct Opened {
     source: Source,
-    /// The part of its tensors that is loaded, if not all of them.
-    part: Option<Arc<dyn Checkpoint>>,
+    /// Its tensors, where they are not just those of `source`: a part of them, or those of a tower, too.
+    tensors: Option<Arc<dyn Checkpoint>>,
+    /// The file of a GGUF model's tower, and what it says of pictures.
+    processor: Option<(PathBuf, Value)>,
     /// Where `config` came from, for messages.
     pub config_file: PathBuf,
     /// What `config.json` says, or would say.
@@ -138,7 +141,7 @@ impl Opened {
                 read_json(config)?,
                 generation_config.as_deref().map(read_json).transpose()?,
             ),
-            ModelFiles::Gguf { files } => {
+            ModelFiles::Gguf { files, .. } => {
                 gguf(GgufFile::open(files)?, files.first().cloned().unwrap_or_default())?
             }
             ModelFiles::Embedded { name, bytes } => {
@@ -148,8 +151,57 @@ impl Opened {
         let is_sentence_model = source.is_sentence_model(&config_file)?;
         let kind = Kind { is_sentence_model, purpose };
         let (architecture, encoder) = kind.decide(&config, &config_file)?;
-        let part = None;
-        Ok(Self { source, part, config_file, config, generation_config, architecture, encoder })
+        let mut opened = Self {
+            source,
+            tensors: None,
+            processor: None,
+            config_file,
+            config,
+            generation_config,
+            architecture,
+            encoder,
+        };
+        if let ModelFiles::Gguf { tower: Some(tower), .. } = files {
+            opened.add_tower(tower)?;
+        }
+        Ok(opened)
+    }
+
+    /// The eyes of a GGUF model, from their own file. One that only lies there is left where it does not fit.
+    fn add_tower(&mut self, tower: &TowerFile) -> Result<(), LoadError> {
+        let file = tower.file.display();
+        match self.with_tower(&tower.file) {
+            Ok(()) if tower.named => tracing::info!("pictures are seen by {file}"),
+            Ok(()) => tracing::info!("pictures are seen by {file}, found beside the model"),
+            Err(error) if tower.named => return Err(error),
+            Err(error) => {
+                tracing::warn!("{file} lies beside the model and is not used: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    fn with_tower(&mut self, file: &Path) -> Result<(), LoadError> {
+        let tower = GgufFile::open(&[file.to_owned()])?;
+        let seeing = gguf_config::with_tower(&self.config, &self.config_file, &tower, file)?;
+        self.tensors = Some(checkpoints_together(vec![self.checkpoint(), Arc::new(tower)])?);
+        (self.config, self.architecture) = (seeing.config, seeing.architecture.to_owned());
+        self.processor = Some((file.to_owned(), seeing.processor));
+        Ok(())
+    }
+
+    /// How pictures are prepared.
+    pub(super) fn preparation(
+        &self,
+        files: &ModelFiles,
+        family: Family,
+    ) -> Result<Preparation, LoadError> {
+        match &self.processor {
+            Some((file, json)) => {
+                Preparation::of_gguf((file, json), &self.config_file, family, &self.config)
+            }
+            None => Preparation::read(files, family, &self.config),
+        }
     }
 
     /// Leaves of the model what a slice of it has: nobody behind this door sees more.
@@ -166,13 +218,13 @@ impl Opened {
         let (config, part) = cut(&self.config_file, &self.config, whole, slice)?;
         let (layers, skipped) = (slice.widths.len(), slice.skipped.len());
         tracing::info!("slice `{}`: {layers} layers, {skipped} skipped", slice.name);
-        (self.config, self.part) = (config, Some(part));
+        (self.config, self.tensors) = (config, Some(part));
         Ok(())
     }
 
     pub(super) fn checkpoint(&self) -> Arc<dyn Checkpoint> {
-        match (&self.part, &self.source) {
-            (Some(part), _) => Arc::clone(part),
+        match (&self.tensors, &self.source) {
+            (Some(tensors), _) => Arc::clone(tensors),
             (None, Source::HuggingFace(checkpoint)) => Arc::clone(checkpoint),
             (None, Source::Gguf(file)) => Arc::clone(file) as Arc<dyn Checkpoint>,
         }

@@ -5,8 +5,10 @@
 mod encoders;
 mod experts;
 mod families;
+mod towers;
 
 pub use encoders::{GgufPooling, pooling};
+pub use towers::{Seeing, with_tower};
 
 use crate::error::LoadError;
 use families::Family;
@@ -31,6 +33,9 @@ const fn row(prefix: &'static str, name: &'static str, family: Family) -> Row {
 const ARCHITECTURES: &[Row] = &[
     row("llama", "LlamaForCausalLM", families::llama),
     row("qwen2", "Qwen2ForCausalLM", families::plain),
+    row("qwen2vl", "Qwen2VLForConditionalGeneration", families::qwen_vl),
+    row("qwen3vl", "Qwen3VLForConditionalGeneration", families::qwen_vl),
+    row("qwen3vlmoe", "Qwen3VLMoeForConditionalGeneration", families::qwen_vl),
     row("qwen3", "Qwen3ForCausalLM", families::plain),
     row("gemma2", "Gemma2ForCausalLM", families::gemma2),
     row("gemma3", "Gemma3ForCausalLM", families::gemma3),
@@ -50,6 +55,9 @@ const ARCHITECTURES: &[Row] = &[
     row("gemma-embedding", "Gemma3TextModel", encoders::embedding_gemma),
 ];
 
+/// `general.architecture` of files that hold a tower, for a model in another file.
+const TOWER: &str = "clip";
+
 /// What files that name no context were made for: the length of the models of their time.
 const DEFAULT_CONTEXT_TOKENS: u64 = 4096;
 
@@ -62,6 +70,11 @@ pub fn config_from_gguf(metadata: &Metadata) -> Result<Value, LoadError> {
     let found = metadata
         .get_str("general.architecture")
         .ok_or_else(|| bad("`general.architecture` is missing"))?;
+    if found == TOWER {
+        return Err(bad(
+            "this is the vision tower of a model (`mmproj`): name the text model's file with -m, and this one with --mmproj",
+        ));
+    }
     let Some(row) = ARCHITECTURES.iter().find(|row| row.prefix == found) else {
         let supported: Vec<_> = ARCHITECTURES.iter().map(|row| row.prefix).collect();
         let supported = supported.join(", ");

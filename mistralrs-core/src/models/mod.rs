@@ -243,5 +243,7 @@ pub fn is_ignorable(name: &str) -> bool {
         || matches!(
             name,
             "rope_freqs.weight" | "rope_factors_short.weight" | "rope_factors_long.weight"
+                // Zeros that the first converter put into Qwen2-VL's towers, which have no such table.
+                | "v.position_embd.weight"
         )
 }

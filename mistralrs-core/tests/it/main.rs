@@ -17,6 +17,7 @@ mod golden;
 mod loading;
 mod matformer;
 mod media;
+mod mmproj;
 mod models_page;
 mod names;
 mod quantized;

@@ -29,6 +29,35 @@ Encoders are in [encoders.md](encoders.md).
 ";
 
 const TAIL: &str = "
+## GGUF files of models that see
+
+They come in two: the text model's, and that of its tower (architecture `clip`, most often `mmproj-….gguf`), as
+llama.cpp's converter writes them.
+
+```sh
+cargo run --release -p mistralrs-server -- -m models/Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf
+cargo run --release -p mistralrs-server -- -m models -f Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf --mmproj mmproj-F16.gguf
+```
+
+If exactly one file with `mmproj` in its name lies beside the model it is used, where it fits; the log says so. `--mmproj`
+(`LoadOptions::mmproj`, `mmproj` in TOML files) names another: a file in the model's folder or hub repository, or a path.
+One that is named and not the model's is refused, with its projector and width and the model's. Without a tower the
+model reads text.
+
+| `general.architecture` | `clip.projector_type` | models |
+|---|---|---|
+| `qwen2vl` | `qwen2vl_merger` | Qwen2-VL |
+| `qwen2vl` | `qwen2.5vl_merger` | Qwen2.5-VL |
+| `qwen3vl`, `qwen3vlmoe` | `qwen3vl_merger` | Qwen3-VL (of the mixture there is no fixture) |
+| `gemma3` | `gemma3` | Gemma 3 |
+
+A tower's tensors may be of any type that is read; queries, keys and values that differ in theirs become F32. Files of
+the first converters, which have the names of a tower's feed-forward layers the wrong way round, are read as well. A
+tower is never quantized by `--isq`. What the files do not say is what transformers takes: the bounds of a picture's
+area (keys `image_min_pixels` and `image_max_pixels`, which few files have), how large clips of Qwen3-VL are, that
+pictures of Gemma 3 are not cut into pieces; and, of Qwen2.5-VL, the published 112 pixels of a window and 2 tokens per
+second. Each pair of fixtures (F32) answers as the folder that it was made from, to the bit.
+
 ## Slices of Gemma 3n
 
 Gemma 3n is a MatFormer: smaller models are parts of E4B. Google publishes which, as a table

@@ -7,10 +7,12 @@ mod cut;
 pub mod gguf;
 mod safetensors;
 mod tensor_bytes;
+mod together;
 
 pub use cut::{Cut, cut_checkpoint};
 pub use safetensors::open_safetensors;
 pub use tensor_bytes::TensorBytes;
+pub use together::checkpoints_together;
 
 use crate::error::Result;
 use mistralrs_kernels::QuantType;

@@ -167,6 +167,7 @@ fn apply_toml(
     );
     cli.model.file = model.quantized_filename.map(toml_file::Files::into_list).unwrap_or_default();
     cli.model.model = cli.model.model.take().or(model.model_id);
+    cli.model.mmproj = cli.model.mmproj.take().or(model.mmproj);
     cli.model.isq = cli.model.isq.take().or(model.isq);
     cli.model.max_seq_len = cli.model.max_seq_len.or(model.max_seq_len);
     cli.model.matformer_config_path =
@@ -197,6 +198,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
     }
     Ok(LoadOptions {
         gguf_files: cli.model.file.clone(),
+        mmproj: cli.model.mmproj.clone(),
         purpose: purpose(cli, selector)?,
         tokenizer_json: cli.model.tokenizer_json.as_deref().map(tokenizer_file).transpose()?,
         chat_template: cli

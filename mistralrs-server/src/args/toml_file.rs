@@ -25,6 +25,7 @@ pub(super) struct ModelTable {
     pub quantized_filename: Option<Files>,
     #[serde(alias = "tok_model_id")]
     pub tokenizer_json: Option<PathBuf>,
+    pub mmproj: Option<PathBuf>,
     pub isq: Option<String>,
     pub max_seq_len: Option<usize>,
     pub matformer_config_path: Option<PathBuf>,

@@ -32,6 +32,8 @@ pub(super) struct Wanted {
     pub gguf_files: Vec<String>,
     /// A tokenizer from elsewhere.
     pub tokenizer: Option<PathBuf>,
+    /// The tower's GGUF file: a name in the folder, or a path to elsewhere.
+    pub mmproj: Option<PathBuf>,
     /// Among several GGUF files take `Q4_K_M` unasked.
     pub prefer_q4_k_m: bool,
 }
@@ -41,6 +43,7 @@ impl Wanted {
         Self {
             gguf_files: options.gguf_files.clone(),
             tokenizer: options.tokenizer_json.clone(),
+            mmproj: options.mmproj.clone(),
             prefer_q4_k_m: false,
         }
     }
@@ -53,14 +56,55 @@ pub(super) enum Choice {
     Sharded { index: String },
     /// These are the weights.
     Safetensors { weights: Vec<String> },
-    /// One GGUF, or the parts of one, in order.
-    Gguf { files: Vec<String> },
+    /// One GGUF, or the parts of one, in order, and the tower's.
+    Gguf { files: Vec<String>, tower: Tower },
+}
+
+/// Where the file of a GGUF model's tower is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Tower {
+    /// Nowhere.
+    None,
+    /// Asked for, under this name in the folder.
+    Named(String),
+    /// Asked for, and not in the folder.
+    Elsewhere(PathBuf),
+    /// The only one beside the model.
+    Found(String),
+    /// Several lie beside the model, and none was asked for.
+    Several(Vec<String>),
+}
+
+impl Tower {
+    /// The tower of the model in these files.
+    pub fn of(names: &BTreeSet<String>, files: &[String], wanted: &Wanted) -> Self {
+        if let Some(file) = &wanted.mmproj {
+            let name = file.to_str().filter(|name| names.contains(*name));
+            return name.map_or_else(|| Self::Elsewhere(file.clone()), |n| Self::Named(n.into()));
+        }
+        let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        let beside = files.first().and_then(|name| folder(name));
+        let there = names.iter().filter(|name| is_tower(name) && folder(name) == beside);
+        match there.cloned().collect::<Vec<_>>().as_slice() {
+            [] => Self::None,
+            [one] => Self::Found(one.clone()),
+            several => Self::Several(several.to_vec()),
+        }
+    }
+
+    /// Its name in the folder, if it is there.
+    pub fn name(&self) -> Option<&String> {
+        match self {
+            Self::Named(name) | Self::Found(name) => Some(name),
+            Self::None | Self::Elsewhere(_) | Self::Several(_) => None,
+        }
+    }
 }
 
 /// Chooses among `names`, or says in a sentence what is missing.
 pub(super) fn choose(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice, String> {
     if !wanted.gguf_files.is_empty() {
-        return named_gguf(names, &wanted.gguf_files);
+        return named_gguf(names, &wanted.gguf_files).map(|files| gguf(names, files, wanted));
     }
     let mut safetensors: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| is_weights(name)).collect();
@@ -85,7 +129,7 @@ pub(super) fn choose(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice
         }
         return Ok(Choice::Safetensors { weights });
     }
-    only_gguf(names, wanted)
+    only_gguf(names, wanted).map(|files| gguf(names, files, wanted))
 }
 
 /// The files every Hugging Face model may bring along; those in `names` are worth having.
@@ -141,11 +185,29 @@ fn is_weights(name: &str) -> bool {
 
 /// Text models only: `mmproj` files hold the vision half, `imatrix` ones statistics.
 fn is_text_gguf(name: &str) -> bool {
-    let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    file.ends_with(".gguf") && !file.contains("mmproj") && !file.contains("imatrix")
+    is_gguf(name) && !is_tower(name) && !is_gguf_of(name, "imatrix")
 }
 
-fn only_gguf(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice, String> {
+/// Whether it is the vision half's file, by its name.
+fn is_tower(name: &str) -> bool {
+    is_gguf_of(name, "mmproj")
+}
+
+fn is_gguf(name: &str) -> bool {
+    is_gguf_of(name, "")
+}
+
+fn is_gguf_of(name: &str, kind: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    file.ends_with(".gguf") && file.contains(kind)
+}
+
+fn gguf(names: &BTreeSet<String>, files: Vec<String>, wanted: &Wanted) -> Choice {
+    let tower = Tower::of(names, &files, wanted);
+    Choice::Gguf { files, tower }
+}
+
+fn only_gguf(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Vec<String>, String> {
     // A split file counts once, under the name of its first part.
     let models: Vec<&str> = names
         .iter()
@@ -154,16 +216,16 @@ fn only_gguf(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice, String
         .collect();
     match models.as_slice() {
         [] => match names.iter().find(|name| is_text_gguf(name)) {
-            Some(part) => parts(names, part).map(|files| Choice::Gguf { files }),
+            Some(part) => parts(names, part),
             None => Err(nothing_to_load(names)),
         },
-        [one] => Ok(Choice::Gguf { files: parts(names, one)? }),
+        [one] => parts(names, one),
         several => {
             let middle = several
                 .iter()
                 .find(|name| wanted.prefer_q4_k_m && name.to_ascii_uppercase().contains("Q4_K_M"));
             match middle {
-                Some(name) => Ok(Choice::Gguf { files: parts(names, name)? }),
+                Some(name) => parts(names, name),
                 None => Err(format!(
                     "there are {} GGUF files, name one of them: {}",
                     several.len(),
@@ -174,7 +236,7 @@ fn only_gguf(names: &BTreeSet<String>, wanted: &Wanted) -> Result<Choice, String
     }
 }
 
-fn named_gguf(names: &BTreeSet<String>, asked: &[String]) -> Result<Choice, String> {
+fn named_gguf(names: &BTreeSet<String>, asked: &[String]) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
     for name in asked {
         if !names.contains(name) {
@@ -188,7 +250,7 @@ fn named_gguf(names: &BTreeSet<String>, asked: &[String]) -> Result<Choice, Stri
             }
         }
     }
-    Ok(Choice::Gguf { files })
+    Ok(files)
 }
 
 fn nothing_to_load(names: &BTreeSet<String>) -> String {
@@ -266,7 +328,11 @@ mod tests {
     }
 
     fn gguf(names: &[&str]) -> Result<Choice, String> {
-        Ok(Choice::Gguf { files: names.iter().map(|n| (*n).to_owned()).collect() })
+        gguf_with(names, Tower::None)
+    }
+
+    fn gguf_with(names: &[&str], tower: Tower) -> Result<Choice, String> {
+        Ok(Choice::Gguf { files: names.iter().map(|n| (*n).to_owned()).collect(), tower })
     }
 
     #[test]
@@ -322,7 +388,7 @@ mod tests {
     #[test]
     fn gguf_files_of_a_folder() {
         let choose = |names: &[&str]| choose_from(&set(names), &Wanted::default());
-        assert_eq!(choose(&["config.json", "a.gguf", "mmproj-a.gguf"]), gguf(&["a.gguf"]));
+        assert_eq!(choose(&["config.json", "a.gguf", "imatrix-a.gguf"]), gguf(&["a.gguf"]));
         let split = ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"];
         assert_eq!(choose(&split), gguf(&split));
         let error = choose(&["a-Q4_K_M.gguf", "b.gguf", split[0], split[1]]).unwrap_err();
@@ -332,6 +398,26 @@ mod tests {
         );
         let error = choose(&[split[1]]).unwrap_err();
         assert!(error.contains("missing: `a-00001-of-00002.gguf`"), "{error}");
+    }
+
+    #[test]
+    fn the_only_tower_beside_a_model_is_its_own_unless_another_is_asked_for() {
+        let named = |file: &str, mmproj: Option<&str>| Wanted {
+            gguf_files: vec![file.to_owned()],
+            mmproj: mmproj.map(PathBuf::from),
+            ..Wanted::default()
+        };
+        let names =
+            set(&["a.gguf", "a-mmproj-f16.GGUF", "q/b.gguf", "q/mmproj-1.gguf", "q/MMPROJ.gguf"]);
+        let choose = |file: &str, mmproj| choose_from(&names, &named(file, mmproj));
+        let found = Tower::Found("a-mmproj-f16.GGUF".into());
+        assert_eq!(choose("a.gguf", None), gguf_with(&["a.gguf"], found));
+        let both = Tower::Several(vec!["q/MMPROJ.gguf".into(), "q/mmproj-1.gguf".into()]);
+        assert_eq!(choose("q/b.gguf", None), gguf_with(&["q/b.gguf"], both));
+        let asked = Tower::Named("q/mmproj-1.gguf".into());
+        assert_eq!(choose("a.gguf", Some("q/mmproj-1.gguf")), gguf_with(&["a.gguf"], asked));
+        let elsewhere = Tower::Elsewhere("../mmproj-2.gguf".into());
+        assert_eq!(choose("a.gguf", Some("../mmproj-2.gguf")), gguf_with(&["a.gguf"], elsewhere));
     }
 
     #[test]

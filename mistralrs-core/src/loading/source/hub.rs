@@ -268,7 +268,9 @@ impl<'a> Hub<'a> {
         let snapshot = self.cache.repo(self.id.repo(&listing.sha)).pointer_path(&listing.sha);
         let fetch = |name: &String| self.fetch(listing, name);
         match &choice {
-            Choice::Gguf { files } => files.iter().try_for_each(fetch)?,
+            Choice::Gguf { files, tower } => {
+                files.iter().chain(tower.name()).try_for_each(fetch)?;
+            }
             Choice::Safetensors { weights } => {
                 choose::companions(&names).iter().chain(weights).try_for_each(fetch)?;
             }

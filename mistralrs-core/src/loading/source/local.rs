@@ -1,8 +1,8 @@
 //! The files of a model in a folder on disk; the hub's snapshots are such folders too.
 //! Errors are reasons in a sentence: the caller knows what was asked for.
 
-use super::ModelFiles;
-use super::choose::{self, Choice, Wanted};
+use super::choose::{self, Choice, Tower, Wanted};
+use super::{ModelFiles, TowerFile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -16,34 +16,60 @@ pub(super) fn folder(folder: &Path, wanted: &Wanted) -> Result<ModelFiles, Strin
 }
 
 /// One `.gguf` file, with its sisters if it is a part of a split one.
-pub(super) fn gguf_file(path: &Path) -> Result<ModelFiles, String> {
+pub(super) fn gguf_file(path: &Path, wanted: &Wanted) -> Result<ModelFiles, String> {
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return Ok(ModelFiles::Gguf { files: vec![path.to_owned()] });
+        let tower = tower(parent, &Tower::of(&BTreeSet::new(), &[], wanted))?;
+        return Ok(ModelFiles::Gguf { files: vec![path.to_owned()], tower });
     };
-    let parts = choose::parts(&list(parent)?.into_iter().collect(), name)?;
+    let names = list(parent)?.into_iter().collect();
+    let parts = choose::parts(&names, name)?;
+    let tower = tower(parent, &Tower::of(&names, &parts, wanted))?;
     let files = match parts.as_slice() {
         [_] => vec![path.to_owned()],
         _ => parts.iter().map(|part| parent.join(part)).collect(),
     };
-    Ok(ModelFiles::Gguf { files })
+    // A tower is not its own, where somebody takes one for the model.
+    let tower = tower.filter(|tower| tower.named || !files.contains(&tower.file));
+    Ok(ModelFiles::Gguf { files, tower })
+}
+
+/// The tower's file as a path; it is there.
+fn tower(folder: &Path, tower: &Tower) -> Result<Option<TowerFile>, String> {
+    let (file, named) = match tower {
+        Tower::None => return Ok(None),
+        Tower::Several(names) => {
+            let names = names.join(", ");
+            tracing::warn!("several towers lie beside the model; name one with --mmproj: {names}");
+            return Ok(None);
+        }
+        Tower::Named(name) => (folder.join(name), true),
+        Tower::Elsewhere(file) => (file.clone(), true),
+        Tower::Found(name) => (folder.join(name), false),
+    };
+    match file.is_file() {
+        true => Ok(Some(TowerFile { file, named })),
+        false => {
+            Err(format!("`{}` (--mmproj) is no file, here or beside the model", file.display()))
+        }
+    }
 }
 
 /// The chosen files as paths; all of them are there.
 pub(super) fn files(folder: &Path, choice: &Choice, wanted: &Wanted) -> Result<ModelFiles, String> {
     let names = match choice {
-        Choice::Gguf { files } | Choice::Safetensors { weights: files } => files.clone(),
+        Choice::Gguf { files, .. } | Choice::Safetensors { weights: files } => files.clone(),
         Choice::Sharded { index } => shards(&folder.join(index))?,
     };
     let weights: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     if let Some((_, name)) = weights.iter().zip(&names).find(|(path, _)| !path.is_file()) {
         return Err(format!("`{name}` is missing; the download or copy may be incomplete"));
     }
-    if let Choice::Gguf { .. } = choice {
-        return Ok(ModelFiles::Gguf { files: weights });
+    if let Choice::Gguf { tower: file, .. } = choice {
+        return Ok(ModelFiles::Gguf { files: weights, tower: tower(folder, file)? });
     }
     let optional = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
     Ok(ModelFiles::HuggingFace {
@@ -71,7 +97,8 @@ pub(super) fn shards(index: &Path) -> Result<Vec<String>, String> {
 /// The files of the folder, and of those subfolders that named GGUF files lie in.
 fn names(folder: &Path, wanted: &Wanted) -> Result<BTreeSet<String>, String> {
     let mut names: BTreeSet<String> = list(folder)?.into_iter().collect();
-    for file in &wanted.gguf_files {
+    let mmproj = wanted.mmproj.as_ref().and_then(|file| file.to_str());
+    for file in wanted.gguf_files.iter().map(String::as_str).chain(mmproj) {
         if let Some((sub, _)) = file.rsplit_once('/')
             && choose::stays_inside(file)
             && let Ok(files) = list(&folder.join(sub))

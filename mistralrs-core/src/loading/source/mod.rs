@@ -58,6 +58,8 @@ pub enum ModelFiles {
     Gguf {
         /// The files.
         files: Vec<PathBuf>,
+        /// The file of the model's eyes (`mmproj`), if there is one.
+        tower: Option<TowerFile>,
     },
     /// A GGUF file inside the program.
     Embedded {
@@ -66,6 +68,15 @@ pub enum ModelFiles {
         /// The file.
         bytes: &'static [u8],
     },
+}
+
+/// The file of a vision tower, beside that of its text model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TowerFile {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether it was asked for; else it lay there.
+    pub named: bool,
 }
 
 /// Finds the files of `options.model`, downloading what is missing.
@@ -82,9 +93,9 @@ pub fn resolve(options: &LoadOptions) -> Result<ModelFiles, LoadError> {
         return Ok(ModelFiles::Embedded { name: path.to_owned(), bytes });
     }
     let wanted = Wanted::of(options);
-    match std::fs::metadata(path) {
+    let files = match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => local::folder(path, &wanted).map_err(not_found),
-        Ok(_) if is_gguf(path) => local::gguf_file(path).map_err(not_found),
+        Ok(_) if is_gguf(path) => local::gguf_file(path, &wanted).map_err(not_found),
         Ok(_) => Err(not_found(
             "a model is a folder, a `.gguf` file or a hub id; for safetensors name the folder that \
              also holds `config.json`"
@@ -97,6 +108,13 @@ pub fn resolve(options: &LoadOptions) -> Result<ModelFiles, LoadError> {
             Some(id) => hub::resolve(&id, &wanted, options),
             None => Err(not_found(why_no_id(&options.model))),
         },
+    }?;
+    match &files {
+        ModelFiles::HuggingFace { .. } if options.mmproj.is_some() => Err(LoadError::Option {
+            option: "--mmproj",
+            reason: "only GGUF files have their tower in another file".to_owned(),
+        }),
+        _ => Ok(files),
     }
 }
 

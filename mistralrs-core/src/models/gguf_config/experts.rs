@@ -35,7 +35,7 @@ pub(super) fn add(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()
         set("architectures", json!([name]));
     }
     match keys.prefix {
-        "qwen2moe" | "qwen3moe" => {
+        "qwen2moe" | "qwen3moe" | "qwen3vlmoe" => {
             set("num_experts", json!(experts));
             // Older files do not say: the width of all used experts together is that of an MLP.
             let whole = keys.needed("feed_forward_length")?;
@@ -43,7 +43,7 @@ pub(super) fn add(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<()
             set("moe_intermediate_size", json!(width.or(whole.checked_div(used)).unwrap_or(0)));
             let shared = keys.number("expert_shared_feed_forward_length")?.unwrap_or(whole);
             set("shared_expert_intermediate_size", json!(shared));
-            set("norm_topk_prob", json!(keys.prefix == "qwen3moe"));
+            set("norm_topk_prob", json!(keys.prefix != "qwen2moe"));
         }
         DEEPSEEK => {
             set("n_routed_experts", json!(experts));

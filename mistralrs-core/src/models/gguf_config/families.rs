@@ -1,7 +1,7 @@
 //! What the metadata of one family says in its own way.
 //! Source: the key list of the GGUF specification and what the writers of the files put in it.
 
-use super::Keys;
+use super::{Keys, bad};
 use crate::error::LoadError;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +17,22 @@ pub(super) fn plain(_: &Keys<'_>, _: &mut Map<String, Value>) -> Result<(), Load
 pub(super) fn llama(_: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), LoadError> {
     if config.get("sliding_window").and_then(Value::as_u64).is_some_and(|window| window > 0) {
         config.insert("architectures".into(), json!(["MistralForCausalLM"]));
+    }
+    Ok(())
+}
+
+/// The numbers of frequencies that turn by time, height and width; files have a fourth, which is 0.
+pub(super) fn qwen_vl(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), LoadError> {
+    let key = keys.key("rope.dimension_sections");
+    let sections = keys.metadata.get_i32s(&key);
+    let [time, height, width, rest @ ..] = sections.as_deref().unwrap_or_default() else {
+        return Err(bad(format!("`{key}` is missing")));
+    };
+    if rest.iter().any(|frequencies| *frequencies != 0) {
+        return Err(bad(format!("`{key}` has more than time, height and width")));
+    }
+    if let Some(rope) = config.get_mut("rope_parameters") {
+        rope["mrope_section"] = json!([time, height, width]);
     }
     Ok(())
 }

@@ -47,12 +47,19 @@ impl Tower for Qwen2Tower {
             }),
         );
         let hidden = keys.size(&["embed_dim"])?;
-        let ratio = keys.float("mlp_ratio", 4.0)?;
-        let intermediate = hidden as f64 * ratio;
-        if !(1.0..=(1u64 << 28) as f64).contains(&intermediate) {
-            return Err(keys.bad(format!("vision: `mlp_ratio` is {ratio}")));
-        }
-        TowerConfig::read(&keys, (hidden, intermediate as usize), out)
+        // Only what GGUF files become has the number itself.
+        let intermediate = match keys.number("intermediate_size")? {
+            Some(intermediate) => intermediate,
+            None => {
+                let ratio = keys.float("mlp_ratio", 4.0)?;
+                let intermediate = hidden as f64 * ratio;
+                if !(1.0..=(1u64 << 28) as f64).contains(&intermediate) {
+                    return Err(keys.bad(format!("vision: `mlp_ratio` is {ratio}")));
+                }
+                intermediate as usize
+            }
+        };
+        TowerConfig::read(&keys, (hidden, intermediate), out)
     }
 
     fn shape(config: &TowerConfig) -> TowerShape {

@@ -9,11 +9,14 @@ use mistralrs_quant::{Checkpoint, open_safetensors};
 use mistralrs_testkit::encoders::{
     CROSS_ENCODERS, EMBEDDING_MODELS, GGUF_CROSS_ENCODERS, GGUF_EMBEDDING_MODELS,
 };
-use mistralrs_testkit::{GGUF_MODELS, HF_MODELS, fixture};
+use mistralrs_testkit::{GGUF_MODELS, GGUF_THAT_SEE, HF_MODELS, fixture};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 pub fn gguf_seeds() -> Vec<Vec<u8>> {
     let names = GGUF_MODELS.iter().chain(&GGUF_EMBEDDING_MODELS).chain(&GGUF_CROSS_ENCODERS);
+    let towers = GGUF_THAT_SEE.map(|name| name.replace("-gguf/", "-gguf/mmproj-"));
+    let names = names.copied().chain(towers.iter().map(String::as_str));
     names.map(|name| std::fs::read(fixture(name)).unwrap()).collect()
 }
 
@@ -61,6 +64,7 @@ fn look_through(gguf: &GgufFile, file: &Path) -> Outcome {
             text.unwrap_or_default() + &encoder.unwrap_or_default()
         }
     };
+    all += &look_at_tower(gguf, file);
     all += &failure(SentenceConfig::from_gguf(gguf));
     all += &match gguf_tokenizer::from_gguf(gguf.metadata(), file) {
         Err(error) => kind_of(error),
@@ -69,6 +73,30 @@ fn look_through(gguf: &GgufFile, file: &Path) -> Outcome {
             Ok(ids) => failure(tokenizer.decode(&ids, false)),
         },
     };
+    all
+}
+
+/// What a tower's file says, beside text models that it may be for.
+fn look_at_tower(tower: &GgufFile, file: &Path) -> Outcome {
+    let mut all = Outcome::new();
+    for (name, text, width) in [
+        ("Qwen2ForCausalLM", "qwen2vl", 24),
+        ("Qwen3ForCausalLM", "qwen3vl", 24),
+        ("Gemma3ForCausalLM", "gemma3", 36),
+    ] {
+        let config = json!({
+            "architectures": [name], "model_type": text, "hidden_size": width, "intermediate_size": 20,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 12, "vocab_size": 308,
+        });
+        let seeing = gguf_config::with_tower(&config, file, tower, file);
+        all += &match seeing {
+            Err(error) => kind_of(error),
+            Ok(seeing) => {
+                let row = models::find(seeing.architecture).unwrap();
+                failure((row.shape)(file, &seeing.config))
+            }
+        };
+    }
     all
 }
 

@@ -1,15 +1,17 @@
 //! GGUF: one file (or the pieces of a split one) with everything a model needs. Tensor names become
 //! Hugging Face's at this door, shapes row-major, and Llama's query and key rows get back the order
-//! that half-split rotary embedding expects. Knows no model, only names.
+//! that half-split rotary embedding expects. A vision tower's file (`mmproj`) is one, too. Knows no model, only names.
 //! Source: the GGUF specification (docs/gguf.md in the ggml repository), versions 2 and 3.
 
 mod header;
 mod metadata;
 mod names;
+mod parts;
 mod reader;
 mod split;
 #[cfg(test)]
 mod tests;
+mod towers;
 mod undo;
 
 pub use metadata::{Array, Metadata, Strings, Value};
@@ -19,6 +21,7 @@ use super::{Checkpoint, TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use mistralrs_kernels::mapped_file::MappedFile;
 use names::{Architecture, Change, Translated};
+use parts::Joined;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +33,8 @@ pub struct GgufFile {
     catalog: Catalog,
     /// Tensors whose values are not those of the Hugging Face checkpoint.
     changed: HashMap<String, Change>,
+    /// Tensors that the file has in parts.
+    joined: Joined,
 }
 
 /// One piece: its map and its header.
@@ -64,12 +69,15 @@ impl GgufFile {
         let first = pieces.first_mut().ok_or(Error::NoFiles)?;
         let metadata = std::mem::take(&mut first.header.metadata);
         let architecture = has_tensors.then(|| names::find(&metadata, &first.file)).transpose()?;
-        let mut gguf =
-            Self { catalog: Catalog::new(&first.file), metadata, changed: HashMap::new() };
+        let (changed, joined) = (HashMap::new(), Joined::default());
+        let mut gguf = Self { catalog: Catalog::new(&first.file), metadata, changed, joined };
         if let Some(architecture) = architecture {
             for piece in pieces {
                 gguf.add(piece, architecture)?;
             }
+        }
+        if gguf.projector().is_some() {
+            gguf.joined = Joined::find(&gguf.catalog);
         }
         Ok(gguf)
     }
@@ -79,11 +87,20 @@ impl GgufFile {
         &self.metadata
     }
 
+    /// Of a vision tower's file (`mmproj`): the kind of its projector. `None` for a text model's file.
+    pub fn projector(&self) -> Option<&str> {
+        self.metadata.get_str("general.architecture").filter(|name| *name == towers::CLIP)?;
+        towers::projector(&self.metadata)
+    }
+
     fn add(&mut self, piece: Piece, architecture: &Architecture) -> Result<()> {
         let Piece { file, map, header } = piece;
+        let swaps = self.projector().is_some()
+            && towers::swaps_feed_forward(&header.tensors, &self.metadata);
         for tensor in header.tensors {
+            let stored = if swaps { towers::swapped(&tensor.name) } else { tensor.name };
             let Translated { name, change } =
-                architecture.translate(&tensor.name, &self.metadata, &file)?;
+                architecture.translate(&stored, &self.metadata, &file)?;
             let info = TensorInfo { name, shape: tensor.shape, ty: tensor.ty, file: file.clone() };
             if let Some(change) = change {
                 undo::check(&info, change)?;
@@ -97,14 +114,18 @@ impl GgufFile {
 
 impl Checkpoint for GgufFile {
     fn names(&self) -> Vec<&str> {
-        self.catalog.names()
+        self.joined.names(self.catalog.names())
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.catalog.info(name)
+        let stored = || self.catalog.info(name).filter(|_| !self.joined.hides(name));
+        self.joined.info(name).or_else(stored)
     }
 
     fn read(&self, name: &str) -> Result<TensorBytes> {
+        if let Some(bytes) = self.joined.read(name, &self.catalog) {
+            return bytes;
+        }
         let bytes = self.catalog.read(name)?;
         let change = self.changed.get(name).zip(self.info(name));
         Ok(match change {

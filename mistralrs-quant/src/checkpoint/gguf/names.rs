@@ -3,6 +3,7 @@
 //! the GGUF specification and the parameter names of the `transformers` models they were made from.
 
 use super::metadata::Metadata;
+use super::towers;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -11,9 +12,12 @@ use std::path::Path;
 const ARCHITECTURES: &[Architecture] = &[
     Architecture { rotary: Rotary::Interleaved, ..Architecture::new("llama", DECODER_LAYER) },
     Architecture::new("qwen2", DECODER_LAYER),
+    Architecture::new("qwen2vl", DECODER_LAYER),
+    Architecture::new("qwen3vl", DECODER_LAYER),
+    Architecture::new("qwen3vlmoe", DECODER_LAYER),
     Architecture::new("qwen3", DECODER_LAYER),
-    Architecture { norms_hold_one: true, ..Architecture::new("gemma2", SANDWICH_LAYER) },
-    Architecture { norms_hold_one: true, ..Architecture::new("gemma3", SANDWICH_LAYER) },
+    Architecture { ones: NORMS, ..Architecture::new("gemma2", SANDWICH_LAYER) },
+    Architecture { ones: NORMS, ..Architecture::new("gemma3", SANDWICH_LAYER) },
     Architecture::new("phi3", PHI3_LAYER),
     Architecture { rotary: Rotary::Interleaved, ..Architecture::new("smollm3", DECODER_LAYER) },
     Architecture { rotary: Rotary::Interleaved, ..Architecture::new("granite", DECODER_LAYER) },
@@ -32,8 +36,11 @@ const ARCHITECTURES: &[Architecture] = &[
         layers: "layers",
         ..Architecture::new("modern-bert", MODERN_BERT_LAYER)
     },
-    Architecture { norms_hold_one: true, ..Architecture::new("gemma-embedding", SANDWICH_LAYER) },
+    Architecture { ones: NORMS, ..Architecture::new("gemma-embedding", SANDWICH_LAYER) },
 ];
+
+/// Every norm of the file.
+const NORMS: Option<&str> = Some("norm.weight");
 
 /// A decoder's names outside the layers, whole.
 const MODEL: &[(&str, &str)] = &[
@@ -253,21 +260,21 @@ const KEY: &str = "self_attn.k_proj";
 #[derive(Debug)]
 pub(super) struct Architecture {
     /// `general.architecture`.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Names outside the layers, whole.
-    model: &'static [(&'static str, &'static str)],
+    pub(super) model: &'static [(&'static str, &'static str)],
     /// What stands before a layer's number.
-    layers: &'static str,
+    pub(super) layers: &'static str,
     /// Names inside `blk.N.`.
-    layer: &'static [(&'static str, &'static str)],
+    pub(super) layer: &'static [(&'static str, &'static str)],
     /// Which rotary embedding the rows of query and key are ordered for.
-    rotary: Rotary,
-    /// Where a norm multiplies by 1 + weight, the file holds the sum.
-    norms_hold_one: bool,
+    pub(super) rotary: Rotary,
+    /// Where a norm multiplies by 1 + weight, the file holds the sum: how the names of such norms end.
+    pub(super) ones: Option<&'static str>,
 }
 
 #[derive(Debug, PartialEq)]
-enum Rotary {
+pub(super) enum Rotary {
     /// Row 2i turns with row 2i + 1 of its head.
     Interleaved,
     /// Row i turns with row i + head_dim / 2 of its head: Hugging Face's order.
@@ -296,6 +303,9 @@ pub(super) fn find(metadata: &Metadata, file: &Path) -> Result<&'static Architec
     let found = metadata
         .get_str(NAME_KEY)
         .ok_or_else(|| bad_key(file, NAME_KEY, "must be there and be a string"))?;
+    if found == towers::CLIP {
+        return towers::find(metadata, file);
+    }
     ARCHITECTURES.iter().find(|row| row.name == found).ok_or_else(|| Error::UnknownArchitecture {
         file: file.to_owned(),
         found: found.to_owned(),
@@ -304,14 +314,17 @@ pub(super) fn find(metadata: &Metadata, file: &Path) -> Result<&'static Architec
 }
 
 impl Architecture {
-    const fn new(name: &'static str, layer: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) const fn new(
+        name: &'static str,
+        layer: &'static [(&'static str, &'static str)],
+    ) -> Self {
         Self {
             name,
             model: MODEL,
             layers: "model.layers",
             layer,
             rotary: Rotary::HalfSplit,
-            norms_hold_one: false,
+            ones: None,
         }
     }
 
@@ -323,13 +336,14 @@ impl Architecture {
         metadata: &Metadata,
         file: &Path,
     ) -> Result<Translated> {
-        let plus_one = |name: &str| self.norms_hold_one && name.ends_with("norm.weight");
+        let plus_one = |name: &str| self.ones.is_some_and(|ending| name.ends_with(ending));
         if let Some((_, theirs)) = self.model.iter().find(|(ours, _)| *ours == name) {
             let change = plus_one(theirs).then_some(Change::PlusOne);
             return Ok(Translated { name: (*theirs).to_owned(), change });
         }
         let Some((layer, part, parameter)) = layer_part(name) else {
-            return Ok(Translated { name: name.to_owned(), change: None });
+            let name = towers::deepstack(name, metadata).unwrap_or_else(|| name.to_owned());
+            return Ok(Translated { name, change: None });
         };
         if let Some((expert, theirs)) = expert_part(part) {
             let name = format!("{}.{layer}.mlp.experts.{expert}.{theirs}.{parameter}", self.layers);
@@ -367,8 +381,9 @@ impl Architecture {
     }
 }
 
-/// `blk.7.attn_q.weight` → (7, `attn_q`, `weight`).
+/// `blk.7.attn_q.weight` → (7, `attn_q`, `weight`); a tower's begins with `v.`.
 fn layer_part(name: &str) -> Option<(u32, &str, &str)> {
+    let name = name.strip_prefix("v.").unwrap_or(name);
     let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
     let (part, parameter) = rest.rsplit_once('.')?;
     matches!(parameter, "weight" | "bias").then_some(())?;
@@ -382,6 +397,6 @@ fn expert_part(part: &str) -> Option<(u32, &'static str)> {
     Some((expert.parse().ok()?, theirs))
 }
 
-fn bad_key(file: &Path, key: &str, reason: &str) -> Error {
+pub(super) fn bad_key(file: &Path, key: &str, reason: &str) -> Error {
     Error::Metadata { file: file.to_owned(), key: key.to_owned(), reason: reason.to_owned() }
 }

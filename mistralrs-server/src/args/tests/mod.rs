@@ -309,6 +309,21 @@ fn a_slice_is_read_with_its_name_before_anything_is_loaded() {
 }
 
 #[test]
+fn the_tower_of_a_gguf_model_is_named_by_option_or_file() {
+    let named = |line: &str| plan(line).unwrap().load.mmproj;
+    assert_eq!(named("-m a.gguf"), None);
+    // A name beside the model or a path: whether it is there, is seen where the model is looked for.
+    assert_eq!(named("-m dir -f a.gguf --mmproj mmproj.gguf"), Some("mmproj.gguf".into()));
+    let toml = tempfile::NamedTempFile::new().unwrap();
+    let keys =
+        "[model]\nmodel_id = \"dir\"\nquantized_filename = \"a.gguf\"\nmmproj = \"b.gguf\"\n";
+    std::fs::write(toml.path(), keys).unwrap();
+    let line = format!("toml -f {}", toml.path().display());
+    assert_eq!(named(&line), Some("b.gguf".into()));
+    assert_eq!(named(&format!("--mmproj c.gguf {line}")), Some("c.gguf".into()));
+}
+
+#[test]
 fn rubbish_in_the_keep_alive_interval_warns() {
     let words = |value: &str| {
         ["mistralrs-server", "-m", "x", "--keep-alive-interval", value].map(OsString::from).to_vec()

@@ -98,8 +98,9 @@ fn another_tokenizer_replaces_the_missing_one() {
 fn gguf_by_path_by_folder_and_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let gguf =
-        |names: &[&str]| Ok(ModelFiles::Gguf { files: names.iter().map(|n| at(n)).collect() });
+    let gguf = |names: &[&str]| {
+        Ok(ModelFiles::Gguf { files: names.iter().map(|n| at(n)).collect(), tower: None })
+    };
     write(folder.path(), &["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
     let both = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
     assert_eq!(load(folder.path()), gguf(&both));
@@ -210,7 +211,7 @@ fn weights() -> Vec<u8> {
 fn only_weights(files: ModelFiles) -> Vec<PathBuf> {
     match files {
         ModelFiles::HuggingFace { weights, .. } => weights,
-        ModelFiles::Gguf { files } => files,
+        ModelFiles::Gguf { files, .. } => files,
         ModelFiles::Embedded { name, .. } => vec![name],
     }
 }

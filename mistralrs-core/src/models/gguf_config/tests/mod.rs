@@ -2,6 +2,7 @@
 
 mod encoders;
 mod experts;
+mod towers;
 
 use super::*;
 use crate::models::config::{RopeScaling, TextConfig, check_keys};

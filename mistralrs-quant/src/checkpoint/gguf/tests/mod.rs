@@ -1,6 +1,7 @@
 //! GGUF files written here, hostile ones, and (where the data folder is beside the project) a real
 //! model against its safetensors twin.
 
+mod towers;
 mod writer;
 
 use super::*;
