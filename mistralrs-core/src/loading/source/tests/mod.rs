@@ -399,7 +399,11 @@ fn gguf_repositories() {
     ] {
         scene.hub().put(ID, name, name);
     }
-    assert_eq!(file_names(scene.load().unwrap()), ["m-Q4_K_M.gguf"]);
+    let files = scene.load().unwrap();
+    let ModelFiles::Gguf { tower: Some(tower), .. } = &files else { panic!("{files:?}") };
+    assert_eq!(std::fs::read_to_string(&tower.file).unwrap(), "mmproj.gguf", "it came along");
+    assert!(!tower.named);
+    assert_eq!(file_names(files), ["m-Q4_K_M.gguf"]);
     scene.options.gguf_files = vec!["m-Q8_0.gguf".into()];
     assert_eq!(file_names(scene.load().unwrap()), ["m-Q8_0.gguf"]);
     scene.options.gguf_files = vec!["big/m-00001-of-00002.gguf".into()];
