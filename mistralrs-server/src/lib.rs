@@ -29,7 +29,7 @@ pub mod stream;
 
 use anyhow::Context;
 use args::{Mode, Plan};
-use mistralrs_core::{Llm, LoadOptions};
+use mistralrs_core::{Llm, LoadError, LoadOptions};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,11 +66,15 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Loads a language model. What loading freed went back to the system; what steps free stays for the next one.
-fn load_llm(load: LoadOptions) -> Result<Llm, mistralrs_core::LoadError> {
-    let llm = Llm::load(load)?;
+/// Loads a model for as long as the process lives, by `Llm::load` or `load_any`. What loading freed went back to the
+/// system; what steps free stays for the next one.
+pub(crate) fn load_to_stay<T>(
+    load: LoadOptions,
+    by: fn(LoadOptions) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let model = by(load)?;
     mistralrs_core::keep_freed_memory();
-    Ok(llm)
+    Ok(model)
 }
 
 /// Does what the command line says.
@@ -93,10 +97,13 @@ pub fn run(plan: Plan, started: Instant) -> anyhow::Result<ExitCode> {
         tracing::info!("{}", demo::NOTICE);
     }
     match plan.mode {
-        Mode::Bench(args) => bench::run(&args, load, started, |load| Ok(load_llm(load)?)),
+        Mode::Bench(args) => {
+            bench::run(&args, load, started, |load| Ok(load_to_stay(load, Llm::load)?))
+        }
         Mode::Chat(options) => {
             let model = load.model.clone();
-            let llm = load_llm(load).with_context(|| format!("cannot load `{model}`"))?;
+            let llm =
+                load_to_stay(load, Llm::load).with_context(|| format!("cannot load `{model}`"))?;
             chat::run(llm, options)?;
             Ok(ExitCode::SUCCESS)
         }

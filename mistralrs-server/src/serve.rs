@@ -139,14 +139,9 @@ async fn load_model(app: Arc<AppState>, mut load: LoadOptions) -> anyhow::Result
     let name = app.config.model_name.clone();
     let hub = load.hub.clone();
     let model = load.model.clone();
-    let loaded = tokio::task::spawn_blocking(move || {
-        let loaded = mistralrs_core::load_any(load);
-        // What loading freed went back to the system; what steps free stays for the next one.
-        mistralrs_core::keep_freed_memory();
-        loaded
-    });
-    let loaded = loaded.await;
-    let loaded = match loaded {
+    let loading =
+        tokio::task::spawn_blocking(|| crate::load_to_stay(load, mistralrs_core::load_any));
+    let loaded = match loading.await {
         Ok(loaded) => loaded.map_err(anyhow::Error::new),
         Err(panic) => Err(anyhow::Error::new(panic)),
     };
