@@ -1,6 +1,10 @@
 //! Bytes of a request → wire types, with the path of what is wrong and the list of fields nobody knew.
 //! Knows serde and the error body; no route, no model.
 
+mod objects;
+
+pub use objects::Objects;
+
 use crate::app::AppState;
 use crate::error::ApiError;
 use axum::body::Bytes;
@@ -84,14 +88,14 @@ impl JsonBytes {
     /// # Errors
     /// [`ApiError::malformed`], with the path and what was expected there.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<Parsed<T>, ApiError> {
-        // Types of ours would be read from a list of their fields, too.
+        // In words of its own, for there is no field to name.
         if self.0.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|it| *it != b'{') {
             return Err(ApiError::malformed("", "the body has to be a JSON object: `{…}`"));
         }
         let mut unknown = BTreeSet::new();
         let mut json = serde_json::Deserializer::from_slice(&self.0);
         let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+        let tracked = serde_path_to_error::Deserializer::new(Objects(&mut json), &mut track);
         let value = serde_ignored::deserialize(tracked, |path| {
             if unknown.len() <= MAX_UNKNOWN_FIELDS {
                 unknown.insert(path_text(&path));

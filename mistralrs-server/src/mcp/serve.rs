@@ -5,6 +5,7 @@
 
 use crate::app::AppState;
 use crate::auth;
+use crate::extract::Objects;
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -225,7 +226,7 @@ impl ServerHandler for ModelAsTool {
             return Err(ErrorData::invalid_params(text, None));
         }
         let arguments = Value::Object(params.arguments.unwrap_or_default());
-        let arguments: ChatArguments = serde_json::from_value(arguments)
+        let arguments = ChatArguments::deserialize(Objects(arguments))
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
         let request = arguments.into_core()?;
         let answer = tokio::select! {

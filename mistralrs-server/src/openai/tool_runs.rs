@@ -2,15 +2,17 @@
 
 use mistralrs_core::ToolCall;
 use mistralrs_core::agent::{ToolOutput, ToolProgress};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use utoipa::ToSchema;
 
 /// Longest text of a result that is shown; the model has seen all of it.
 const MAX_SHOWN_CHARS: usize = 2000;
 
 /// Which tools of MCP servers an answer may use.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum McpChoice {
     /// All of them, or none.
     Switch(bool),
@@ -30,6 +32,31 @@ pub struct McpSelection {
     pub denied_tools: Vec<String>,
     /// Most times that tools run for the answer.
     pub max_rounds: Option<usize>,
+}
+
+struct McpChoiceVisitor;
+
+impl<'de> Visitor<'de> for McpChoiceVisitor {
+    type Value = McpChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`true`, `false`, or an object")
+    }
+
+    fn visit_bool<E: Error>(self, wanted: bool) -> Result<McpChoice, E> {
+        Ok(McpChoice::Switch(wanted))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<McpChoice, A::Error> {
+        McpSelection::deserialize(MapAccessDeserializer::new(map)).map(McpChoice::Some)
+    }
+}
+
+/// Not derived: what serde tries out it keeps first, and there a list is an object again.
+impl<'de> Deserialize<'de> for McpChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(McpChoiceVisitor)
+    }
 }
 
 /// A tool of an MCP server that ran for the answer.

@@ -236,6 +236,7 @@ fn a_cross_encoder_ranks_pairs() {
         (json!({"query": "q", "documents": []}), "documents"),
         (json!({"query": "", "documents": ["a"]}), "query"),
         (json!({"query": "q", "documents": [7]}), "documents"),
+        (json!({"query": "q", "documents": [["a"]]}), "documents"),
         (json!({"query": "q", "documents": ["a"], "top_n": 0}), "top_n"),
     ] {
         let error = server.post(RERANK, &body).error(400);

@@ -1,6 +1,8 @@
 //! Must-show 5: more than 200 malformed or hostile requests. Each is refused in OpenAI's shape, none harms the next.
 
-use crate::support::{CHAT, COMPLETIONS, Client, chat_body, completion_body, shared, with};
+use crate::support::{
+    CHAT, COMPLETIONS, Client, MESSAGES, RESPONSES, chat_body, completion_body, shared, with,
+};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -282,6 +284,87 @@ fn two_hundred_hostile_requests() {
     still_answers(shared());
     println!("{} hostile requests refused", cases.len());
     shared().wait_until_idle();
+}
+
+type ListCase = (&'static str, Value, Value, &'static str);
+
+/// Lists with the fields of an object in their order: a path, a body, what of it is such a list, how the error names it.
+fn chat_lists() -> Vec<ListCase> {
+    let said = |content: Value| json!([{"role": "user", "content": content}]);
+    let tool = || json!([{"type": "function", "function": {"name": "f"}}]);
+    let chat = |changes: Value, named| (CHAT, chat_body("A", 1), changes, named);
+    let message = json!(["user", "hi", null, null, null, null, null]);
+    let part = json!(["text", "hi", null, null, null, null, null, null]);
+    let call = json!(["c", "function", {"name": "f", "arguments": "{}"}]);
+    let schema = json!({"type": "json_schema", "json_schema": ["x", {}]});
+    let counted = || json!({"stream": true, "stream_options": [true, null]});
+    vec![
+        chat(json!({"messages": [message]}), "messages[0]"),
+        chat(json!({"messages": [{"role": "user", "content": "A"}, message]}), "messages[1]"),
+        chat(json!({"messages": said(json!([part]))}), "messages[0].content[0]"),
+        chat(
+            json!({"messages": [{"role": "assistant", "tool_calls": [call]}]}),
+            "messages[0].tool_calls[0]",
+        ),
+        chat(counted(), "stream_options"),
+        chat(json!({"mcp": [["server"], null, [], null]}), "mcp"),
+        chat(json!({"tools": [["function", {"name": "f"}]]}), "tools[0].type"),
+        chat(json!({"tools": [{"type": "function", "function": ["f"]}]}), "tools[0].function"),
+        chat(json!({"tools": tool(), "tool_choice": ["function", {"name": "f"}]}), "tool_choice"),
+        chat(json!({"response_format": ["json_object"]}), "response_format.type"),
+        chat(json!({"response_format": schema}), "response_format.json_schema.schema"),
+        chat(json!({"grammar": ["regex", "a"]}), "grammar.type"),
+        (COMPLETIONS, completion_body("A", 1), counted(), "stream_options"),
+        ("/tokenize", json!({}), json!({"messages": [message]}), "messages[0]"),
+        ("/apply-template", json!({}), json!({"messages": [message]}), "messages[0]"),
+    ]
+}
+
+/// The same for the other dialects.
+fn other_lists() -> Vec<ListCase> {
+    let said = |content: Value| json!([{"role": "user", "content": [content]}]);
+    let ask = json!({"input": "A", "max_output_tokens": 1});
+    let response = |changes: Value, named| (RESPONSES, ask.clone(), changes, named);
+    let turn = json!({"messages": said(json!({"type": "text", "text": "A"})), "max_tokens": 1});
+    let message = |changes: Value, named| (MESSAGES, turn.clone(), changes, named);
+    let part = json!(["input_text", "hi", null, null, null, null, null, null]);
+    let mut item = vec![Value::Null; 14];
+    (item[2], item[3]) = ("user".into(), "hi".into());
+    let image =
+        json!({"type": "image", "source": ["url", null, null, "data:image/png;base64,AA=="]});
+    vec![
+        response(json!({"input": [item]}), "input[0]"),
+        response(json!({"input": said(part)}), "input[0].content[0]"),
+        response(json!({"text": [{"type": "text"}, null]}), "text"),
+        response(json!({"reasoning": ["low", null, null]}), "reasoning"),
+        message(json!({"messages": [["user", "hi"]]}), "messages[0]"),
+        message(json!({"messages": said(json!(["text", "hi"]))}), "messages[0].content[0]"),
+        message(json!({"messages": said(image)}), "messages[0].content[0].source"),
+        message(json!({"system": [["text", "hi"]]}), "system[0]"),
+        message(json!({"thinking": ["disabled", null, null]}), "thinking"),
+        message(json!({"tool_choice": ["none", null, null]}), "tool_choice"),
+        message(json!({"output_config": [null, "low"]}), "output_config"),
+    ]
+}
+
+#[test]
+fn a_list_is_no_object_within_a_body_either() {
+    for (path, body, list, named) in [chat_lists(), other_lists()].concat() {
+        let reply = shared().post(path, &with(body, list.clone()));
+        let error = match path {
+            MESSAGES => reply.json()["error"].clone(),
+            _ => reply.error(400),
+        };
+        let shown = format!("{path} {list}: {error}");
+        assert_eq!(
+            (reply.status, &error["type"]),
+            (400, &json!("invalid_request_error")),
+            "{shown}"
+        );
+        assert!(error["message"].as_str().unwrap().contains(&format!("`{named}`")), "{shown}");
+        assert!(path == MESSAGES || error["param"] == named, "{shown}");
+    }
+    still_answers(shared());
 }
 
 /// What is not even HTTP gets no answer of ours, but it harms nobody.

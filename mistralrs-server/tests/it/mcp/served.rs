@@ -217,6 +217,7 @@ fn faults_have_json_rpcs_numbers() {
         (request(1, "tools/call", json!({"name": "dance", "arguments": {}})), -32602),
         (chat_call(json!({})), -32602),
         (chat_call(json!({"messages": []})), -32602),
+        (chat_call(json!({"messages": [["user", "x"]]})), -32602),
         (chat_call(json!({"messages": messages, "maxTokens": 0})), -32602),
         (chat_call(json!({"messages": messages, "maxTokens": "3"})), -32602),
         (chat_call(json!({"messages": messages, "maxToken": 3})), -32602),
