@@ -18,8 +18,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 /// From so many rows of activations on, this way is the faster one.
-pub(super) const LEAST: usize = 9;
-/// Rows of a strip at most; from [`LEAST`] rows on, strips have at least four.
+pub(super) const LEAST: usize = 25;
+/// Rows of a strip at most; from [`LEAST`] rows on, strips have at least five.
 pub(super) const STRIP: usize = 7;
 /// Tiles that are multiplied together.
 const PAIR: usize = 2;
@@ -332,7 +332,6 @@ unsafe fn multiply_strip<K: Kind>(
     // SAFETY: as many rows as the strip has.
     unsafe {
         match part.rows {
-            4 => multiply_rows::<K, 4>(part, ahead, sums),
             5 => multiply_rows::<K, 5>(part, ahead, sums),
             6 => multiply_rows::<K, 6>(part, ahead, sums),
             _ => multiply_rows::<K, STRIP>(part, ahead, sums),

@@ -1,4 +1,4 @@
-//! The packed kernels for AVX-512 VNNI: 16 weight rows in the 16 lanes, up to eight rows of
+//! The packed kernels for AVX-512 VNNI: 16 weight rows in the 16 lanes, up to twelve rows of
 //! activations at once, so that weights are unpacked once for all of them.
 //! Source: the instruction `vpdpbusd` multiplies unsigned with signed bytes and adds four products
 //! to a 32-bit lane.
@@ -43,9 +43,12 @@ macro_rules! vnni {
 }
 pub(super) use vnni;
 
+/// Rows of a strip at most: so many products and their sums fit the registers beside a vector of weights.
+const STRIP: usize = 12;
+
 /// Many rows are cut as the kernel for many takes them.
 fn strips(m: usize) -> Strips {
-    if m >= avx512_tall::LEAST { Strips::up_to(avx512_tall::STRIP, m) } else { Strips::new(m) }
+    Strips::up_to(if m < avx512_tall::LEAST { STRIP } else { avx512_tall::STRIP }, m)
 }
 
 vnni! {
@@ -89,7 +92,11 @@ vnni! {
                 5 => multiply_tile::<P, 5>(job, tile, rows.start),
                 6 => multiply_tile::<P, 6>(job, tile, rows.start),
                 7 => multiply_tile::<P, 7>(job, tile, rows.start),
-                _ => multiply_tile::<P, 8>(job, tile, rows.start),
+                8 => multiply_tile::<P, 8>(job, tile, rows.start),
+                9 => multiply_tile::<P, 9>(job, tile, rows.start),
+                10 => multiply_tile::<P, 10>(job, tile, rows.start),
+                11 => multiply_tile::<P, 11>(job, tile, rows.start),
+                _ => multiply_tile::<P, STRIP>(job, tile, rows.start),
             }
         }
     }
@@ -137,7 +144,7 @@ vnni! {
         }
     }
 
-    /// 32 columns: the integers of both halves, then the scales.
+    /// 32 columns, which share a scale, or two halves that have one each.
     unsafe fn multiply_block<P: Packing, const M: usize>(
         block: *const u8,
         head: &Head,
@@ -145,72 +152,118 @@ vnni! {
         sums: &mut [__m512; M],
     ) {
         let layout = const { &P::LAYOUT };
-        let zero = _mm512_setzero_si512();
-        let mut low = [zero; M];
-        let mut high = [zero; M];
         // SAFETY: the block and `M` blocks of activations are there.
         unsafe {
-            if layout.zero != 0 {
-                for i in 0..M {
-                    let x = &*x.add(i);
-                    if layout.halves {
-                        low[i] = offset(layout, x.half_offsets[0]);
-                        high[i] = offset(layout, x.half_offsets[1]);
-                    } else {
-                        low[i] = offset(layout, x.offset);
-                    }
+            if layout.halves {
+                let mut products = start::<P, M, 0>(x);
+                multiply_group::<P, M, 0>(block, x, &mut products);
+                multiply_group::<P, M, 1>(block, x, &mut products);
+                multiply_group::<P, M, 2>(block, x, &mut products);
+                multiply_group::<P, M, 3>(block, x, &mut products);
+                let scales = Scales::load(layout, block.add(layout.plane_bytes()), head);
+                add(x, &products, scales.scales[0], sums);
+                let mut products = start::<P, M, 1>(x);
+                multiply_group::<P, M, 4>(block, x, &mut products);
+                multiply_group::<P, M, 5>(block, x, &mut products);
+                multiply_group::<P, M, 6>(block, x, &mut products);
+                multiply_group::<P, M, 7>(block, x, &mut products);
+                add(x, &products, scales.scales[1], sums);
+                if layout.mins {
+                    add_mins(x, scales.mins[0], |x| x.half_sums[0], sums);
+                    add_mins(x, scales.mins[1], |x| x.half_sums[1], sums);
                 }
+                return;
             }
-            multiply_groups::<P, M, 0>(block, x, &mut low, &mut high);
-            multiply_groups::<P, M, 1>(block, x, &mut low, &mut high);
-            multiply_groups::<P, M, 2>(block, x, &mut low, &mut high);
-            multiply_groups::<P, M, 3>(block, x, &mut low, &mut high);
+            let mut products = start::<P, M, 0>(x);
+            // Groups that lie in the same vectors one after the other.
+            if M <= 2 {
+                // With few rows a single sum would wait for itself.
+                let mut others = [_mm512_setzero_si512(); M];
+                multiply_group::<P, M, 0>(block, x, &mut products);
+                multiply_group::<P, M, 4>(block, x, &mut others);
+                multiply_group::<P, M, 1>(block, x, &mut products);
+                multiply_group::<P, M, 5>(block, x, &mut others);
+                multiply_group::<P, M, 2>(block, x, &mut products);
+                multiply_group::<P, M, 6>(block, x, &mut others);
+                multiply_group::<P, M, 3>(block, x, &mut products);
+                multiply_group::<P, M, 7>(block, x, &mut others);
+                for (product, other) in products.iter_mut().zip(others) {
+                    *product = _mm512_add_epi32(*product, other);
+                }
+            } else {
+                multiply_group::<P, M, 0>(block, x, &mut products);
+                multiply_group::<P, M, 4>(block, x, &mut products);
+                multiply_group::<P, M, 1>(block, x, &mut products);
+                multiply_group::<P, M, 5>(block, x, &mut products);
+                multiply_group::<P, M, 2>(block, x, &mut products);
+                multiply_group::<P, M, 6>(block, x, &mut products);
+                multiply_group::<P, M, 3>(block, x, &mut products);
+                multiply_group::<P, M, 7>(block, x, &mut products);
+            }
             let scales = Scales::load(layout, block.add(layout.plane_bytes()), head);
-            for i in 0..M {
-                let x = &*x.add(i);
-                let unit = _mm512_set1_ps(x.scale);
-                if layout.halves {
-                    let scale = _mm512_mul_ps(scales.scales[0], unit);
-                    sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low[i]), scale, sums[i]);
-                    let scale = _mm512_mul_ps(scales.scales[1], unit);
-                    sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[i]), scale, sums[i]);
-                } else {
-                    let both = if is_split::<P, M>() { _mm512_add_epi32(low[i], high[i]) } else { low[i] };
-                    let scale = _mm512_mul_ps(scales.scales[0], unit);
-                    sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, sums[i]);
-                }
-                if layout.mins && layout.halves {
-                    sums[i] = _mm512_fmadd_ps(scales.mins[0], _mm512_set1_ps(x.half_sums[0]), sums[i]);
-                    sums[i] = _mm512_fmadd_ps(scales.mins[1], _mm512_set1_ps(x.half_sums[1]), sums[i]);
-                } else if layout.mins {
-                    sums[i] = _mm512_fmadd_ps(scales.mins[0], _mm512_set1_ps(x.sum), sums[i]);
-                }
+            add(x, &products, scales.scales[0], sums);
+            if layout.mins {
+                add_mins(x, scales.mins[0], |x| x.sum, sums);
             }
         }
     }
 
-    /// Groups `V` and `V + 4` of four columns each.
-    unsafe fn multiply_groups<P: Packing, const M: usize, const V: usize>(
+    /// What products begin with, of a whole block or of half `HALF`: it takes the integers' zero off.
+    unsafe fn start<P: Packing, const M: usize, const HALF: usize>(x: *const Block) -> [__m512i; M] {
+        let layout = const { &P::LAYOUT };
+        let mut products = [_mm512_setzero_si512(); M];
+        if layout.zero != 0 {
+            for (i, product) in products.iter_mut().enumerate() {
+                // SAFETY: there are `M` blocks.
+                let x = unsafe { &*x.add(i) };
+                let of_128 = if layout.halves { x.half_offsets[HALF] } else { x.offset };
+                *product = offset(layout, of_128);
+            }
+        }
+        products
+    }
+
+    /// Group `G` of four columns.
+    unsafe fn multiply_group<P: Packing, const M: usize, const G: usize>(
         block: *const u8,
         x: *const Block,
-        low: &mut [__m512i; M],
-        high: &mut [__m512i; M],
+        products: &mut [__m512i; M],
     ) {
         let layout = const { &P::LAYOUT };
         // SAFETY: the block and `M` blocks of activations are there.
         unsafe {
-            let a = codes(layout, block, V);
-            let b = codes(layout, block, V + 4);
-            for i in 0..M {
-                let x = (*x.add(i)).codes.as_ptr().cast::<i32>();
-                low[i] = _mm512_dpbusd_epi32(low[i], a, _mm512_set1_epi32(x.add(V).read_unaligned()));
-                let four = _mm512_set1_epi32(x.add(V + 4).read_unaligned());
-                if is_split::<P, M>() {
-                    high[i] = _mm512_dpbusd_epi32(high[i], b, four);
-                } else {
-                    low[i] = _mm512_dpbusd_epi32(low[i], b, four);
-                }
+            let codes = codes(layout, block, G);
+            for (i, product) in products.iter_mut().enumerate() {
+                let four = (*x.add(i)).codes.as_ptr().cast::<i32>().add(G).read_unaligned();
+                *product = _mm512_dpbusd_epi32(*product, codes, _mm512_set1_epi32(four));
             }
+        }
+    }
+
+    /// Adds products, times the weights' and the activations' scale.
+    unsafe fn add<const M: usize>(
+        x: *const Block,
+        products: &[__m512i; M],
+        scale: __m512,
+        sums: &mut [__m512; M],
+    ) {
+        for (i, (product, sum)) in products.iter().zip(sums).enumerate() {
+            // SAFETY: there are `M` blocks.
+            let scale = _mm512_mul_ps(scale, _mm512_set1_ps(unsafe { (*x.add(i)).scale }));
+            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*product), scale, *sum);
+        }
+    }
+
+    /// Adds offsets, times the sums of activations.
+    unsafe fn add_mins<const M: usize>(
+        x: *const Block,
+        min: __m512,
+        of: impl Fn(&Block) -> f32,
+        sums: &mut [__m512; M],
+    ) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: there are `M` blocks.
+            *sum = _mm512_fmadd_ps(min, _mm512_set1_ps(of(unsafe { &*x.add(i) })), *sum);
         }
     }
 
@@ -257,12 +310,6 @@ vnni! {
         // SAFETY: 16 halves are there.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
     }
-}
-
-/// Whether the two halves of a block have a sum each: because their scales differ, or because with
-/// few rows a single sum would wait for itself.
-const fn is_split<P: Packing, const M: usize>() -> bool {
-    P::LAYOUT.halves || M <= 2
 }
 
 /// The halves of 256 columns.
