@@ -80,8 +80,12 @@ pub struct Look {
     pub tokens: usize,
 }
 
+/// Gemma 3's picture in the prompt. The first is one past the text model's vocabulary, where some GGUF files end: a token that
+/// nobody writes serves as well, for its embedding is never read.
+const GEMMA_PICTURE: [&str; 2] = ["<image_soft_token>", "<unused0>"];
+
 /// What chat templates write for media, and the tokens that stand for them.
-fn marks(family: Family) -> Vec<Mark> {
+fn marks(family: Family, knows: impl Fn(&str) -> bool) -> Vec<Mark> {
     let mark = |modality, template, placeholder| Mark { modality, template, placeholder };
     let image = |template, placeholder| mark(Modality::Image, template, placeholder);
     let video = |template| mark(Modality::Video, template, "<|video_pad|>");
@@ -90,7 +94,11 @@ fn marks(family: Family) -> Vec<Mark> {
         Family::Qwen2Vl => vec![pad, video("<|video_pad|>")],
         // Each pair of frames has marks of its own, behind its time.
         Family::Qwen3Vl => vec![pad, video("<|vision_start|><|video_pad|><|vision_end|>")],
-        Family::Gemma3 => vec![image("<start_of_image>", "<image_soft_token>")],
+        Family::Gemma3 => {
+            let [soft, _] = GEMMA_PICTURE;
+            let token = GEMMA_PICTURE.into_iter().find(|token| knows(token)).unwrap_or(soft);
+            vec![image("<start_of_image>", token)]
+        }
         Family::Gemma3n => vec![
             image("<image_soft_token>", "<image_soft_token>"),
             mark(Modality::Audio, "<audio_soft_token>", "<audio_soft_token>"),
@@ -176,7 +184,8 @@ impl Senses {
         let Preparation { family, images, json, file, tokenizer_file } = preparation;
         let id = |mark: &Mark| Some((tokenizer.token_id(mark.placeholder)?, mark.modality));
         let videos = images.takes_videos();
-        let taken = marks(family).into_iter().filter(|m| videos || m.modality != Modality::Video);
+        let marks = marks(family, |token| tokenizer.token_id(token).is_some());
+        let taken = marks.into_iter().filter(|m| videos || m.modality != Modality::Video);
         let (marks, placeholders): (Vec<Mark>, Vec<_>) =
             taken.filter_map(|mark| Some((mark, id(&mark)?))).unzip();
         if marks.is_empty() {
@@ -196,6 +205,11 @@ impl Senses {
             live: LiveBytes::default(),
             most_live_bytes,
         })
+    }
+
+    /// What stands for one of this kind in the prompt's text.
+    fn placeholder(&self, modality: Modality) -> &'static str {
+        self.marks.iter().find(|it| it.modality == modality).map_or("", |mark| mark.placeholder)
     }
 
     /// Whether it takes this kind.
@@ -326,7 +340,9 @@ impl Senses {
         let mut kind = modality;
         let (text, cuts) = match &layout {
             Layout::Grid { grid, timestamps, .. } => self.write_grid(modality, *grid, timestamps),
-            Layout::Crops { crops } => (written::crops(*crops), vec![[1; 3]; crops + 1]),
+            Layout::Crops { crops } => {
+                (written::crops(*crops, self.placeholder(modality)), vec![[1; 3]; crops + 1])
+            }
             Layout::Tiles { rows, columns } => {
                 (written::tiles(*rows, *columns), vec![[1; 3]; rows * columns + 1])
             }

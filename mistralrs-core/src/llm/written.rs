@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 
 const FAKE: &str = "<fake_token_around_image>";
 
-/// Gemma's picture, and crops of it.
-pub fn crops(crops: usize) -> String {
-    let one = "\n\n<start_of_image><image_soft_token><end_of_image>\n\n";
+/// Gemma's picture, and crops of it; `token` stands for each.
+pub fn crops(crops: usize, token: &str) -> String {
+    let one = format!("\n\n<start_of_image>{token}<end_of_image>\n\n");
     if crops == 0 {
-        return one.to_owned();
+        return one;
     }
-    let more = vec![one; crops].join(" ");
+    let more = vec![one.as_str(); crops].join(" ");
     format!(
         "Here is the original image {one} and here are some crops to help you see better {more}"
     )

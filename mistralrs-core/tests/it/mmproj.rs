@@ -98,6 +98,23 @@ fn a_tower_is_found_or_named() {
     assert!(error.contains("`no.gguf` (--mmproj) is no file"), "{error}");
 }
 
+/// Some GGUF files of Gemma 3 end with the text model's vocabulary, one token before the one that stands for pictures.
+#[test]
+fn a_vocabulary_without_a_token_for_pictures_sees_all_the_same() {
+    let copy = copy_of("gemma3-vision");
+    let case = &media_golden("gemma3-vision").cases[2];
+    let answer = || {
+        let llm = load(copy.path(), |_| ());
+        answers::chat(&llm, &conversation("gemma3-vision", case)).bits()
+    };
+    let wanted = answer();
+    let file = copy.path().join("tokenizer.json");
+    let names = std::fs::read_to_string(&file).unwrap();
+    assert!(names.contains("<image_soft_token>") && !names.contains("<unused0>"));
+    std::fs::write(&file, names.replace("<image_soft_token>", "<unused0>")).unwrap();
+    assert_eq!(answer(), wanted);
+}
+
 fn refusal(model: &Path, mmproj: Option<PathBuf>) -> String {
     let mut options = options(model);
     options.mmproj = mmproj;
