@@ -125,6 +125,11 @@ fn eos_token_ids(metadata: &Metadata) -> Vec<u64> {
     ids
 }
 
+/// The decimal number that was meant: 1e-5, and not the digits of the nearest f32.
+fn decimal(number: f32) -> Option<f64> {
+    number.to_string().parse().ok()
+}
+
 fn bad(reason: impl Into<String>) -> LoadError {
     LoadError::BadFile { file: "GGUF metadata".into(), reason: reason.into() }
 }
@@ -162,9 +167,9 @@ impl Keys<'_> {
         self.number(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// A fraction, as the decimal number that was meant: 1e-5 and not the nearest f32's digits.
+    /// A fraction, as the [`decimal`] number that was meant.
     fn float(&self, name: &str) -> Option<f64> {
-        self.metadata.get_f32(&self.key(name))?.to_string().parse().ok()
+        decimal(self.metadata.get_f32(&self.key(name))?)
     }
 
     /// One number, or of the family whose layers differ a list.

@@ -2,6 +2,7 @@
 //! processor's file that Hugging Face would have written. What no file says is what the published models of the
 //! family have. Source: the key list of the `gguf` package and what llama.cpp's converter puts under them.
 
+use super::decimal;
 use crate::error::LoadError;
 use mistralrs_quant::Checkpoint;
 use mistralrs_quant::gguf::{Array, GgufFile, Metadata};
@@ -105,7 +106,7 @@ pub fn with_tower(
         option: "--mmproj",
         reason: format!("`{}` {is}; {about_text}", file.display()),
     };
-    let keys = Keys { metadata: tower.metadata(), tower, file };
+    let keys = Keys { tower, file };
     let Some(projector) = tower.projector() else {
         return Err(misfit("is no vision tower (its architecture is not `clip`)".to_owned()));
     };
@@ -127,18 +128,21 @@ pub fn with_tower(
 
 /// The keys of a tower: `clip.vision.block_count` is `block_count` here.
 struct Keys<'a> {
-    metadata: &'a Metadata,
     tower: &'a GgufFile,
     file: &'a Path,
 }
 
 impl Keys<'_> {
+    fn metadata(&self) -> &Metadata {
+        self.tower.metadata()
+    }
+
     fn bad(&self, reason: String) -> LoadError {
         LoadError::BadFile { file: self.file.to_owned(), reason }
     }
 
     fn number(&self, name: &str) -> Option<u64> {
-        self.metadata.get_u64(&format!("clip.vision.{name}"))
+        self.metadata().get_u64(&format!("clip.vision.{name}"))
     }
 
     fn needed(&self, name: &str) -> Result<u64, LoadError> {
@@ -159,21 +163,19 @@ impl Keys<'_> {
         rows.ok_or_else(|| self.bad(format!("tensor `{tensor}` is missing")))
     }
 
-    /// A fraction, as the decimal number that was meant.
     fn decimal(&self, name: &str) -> Option<f64> {
-        self.metadata.get_f32(&format!("clip.vision.{name}"))?.to_string().parse().ok()
+        decimal(self.metadata().get_f32(&format!("clip.vision.{name}"))?)
     }
 
-    /// Three fractions, each as the decimal number that was meant, and not the nearest f32's digits.
+    /// A fraction for each channel.
     fn channels(&self, name: &str) -> Option<Value> {
-        let meant = |number: &f32| number.to_string().parse::<f64>().ok();
-        let numbers = self.metadata.get_f32s(&format!("clip.vision.{name}"))?;
-        numbers.iter().map(meant).collect::<Option<Vec<f64>>>().map(Value::from)
+        let numbers = self.metadata().get_f32s(&format!("clip.vision.{name}"))?;
+        numbers.into_iter().map(decimal).collect::<Option<Vec<f64>>>().map(Value::from)
     }
 
     /// The activation of the feed-forward blocks.
     fn activation(&self) -> &'static str {
-        let is = |key: &str| self.metadata.get_bool(key).unwrap_or(false);
+        let is = |key: &str| self.metadata().get_bool(key).unwrap_or(false);
         match (is("clip.use_silu"), is("clip.use_gelu")) {
             (true, _) => "silu",
             (_, true) => "gelu_pytorch_tanh",
@@ -232,7 +234,7 @@ fn qwen2_5_vl(keys: &Keys<'_>) -> Result<Eyes, LoadError> {
 fn qwen3_vl(keys: &Keys<'_>) -> Result<Eyes, LoadError> {
     let Eyes { mut vision, processor, tokens } = qwen(keys)?;
     let key = "clip.vision.is_deepstack_layers";
-    let Some(Array::Bool(has)) = keys.metadata.get_array(key) else {
+    let Some(Array::Bool(has)) = keys.metadata().get_array(key) else {
         return Err(keys.bad(format!("`{key}` is missing, or no list of true and false")));
     };
     let layers = has.iter().enumerate().filter(|(_, has)| **has).map(|(layer, _)| layer);
