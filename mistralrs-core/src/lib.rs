@@ -34,6 +34,8 @@ pub use error::{EngineError, LoadError, RequestError, RequestErrorKind};
 pub use forward::Modality;
 pub use llm::{Capabilities, Generation, Llm, Look, ModelInfo};
 pub use loading::cost::{MatrixCost, TokenCost};
+pub use loading::isq_name::{IsqNameError, isq_type};
+pub use loading::topology::{DeviceName, Topology, TopologyEntry};
 pub use loading::{LoadOptions, Loaded, Purpose, load_any};
 pub use mistralrs_kernels::Peaks;
 pub use mistralrs_quant::QuantType;

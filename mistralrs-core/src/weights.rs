@@ -64,10 +64,11 @@ impl Weights {
         Self { attention, ..self.clone() }
     }
 
-    /// The same without quantization: towers and projectors, small beside their text model and easily hurt.
+    /// The same without quantization, but for what is named one by one: towers and projectors, small beside their
+    /// text model and easily hurt.
     #[must_use]
     pub fn as_stored(&self) -> Self {
-        Self { options: WeightOptions { isq: None, ..self.options.clone() }, ..self.clone() }
+        Self { options: self.options.only_named(), ..self.clone() }
     }
 
     /// How this module's matrices are kept, for those that are made of its tensors.
@@ -108,8 +109,8 @@ impl Weights {
         Ok(Linear::new(weight, bias))
     }
 
-    /// The module's `weight` `[vocab, hidden]`, not quantized, of which rows are read and which is
-    /// multiplied, too: embeddings that are the last layer as well.
+    /// The module's `weight` `[vocab, hidden]`, not quantized unless it is named, of which rows are read and
+    /// which is multiplied, too: embeddings that are the last layer as well.
     ///
     /// # Errors
     /// When it is missing or misshapen.
@@ -117,13 +118,13 @@ impl Weights {
         self.as_stored().matrix(vocab, hidden)
     }
 
-    /// The module's `weight` `[rows, width]` of which rows are read and nothing is multiplied: it stays
-    /// where it lies in the file.
+    /// The module's `weight` `[rows, width]` of which rows are read and nothing is multiplied: unless it is
+    /// named, it stays where it lies in the file.
     ///
     /// # Errors
     /// When it is missing or misshapen.
     pub fn table(&self, rows: usize, width: usize) -> Result<Arc<dyn QuantMethod>> {
-        let options = WeightOptions { isq: None, stay_mapped: true, ..self.options.clone() };
+        let options = WeightOptions { stay_mapped: true, ..self.options.only_named() };
         Self { options, ..self.clone() }.matrix(rows, width)
     }
 

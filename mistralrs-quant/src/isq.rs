@@ -1,10 +1,112 @@
-//! In-situ quantization: plain numbers become blocks while a model is loaded. Knows bytes and types;
-//! which weights are quantized is decided by whoever loads.
+//! In-situ quantization: plain numbers become blocks while a model is loaded. Knows bytes, types and
+//! who decides on a type; what names mean is known to whoever loads.
 
 use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use mistralrs_kernels::QuantType;
 use rayon::prelude::*;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A rule for weights of certain names.
+pub struct IsqOverride {
+    matches: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    ty: Option<QuantType>,
+    /// Weights it has decided on.
+    decided: AtomicUsize,
+}
+
+impl IsqOverride {
+    /// Makes the weights whose names `matches` knows numbers of type `ty`, or of the type of all.
+    pub fn new(
+        ty: Option<QuantType>,
+        matches: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { matches: Box::new(matches), ty, decided: AtomicUsize::new(0) }
+    }
+
+    /// On how many weights it has decided.
+    pub fn decided(&self) -> usize {
+        self.decided.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for IsqOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IsqOverride").field("ty", &self.ty).finish_non_exhaustive()
+    }
+}
+
+/// The type that the weight `name` becomes, `None` where it stays as it is stored: the first override that
+/// matches decides, with its own type or else that of `all`; without one it is the type of all where
+/// `is_one_of_all` says so (row F3).
+pub fn resolve(
+    name: &str,
+    overrides: &[Arc<IsqOverride>],
+    all: Option<QuantType>,
+    is_one_of_all: impl FnOnce(&str) -> bool,
+) -> Option<QuantType> {
+    match first(name, overrides) {
+        Some(found) => found.ty.or(all),
+        None => all.filter(|_| is_one_of_all(name)),
+    }
+}
+
+fn first<'a>(name: &str, overrides: &'a [Arc<IsqOverride>]) -> Option<&'a IsqOverride> {
+    overrides.iter().find(|it| (it.matches)(name)).map(Arc::as_ref)
+}
+
+/// What weights become while they are loaded. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Isq {
+    all: Option<QuantType>,
+    /// In the place of `all` for the weights of a layer, in order of priority.
+    layers: Arc<[Arc<IsqOverride>]>,
+    /// For weights that are named one by one, before all others, in order of priority.
+    named: Arc<[Arc<IsqOverride>]>,
+}
+
+impl From<Option<QuantType>> for Isq {
+    fn from(all: Option<QuantType>) -> Self {
+        Self { all, ..Self::default() }
+    }
+}
+
+impl Isq {
+    /// All weights become `all`, but for those of `layers` and those that are `named`; both in order of
+    /// priority, and what is named goes first.
+    pub fn with_overrides(
+        all: Option<QuantType>,
+        layers: impl IntoIterator<Item = Arc<IsqOverride>>,
+        named: impl IntoIterator<Item = Arc<IsqOverride>>,
+    ) -> Self {
+        Self { all, layers: layers.into_iter().collect(), named: named.into_iter().collect() }
+    }
+
+    /// Only what is named: for weights that are not among all.
+    #[must_use]
+    pub fn only_named(&self) -> Self {
+        Self { named: Arc::clone(&self.named), ..Self::default() }
+    }
+
+    /// The type that the weight of this name becomes, if it is not to stay as it is stored.
+    pub fn of(&self, name: &str) -> Option<QuantType> {
+        let of_layer = resolve(name, &self.layers, self.all, |_| true);
+        resolve(name, &self.named, of_layer, |_| true)
+    }
+
+    /// As [`Self::of`], for a weight that is made: whoever decides counts it.
+    pub(crate) fn decide(&self, name: &str) -> Option<QuantType> {
+        let named = first(name, &self.named);
+        let silent = named.is_none_or(|named| named.ty.is_none());
+        let layer = first(name, &self.layers).filter(|_| silent);
+        for found in [named, layer].into_iter().flatten() {
+            found.decided.fetch_add(1, Ordering::Relaxed);
+        }
+        self.of(name)
+    }
+}
 
 /// The type a weight with rows of `cols` numbers gets when `wanted` is asked for: that, or the next
 /// best whose blocks divide a row, or what is stored.

@@ -22,6 +22,7 @@ pub use checkpoint::{
 pub use error::{Error, Result};
 pub use experts::{ExpertWeights, ExpertsInfo, StoredExpert, experts};
 pub use heads::HeadLinear;
+pub use isq::{Isq, IsqOverride, resolve};
 pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::{Gating, QuantType};

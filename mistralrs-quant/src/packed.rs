@@ -4,7 +4,7 @@
 
 use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
-use crate::isq;
+use crate::isq::{self, Isq};
 use crate::method::{QuantMethod, WeightInfo};
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
@@ -25,8 +25,8 @@ pub(crate) const LEAST_ROWS: usize = 16;
 /// How a weight is kept.
 #[derive(Debug, Clone, Default)]
 pub struct WeightOptions {
-    /// Quantize it to this type.
-    pub isq: Option<QuantType>,
+    /// What it is quantized to.
+    pub isq: Isq,
     /// Leave it in the memory map, where the system can let go of it and read it again: for models
     /// larger than memory. Slower than tiles, which are memory of our own.
     pub stay_mapped: bool,
@@ -36,7 +36,21 @@ pub struct WeightOptions {
 
 impl From<Option<QuantType>> for WeightOptions {
     fn from(isq: Option<QuantType>) -> Self {
-        Self { isq, ..Self::default() }
+        Self { isq: isq.into(), ..Self::default() }
+    }
+}
+
+impl WeightOptions {
+    /// The same for weights that are not among those that are quantized, unless they are named.
+    #[must_use]
+    pub fn only_named(&self) -> Self {
+        Self { isq: self.isq.only_named(), ..self.clone() }
+    }
+
+    /// The same for weights that stay as they are stored, whoever names them.
+    #[must_use]
+    pub fn as_stored(&self) -> Self {
+        Self { isq: Isq::default(), ..self.clone() }
     }
 }
 
@@ -58,15 +72,15 @@ pub fn weight(
         });
     };
     check_length(info, &bytes)?;
-    let ty = isq::target(info, options.isq, cols)?;
+    let requested = options.isq.decide(&info.name);
+    let ty = isq::target(info, requested, cols)?;
     let bytes = isq::requantize(bytes, info.ty, ty, cols);
     let form = match options.stay_mapped {
         true => Form::Stored(bytes),
         false => Form::fastest(bytes, ty, (rows, cols), &options.slabs),
     };
     let size = form.size();
-    let (stored, requested) = (info.ty, options.isq);
-    let info = WeightInfo { ty, rows, cols, bytes: size, stored, requested };
+    let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested };
     Ok(Arc::new(Packed { form, info }))
 }
 

@@ -189,7 +189,7 @@ fn prepare(
     }
     check_length(&info, &bytes)?;
     let cols = shape.last().copied().unwrap_or(0);
-    let ty = isq::target(&info, options.isq, cols)?;
+    let ty = isq::target(&info, options.isq.decide(&info.name), cols)?;
     Ok((ty, isq::requantize(bytes, info.ty, ty, cols)))
 }
 

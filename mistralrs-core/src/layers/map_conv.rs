@@ -87,7 +87,7 @@ impl MapConv {
         Self::new(&weight, bias.as_ref(), stride, weights.options())
     }
 
-    /// `weight` is `[out, in, height, width]`, `bias` `[out]`; a matrix made of it is kept by `options`. A kernel
+    /// `weight` is `[out, in, height, width]`, `bias` `[out]`; a matrix made of it lies where `options` say. A kernel
     /// is for each channel where one channel goes in and several come out.
     ///
     /// # Errors
@@ -212,7 +212,7 @@ fn by_places(
         ty: QuantType::F32,
         file: PathBuf::new(),
     };
-    Ok(mistralrs_quant::weight(&info, TensorBytes::from(bytes.as_slice()), options)?)
+    Ok(mistralrs_quant::weight(&info, TensorBytes::from(bytes.as_slice()), &options.as_stored())?)
 }
 
 /// A product with the neighborhoods of all places, some rows of them at a time.

@@ -2,11 +2,16 @@
 //! Knows names of tensors, no layer and no machine.
 
 use crate::kv_cache::{KvNumbers, KvSpec};
-use mistralrs_quant::{QuantType, TensorInfo};
+use mistralrs_quant::{Isq, QuantType, TensorInfo};
 use serde_json::Value;
 
 /// Parts of the names of what makes rows of pictures and sounds: a token of text passes it by.
 const OTHER_SENSES: [&str; 4] = ["vis", "audio", "projector", "connector"];
+
+/// Whether a part of a tensor's name says that it belongs to such.
+pub(super) fn is_other_sense(part: &str) -> bool {
+    OTHER_SENSES.iter().any(|sense| part.contains(sense))
+}
 
 /// What a token costs at least.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,10 +39,10 @@ pub struct MatrixCost {
     pub bytes: u64,
 }
 
-/// Counts. `isq` is the type that plain matrices become.
+/// Counts. `isq` says what plain matrices become.
 pub(super) fn token_cost(
     tensors: &[TensorInfo],
-    isq: Option<QuantType>,
+    isq: &Isq,
     config: &Value,
     (kv, numbers): (&KvSpec, KvNumbers),
 ) -> TokenCost {
@@ -70,12 +75,13 @@ pub(super) fn token_cost(
 }
 
 impl TokenCost {
-    fn add(&mut self, info: &TensorInfo, isq: Option<QuantType>, is_head: bool, share: f64) {
+    fn add(&mut self, info: &TensorInfo, isq: &Isq, is_head: bool, share: f64) {
         let (cols, rows) = match info.shape.split_last() {
             Some((cols, rows)) => (*cols, rows.iter().map(|n| *n as u64).product::<u64>()),
             None => return,
         };
-        let wanted = isq.filter(|ty| ty.row_bytes(cols).is_some()).unwrap_or(info.ty);
+        let wanted = isq.of(&info.name).filter(|ty| ty.row_bytes(cols).is_some());
+        let wanted = wanted.unwrap_or(info.ty);
         let ty = if info.ty.block_len() > 1 { info.ty } else { wanted };
         let bytes = ty.row_bytes(cols).unwrap_or(0) as u64 * rows;
         let numbers = cols as u64 * rows;
@@ -101,9 +107,7 @@ enum Role {
 impl Role {
     /// `None` for vectors, for tables of which a token needs a row, and for what it passes by.
     fn of(info: &TensorInfo, has_head: bool) -> Option<Self> {
-        let mut parts = info.name.split('.');
-        let passes_by = parts.any(|part| OTHER_SENSES.iter().any(|sense| part.contains(sense)));
-        if info.shape.len() < 2 || passes_by {
+        if info.shape.len() < 2 || info.name.split('.').any(is_other_sense) {
             return None;
         }
         if info.name.ends_with("embed_tokens.weight") {
@@ -133,6 +137,7 @@ mod tests {
 
     fn kinds(tensors: &[TensorInfo], config: &Value, isq: Option<QuantType>) -> Vec<MatrixCost> {
         let kv = KvSpec::uniform(2, 1, 16);
+        let isq = &isq.into();
         let cost = token_cost(tensors, isq, config, (&kv, KvNumbers::F16));
         assert_eq!((cost.kv_bytes, cost.attention_operations), (2 * 2 * 16 * 2, 4 * 4 * 32));
         let cost = token_cost(tensors, isq, config, (&kv, KvNumbers::Q8));

@@ -4,7 +4,7 @@
 use super::memory::{self, MemoryPlan, MemoryRequest};
 use super::opened::Opened;
 use super::source::ModelFiles;
-use super::{LoadOptions, log_plan};
+use super::{LoadOptions, log_decisions, log_plan};
 use crate::attention;
 use crate::embedder::{Embedder, EmbedderInfo, EmbedderKind, EmbedderParts};
 use crate::engine::encoding::{EncodingHandle, EncodingLimits};
@@ -36,7 +36,9 @@ pub(super) fn load(
     let backend = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
-    let treatment = WeightOptions { stay_mapped: plan.exceeds_memory(), ..options.isq.into() };
+    let (isq, decisions) = options.quantization();
+    let stay_mapped = plan.exceeds_memory();
+    let treatment = WeightOptions { isq, stay_mapped, ..WeightOptions::default() };
     let weights = Weights::new(opened.checkpoint(), treatment, backend, report);
     let (text, (encoder, head)) = opened.text_beside(files, &options, || {
         let encoder = (row.load)(&opened.config_file, &opened.config, &weights)?;
@@ -52,6 +54,7 @@ pub(super) fn load(
         Head::Vector(chain) => (EmbedderKind::Embedding, chain.width()),
     };
     options.progress.report("load weights", 1, 1);
+    log_decisions(&decisions, opened);
 
     let limits =
         EncodingLimits { max_queue: options.max_queue, batch_tokens: options.prefill_chunk };
@@ -83,7 +86,7 @@ fn memory_request(
     let tokens = options.prefill_chunk.max(context);
     let numbers = tokens.saturating_mul(shape.activations_per_token);
     MemoryRequest {
-        weight_bytes: opened.weight_bytes(options.isq),
+        weight_bytes: opened.weight_bytes(&options.quantization().0),
         activation_bytes: (numbers.saturating_mul(size_of::<f32>())) as u64,
         kv: Vec::new(),
         step_tokens: tokens,

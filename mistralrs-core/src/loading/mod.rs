@@ -2,10 +2,12 @@
 
 pub mod cost;
 mod embedder;
+pub mod isq_name;
 pub mod memory;
 mod opened;
 pub mod progress;
 pub mod source;
+pub mod topology;
 
 use crate::attention;
 use crate::embedder::Embedder;
@@ -19,7 +21,7 @@ use crate::models::{self, ModelShape};
 use crate::weights::Weights;
 use candle_core::Device;
 use memory::{KvRequest, MemoryPlan, MemoryRequest};
-use mistralrs_quant::WeightOptions;
+use mistralrs_quant::{Isq, WeightOptions};
 use opened::Opened;
 pub(crate) use opened::read_json;
 use progress::Progress;
@@ -27,6 +29,7 @@ use source::ModelFiles;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use topology::{Decisions, Topology};
 
 /// What to load and how. `LoadOptions::new("model")` is enough for most.
 #[derive(Debug, Clone)]
@@ -53,6 +56,8 @@ pub struct LoadOptions {
     pub matformer: Option<MatformerSlice>,
     /// Quantise plain weights to this type while loading.
     pub isq: Option<mistralrs_quant::QuantType>,
+    /// What becomes of some layers, or of tensors of some names, instead.
+    pub topology: Option<Topology>,
     /// Most sequences computed together.
     pub max_seqs: usize,
     /// Most requests waiting.
@@ -98,6 +103,7 @@ impl LoadOptions {
             jinja_explicit: None,
             matformer: None,
             isq: None,
+            topology: None,
             max_seqs: 16,
             max_queue: 256,
             max_seq_len: None,
@@ -112,6 +118,14 @@ impl LoadOptions {
             warm_up: true,
             hub: source::HubOptions::default(),
             progress: Progress::terminal(),
+        }
+    }
+
+    /// What weights become, and who has decided so once they are loaded.
+    fn quantization(&self) -> (Isq, Decisions) {
+        match &self.topology {
+            Some(topology) => topology.isq(self.isq),
+            None => (self.isq.into(), Decisions::default()),
         }
     }
 }
@@ -142,6 +156,7 @@ pub enum Loaded {
 /// # Errors
 /// [`LoadError`] says what is missing or wrong, and what to do.
 pub fn load_any(options: LoadOptions) -> Result<Loaded, LoadError> {
+    options.topology.as_ref().map_or(Ok(()), Topology::check_devices)?;
     let files = source::resolve(&options)?;
     let mut opened = Opened::open(&files, &options.purpose)?;
     if let Some(slice) = &options.matformer {
@@ -173,7 +188,9 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     let attention = attention::select(&Device::Cpu)?;
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
-    let treatment = WeightOptions { stay_mapped: plan.exceeds_memory(), ..options.isq.into() };
+    let (isq, decisions) = options.quantization();
+    let stay_mapped = plan.exceeds_memory();
+    let treatment = WeightOptions { isq, stay_mapped, ..WeightOptions::default() };
     let weights = Weights::new(opened.checkpoint(), treatment, attention, report);
     let (text, model) = opened.text_beside(files, &options, || {
         let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
@@ -187,6 +204,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         None => None,
     };
     options.progress.report("load weights", 1, 1);
+    log_decisions(&decisions, opened);
 
     let num_blocks: Vec<_> = plan.kv_tokens.iter().map(|it| it / options.block_size).collect();
     let kv = KvCache::allocate(
@@ -252,7 +270,7 @@ fn memory_request(
         window: window.map(|window| window as u64),
     };
     MemoryRequest {
-        weight_bytes: opened.weight_bytes(options.isq),
+        weight_bytes: opened.weight_bytes(&options.quantization().0),
         activation_bytes: ((numbers * size_of::<f32>()) as u64).saturating_add(looking_bytes),
         kv: shape.kv.windows().into_iter().map(group).collect(),
         step_tokens: step_tokens + shape.indivisible_tokens,
@@ -270,6 +288,15 @@ fn log_plan(plan: &MemoryPlan) {
         tracing::info!("{line}");
     }
     if let Some(warning) = &plan.warning {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn log_decisions(decisions: &Decisions, opened: &Opened) {
+    for line in decisions.done() {
+        tracing::info!("{line}");
+    }
+    for warning in decisions.warnings(&opened.checkpoint().names()) {
         tracing::warn!("{warning}");
     }
 }

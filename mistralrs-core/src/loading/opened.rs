@@ -15,7 +15,9 @@ use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::sentence::{self, SentenceConfig};
 use crate::text::TextPipeline;
 use mistralrs_quant::gguf::{GgufFile, Metadata};
-use mistralrs_quant::{Checkpoint, QuantType, TensorInfo, checkpoints_together, open_safetensors};
+use mistralrs_quant::{
+    Checkpoint, Isq, QuantType, TensorInfo, checkpoints_together, open_safetensors,
+};
 use mistralrs_vision::Family;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -275,11 +277,12 @@ impl Opened {
     }
 
     /// Bytes of all weights as they will lie in memory.
-    pub(super) fn weight_bytes(&self, isq: Option<QuantType>) -> u64 {
+    pub(super) fn weight_bytes(&self, isq: &Isq) -> u64 {
         let bytes = |info: &TensorInfo| {
             // Only matrices, and stacks of them, are quantised; embeddings are counted as if they were too,
             // which is near enough.
-            let ty = isq.filter(|_| info.shape.len() >= 2).unwrap_or(info.ty);
+            let isq = (info.shape.len() >= 2).then(|| isq.of(&info.name)).flatten();
+            let ty = isq.unwrap_or(info.ty);
             stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
         };
         self.tensors().iter().map(bytes).sum()
@@ -289,7 +292,8 @@ impl Opened {
     /// weights in blocks, or to 16-bit floats for weights of their kind.
     pub(super) fn kv_numbers(&self, options: &LoadOptions) -> KvNumbers {
         let instruction_set = mistralrs_kernels::instruction_set();
-        let is_rounded = |info: &TensorInfo| match options.isq.unwrap_or(info.ty) {
+        let isq = options.quantization().0;
+        let is_rounded = |info: &TensorInfo| match isq.of(&info.name).unwrap_or(info.ty) {
             QuantType::F32 | QuantType::F16 => false,
             QuantType::BF16 => instruction_set == "avx512bf16",
             _ => instruction_set != "scalar",
@@ -328,7 +332,7 @@ impl Opened {
             weight_types: types.join(", "),
             cost: token_cost(
                 &tensors,
-                options.isq,
+                &options.quantization().0,
                 &self.config,
                 (&shape.kv, self.kv_numbers(options)),
             ),

@@ -99,8 +99,8 @@ impl Weights {
         Ok((HeadLinear::new(keys, options)?, HeadLinear::new(values, options)?))
     }
 
-    /// The module's `weight` `[out, in]`, kept as it is stored: routers and other small matrices that
-    /// decide much. A file may hold a single row as a vector.
+    /// The module's `weight` `[out, in]`, kept as it is stored, whoever names it: routers and other small
+    /// matrices that decide much. A file may hold a single row as a vector.
     ///
     /// # Errors
     /// When it is missing or misshapen.
@@ -111,12 +111,12 @@ impl Weights {
         let mut info = self.find(&name, &shape)?.clone();
         info.shape = vec![out, input];
         let bytes = self.shared.checkpoint.read(&name)?;
-        let options = &self.as_stored().options;
+        let options = &self.options.as_stored();
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
 
     /// A matrix that is stored the other way round, `[in, out]`, as a layer; turned once, and kept as it
-    /// is stored.
+    /// is stored unless it is named.
     ///
     /// # Errors
     /// When it is missing or misshapen.
@@ -125,7 +125,7 @@ impl Weights {
         let info = self.find(&name, &[input, out])?.clone();
         let bytes = self.shared.checkpoint.read(&name)?;
         let StoredMatrix { info, bytes } = StoredMatrix { info, bytes }.transposed()?;
-        let options = &self.as_stored().options;
+        let options = &self.options.only_named();
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, options)?, None))
     }
 
@@ -146,7 +146,8 @@ impl Weights {
         Ok(Linear::new(mistralrs_quant::weight(&info, bytes, &self.options)?, None))
     }
 
-    /// The module's `weight` of any shape as a matrix `[first axis, all others]`, kept as it is stored.
+    /// The module's `weight` of any shape as a matrix `[first axis, all others]`, kept as it is stored,
+    /// whoever names it.
     ///
     /// # Errors
     /// When it is missing or misshapen.
@@ -156,7 +157,7 @@ impl Weights {
         let out = shape.first().copied().unwrap_or(1);
         info.shape = vec![out, shape.iter().skip(1).product()];
         let bytes = self.shared.checkpoint.read(&name)?;
-        mistralrs_quant::weight(&info, bytes, &self.as_stored().options)
+        mistralrs_quant::weight(&info, bytes, &self.options.as_stored())
     }
 
     /// The numbers of a vector that is there under one of several names.

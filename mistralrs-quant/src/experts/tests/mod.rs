@@ -126,7 +126,7 @@ fn check(case: &Case, options: WeightOptions) {
 }
 
 fn options(isq: Option<QuantType>, stay_mapped: bool) -> WeightOptions {
-    WeightOptions { isq, stay_mapped, ..WeightOptions::default() }
+    WeightOptions { stay_mapped, ..isq.into() }
 }
 
 fn plain() -> WeightOptions {

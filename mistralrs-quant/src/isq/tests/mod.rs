@@ -4,6 +4,8 @@ use super::*;
 use crate::packed::tests::{info, noise, stored};
 use crate::weight;
 
+mod overrides;
+
 #[test]
 fn the_type_is_the_one_asked_for_or_the_next_that_divides_a_row() {
     use QuantType::*;
