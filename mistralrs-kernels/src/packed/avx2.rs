@@ -6,7 +6,9 @@
 
 use super::activations::{Block, Strips, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
-use super::{Job, PackedKernels, QuantType, TileKernels, ahead, exact, pack_tile, with_format};
+use super::{
+    Job, PackedKernels, QuantType, TileKernels, ahead, avx2_tall, exact, pack_tile, with_format,
+};
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
@@ -21,9 +23,14 @@ use std::ops::Range;
 /// Rows of activations that a register tile takes.
 const MOST: usize = 4;
 /// Lanes of a vector.
-const LANES: usize = 8;
+pub(super) const LANES: usize = 8;
 /// So many bytes of activations stay in the second-level cache while weights pass by.
 const RESIDENT: usize = 192 << 10;
+
+/// Many rows are cut as the kernel for many takes them.
+fn strips(m: usize) -> Strips {
+    if m < avx2_tall::LEAST { Strips::new(m) } else { Strips::up_to(avx2_tall::STRIP, m) }
+}
 
 /// Applies the features of all of these kernels to a function.
 macro_rules! avx2 {
@@ -44,7 +51,7 @@ macro_rules! kernels {
             use super::*;
 
             pub(crate) const KERNELS: PackedKernels = PackedKernels {
-                integers: TileKernels { strips: Strips::new, round: super::round, multiply },
+                integers: TileKernels { strips, round: super::round, multiply },
                 floats: exact::avx2::KERNELS,
                 pairs: None,
                 twelve: None,
@@ -79,6 +86,10 @@ avx2! {
 /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
 #[inline(always)]
 unsafe fn multiply<P: Packing, const VNNI: bool>(job: &Job<'_, Block>, tiles: Range<usize>) {
+    if job.strips.total() >= avx2_tall::LEAST {
+        // SAFETY: as the caller vouches.
+        return unsafe { avx2_tall::multiply::<P, VNNI>(job, tiles) };
+    }
     let strips = job.strips.count();
     let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
     let group = (RESIDENT / longest).max(1);
@@ -128,9 +139,8 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
 ) {
     let layout = const { &P::LAYOUT };
     let w = job.part.w;
-    let count = w.rows.saturating_sub(tile * TILE_ROWS + lanes).min(LANES);
     // SAFETY: the tile has this many chunks, and `x` the strip's rows of each block; the columns of the
-    // strip's rows are within `y` and this task's own.
+    // strip's rows are this task's own.
     unsafe {
         let mut sums = [_mm256_setzero_ps(); M];
         let mut chunk = job.tile(tile).as_ptr();
@@ -146,21 +156,38 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
             }
             chunk = chunk.add(layout.chunk_bytes());
         }
-        for (i, sum) in sums.iter().enumerate().filter(|_| count > 0) {
-            let mut eight = [0.0; LANES];
-            _mm256_storeu_ps(eight.as_mut_ptr(), *sum);
-            let column = tile * TILE_ROWS + lanes;
-            for (sum, bias) in eight.iter_mut().zip(job.bias(column, count).unwrap_or_default()) {
-                *sum += bias;
-            }
-            let y = job.place(rows.start + row + i, column, count);
-            y.copy_from_nonoverlapping(eight.as_ptr(), count);
+        for (i, sum) in sums.iter().enumerate() {
+            store(job, rows.start + row + i, (tile, lanes), *sum);
         }
     }
 }
 
+/// Writes the results of an activation row with the weight rows in a tile's lanes from `lanes` on.
+#[inline(always)]
+pub(super) unsafe fn store(
+    job: &Job<'_, Block>,
+    row: usize,
+    (tile, lanes): (usize, usize),
+    sums: __m256,
+) {
+    let column = tile * TILE_ROWS + lanes;
+    let count = job.part.w.rows.saturating_sub(column).min(LANES);
+    if count == 0 {
+        return;
+    }
+    let mut eight = [0.0; LANES];
+    // SAFETY: the columns are within `y` and, as the caller vouches, its own.
+    unsafe {
+        _mm256_storeu_ps(eight.as_mut_ptr(), sums);
+        for (sum, bias) in eight.iter_mut().zip(job.bias(column, count).unwrap_or_default()) {
+            *sum += bias;
+        }
+        job.place(row, column, count).copy_from_nonoverlapping(eight.as_ptr(), count);
+    }
+}
+
 /// How many sums of two products surely fit 16 bits.
-const fn fitting(layout: &Layout) -> usize {
+pub(super) const fn fitting(layout: &Layout) -> usize {
     let bits = layout.nibbles as u32 * 4 + layout.pairs as u32 * 2 + layout.singles as u32;
     // Whole bytes have no bits here and never get here.
     if bits == 0 { 1 } else { 32767 / (2 * 127 * ((1 << bits) - 1)) }
@@ -288,22 +315,29 @@ unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
         if layout.zero == 0 {
             return sums;
         }
-        // From what takes off a zero of 128.
-        let count = _mm_cvtsi32_si128(7 - layout.zero.trailing_zeros() as i32);
         for (half, sums) in sums.iter_mut().enumerate().take(layout.scales()) {
             for (i, sum) in sums.iter_mut().enumerate() {
-                let x = &*x.add(i);
-                let of = if layout.halves { x.half_offsets[half] } else { x.offset };
-                *sum = _mm256_sra_epi32(_mm256_set1_epi32(of), count);
+                *sum = of_zero(layout.zero, layout.halves, half, &*x.add(i));
             }
         }
         sums
     }
 }
 
+/// What a zero of `zero` adds up to with a row's block, or with half `half` of it, taken off.
+#[inline(always)]
+pub(super) unsafe fn of_zero(zero: i32, halves: bool, half: usize, x: &Block) -> __m256i {
+    let of_128 = if halves { x.half_offsets[half] } else { x.offset };
+    // SAFETY: the features are present, as the caller vouches.
+    unsafe {
+        let count = _mm_cvtsi32_si128(7 - zero.trailing_zeros() as i32);
+        _mm256_sra_epi32(_mm256_set1_epi32(of_128), count)
+    }
+}
+
 /// Four columns of a row of activations, for all lanes.
 #[inline(always)]
-unsafe fn four(x: *const Block, g: usize) -> __m256i {
+pub(super) unsafe fn four(x: *const Block, g: usize) -> __m256i {
     // SAFETY: as the caller vouches.
     unsafe {
         let codes = (*x).codes.as_ptr().cast::<i32>();
@@ -313,7 +347,7 @@ unsafe fn four(x: *const Block, g: usize) -> __m256i {
 
 /// The integers of group `g` of a block.
 #[inline(always)]
-unsafe fn codes(layout: &Layout, planes: *const u8, g: usize) -> __m256i {
+pub(super) unsafe fn codes(layout: &Layout, planes: *const u8, g: usize) -> __m256i {
     // SAFETY: the planes are there.
     unsafe {
         let plane = |at: usize| _mm256_loadu_si256(planes.add(at).cast());
@@ -358,14 +392,14 @@ unsafe fn load_halves(from: *const u8) -> __m256 {
 }
 
 /// The halves of 256 columns.
-struct Head {
+pub(super) struct Head {
     scale: __m256,
     negated_min: __m256,
 }
 
 impl Head {
     #[inline(always)]
-    unsafe fn load(layout: &Layout, chunk: *const u8, lanes: usize) -> Self {
+    pub(super) unsafe fn load(layout: &Layout, chunk: *const u8, lanes: usize) -> Self {
         // SAFETY: the chunk begins with them.
         unsafe {
             let zero = _mm256_setzero_ps();
@@ -383,14 +417,14 @@ impl Head {
 }
 
 /// The scales and offsets of 32 columns.
-struct Scales {
-    scales: [__m256; 2],
-    mins: [__m256; 2],
+pub(super) struct Scales {
+    pub(super) scales: [__m256; 2],
+    pub(super) mins: [__m256; 2],
 }
 
 impl Scales {
     #[inline(always)]
-    unsafe fn load(layout: &Layout, from: *const u8, head: &Head, lanes: usize) -> Self {
+    pub(super) unsafe fn load(layout: &Layout, from: *const u8, head: &Head, lanes: usize) -> Self {
         // SAFETY: as many as the layout says follow the planes.
         unsafe {
             let zero = _mm256_setzero_ps();
