@@ -1,6 +1,7 @@
 //! The packed kernels for vectors of 256 bits: a tile's 16 rows in two halves of eight lanes, up to four
 //! rows of activations at once. With AVX-VNNI four products are one instruction; without, `vpmaddubsw`
-//! adds two in 16 bits, and as many of these are added up as surely fit.
+//! adds two in 16 bits, and as many of these are added up as surely fit. More than eight rows go through
+//! `avx2_tall`.
 //! Source: `vpmaddubsw` multiplies unsigned with signed bytes and saturates, so bytes of weights, which
 //! reach 255, are taken as sign and magnitude.
 
@@ -11,12 +12,12 @@ use super::{
 };
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sra_epi32, _mm256_srl_epi16,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16,
+    _mm256_sra_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
 };
 use std::ops::Range;
 
@@ -175,14 +176,22 @@ pub(super) unsafe fn store(
     if count == 0 {
         return;
     }
-    let mut eight = [0.0; LANES];
     // SAFETY: the columns are within `y` and, as the caller vouches, its own.
     unsafe {
+        let (y, bias) = (job.place(row, column, count), job.bias(column, count));
+        if count == LANES {
+            let sums = match bias {
+                Some(bias) => _mm256_add_ps(sums, _mm256_loadu_ps(bias.as_ptr())),
+                None => sums,
+            };
+            return _mm256_storeu_ps(y, sums);
+        }
+        let mut eight = [0.0; LANES];
         _mm256_storeu_ps(eight.as_mut_ptr(), sums);
-        for (sum, bias) in eight.iter_mut().zip(job.bias(column, count).unwrap_or_default()) {
+        for (sum, bias) in eight.iter_mut().zip(bias.unwrap_or_default()) {
             *sum += bias;
         }
-        job.place(row, column, count).copy_from_nonoverlapping(eight.as_ptr(), count);
+        y.copy_from_nonoverlapping(eight.as_ptr(), count);
     }
 }
 
@@ -317,21 +326,27 @@ unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
         }
         for (half, sums) in sums.iter_mut().enumerate().take(layout.scales()) {
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = of_zero(layout.zero, layout.halves, half, &*x.add(i));
+                let of_128 = of_128(layout, half, &*x.add(i));
+                *sum = of_zero(layout, _mm256_set1_epi32(of_128));
             }
         }
         sums
     }
 }
 
-/// What a zero of `zero` adds up to with a row's block, or with half `half` of it, taken off.
+/// What a zero of 128 adds up to with a row's block, or with half `half` of it where halves differ, taken off.
 #[inline(always)]
-pub(super) unsafe fn of_zero(zero: i32, halves: bool, half: usize, x: &Block) -> __m256i {
-    let of_128 = if halves { x.half_offsets[half] } else { x.offset };
+pub(super) fn of_128(layout: &Layout, half: usize, x: &Block) -> i32 {
+    if layout.halves { x.half_offsets[half] } else { x.offset }
+}
+
+/// What the integers' zero adds up to, from that of a zero of 128.
+#[inline(always)]
+pub(super) unsafe fn of_zero(layout: &Layout, of_128: __m256i) -> __m256i {
     // SAFETY: the features are present, as the caller vouches.
     unsafe {
-        let count = _mm_cvtsi32_si128(7 - zero.trailing_zeros() as i32);
-        _mm256_sra_epi32(_mm256_set1_epi32(of_128), count)
+        let count = _mm_cvtsi32_si128(7 - layout.zero.trailing_zeros() as i32);
+        _mm256_sra_epi32(of_128, count)
     }
 }
 

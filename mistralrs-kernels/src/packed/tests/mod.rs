@@ -186,10 +186,12 @@ fn every_strip_of_every_type() {
         let stored: Vec<u8> = bytes.iter().map(|x| (x.to_bits() >> 7) as u8 & 0xbb).collect();
         let stored =
             [&stored[..], &vec![0; ty.row_bytes(33 * 256).unwrap() - stored.len()]].concat();
-        let case = Case::of(ty, (33, 256, 5), stored, 6);
-        for kernels in fast_kernels() {
-            let twin = case.multiply(twin_of(kernels), &case.x);
-            assert_eq!(bits(&case.multiply(kernels, &case.x)), bits(&twin), "{ty:?}");
+        for m in [5, 11] {
+            let case = Case::of(ty, (33, 256, m), stored.clone(), 6);
+            for kernels in fast_kernels() {
+                let twin = case.multiply(twin_of(kernels), &case.x);
+                assert_eq!(bits(&case.multiply(kernels, &case.x)), bits(&twin), "{ty:?}");
+            }
         }
     }
 }
@@ -276,6 +278,29 @@ fn products_of_integers_go_through_panels() {
         let twin = bits(&case.multiply(reference::KERNELS, &case.x));
         for kernels in fast_kernels() {
             assert!(bits(&case.multiply(kernels, &case.x)) == twin, "{ty:?}");
+        }
+    }
+}
+
+/// Integers and activations at both ends of their range: sums of 16 bits hold what they are trusted with.
+#[test]
+fn the_largest_integers_fit_their_sums() {
+    for ty in types().filter(|ty| Floats::of(*ty).is_none()) {
+        for (fill, m) in [0, 0xff].into_iter().flat_map(|fill| [1, 4, 8, 11].map(|m| (fill, m))) {
+            let mut case = Case::new(ty, (16, 512, m), 9);
+            let layout = case.packed.layout;
+            for chunk in case.packed.memory.chunks_exact_mut(layout.chunk_bytes()) {
+                let blocks = chunk[layout.head_bytes()..].chunks_exact_mut(layout.block_bytes());
+                blocks.for_each(|block| block[..layout.plane_bytes()].fill(fill));
+            }
+            for (row, x) in case.x.chunks_mut(512).enumerate() {
+                x.fill(if row % 2 == 0 { 1.0 } else { -1.0 });
+            }
+            let twin = bits(&case.multiply(reference::KERNELS, &case.x));
+            for kernels in fast_kernels() {
+                let y = case.multiply(kernels, &case.x);
+                assert!(bits(&y) == twin, "{ty:?}, {fill}, {m} rows");
+            }
         }
     }
 }
