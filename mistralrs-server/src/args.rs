@@ -26,6 +26,7 @@ Examples:
   mistralrs-server -m ./models/qwen2.5-0.5b-instruct-q4.gguf  serve one GGUF file
   mistralrs-server gguf -m ./models -f qwen2.5-0.5b-q4.gguf   the same, in the older spelling
   mistralrs-server -m ./models/Qwen2.5 --isq q4k --port 8080  quantize while loading, another port
+  mistralrs-server -m ./models/Qwen2.5 --topology isq.yml     some layers to other types
   mistralrs-server -m MODEL -i                                chat in the terminal
   mistralrs-server -m MODEL --prompt \"Name a color.\"          one answer, then exit
   mistralrs-server -m MODEL bench --n-prompt 512 --n-gen 128  measure
@@ -155,6 +156,10 @@ struct ModelArgs {
     /// Quantize plain weights while loading: 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k
     #[arg(long, value_name = "TYPE", global = true)]
     isq: Option<String>,
+    /// Quantize some layers, or tensors of some names, to other types than --isq: a YAML file with entries such as
+    /// `0-8: {isq: q6k}` (layers 0 to 7) or `/down_proj/: {isq: q8_0}`; see examples/topologies
+    #[arg(long, value_name = "FILE", global = true)]
+    topology: Option<PathBuf>,
     /// With Gemma 3n: the table of its slices (CSV, as in google/gemma3n-slicing-configs)
     #[arg(long, value_name = "FILE", global = true)]
     matformer_config_path: Option<PathBuf>,

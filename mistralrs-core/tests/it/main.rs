@@ -23,4 +23,5 @@ mod names;
 mod quantized;
 mod released;
 mod tools;
+mod topology;
 mod tower_memory;

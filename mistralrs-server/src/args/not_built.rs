@@ -31,9 +31,6 @@ pub(super) struct NotBuiltArgs {
     /// Size of the KV cache in MB; --pa-ctxt-len gives it in tokens
     #[arg(long, value_name = "MB", global = true)]
     pa_gpu_mem: Option<String>,
-    /// Devices and types by layer
-    #[arg(long, value_name = "FILE", global = true)]
-    topology: Option<String>,
     /// Quantize experts only
     #[arg(short = 'o', long, value_name = "KIND", global = true)]
     organization: Option<String>,
@@ -58,7 +55,6 @@ impl NotBuiltArgs {
             self.organization.as_ref().filter(|kind| !kind.eq_ignore_ascii_case("default"));
         let asked = [
             ("--pa-gpu-mem", self.pa_gpu_mem.is_some()),
-            ("--topology", self.topology.is_some()),
             ("--organization", organization.is_some()),
             ("--write-uqff", self.write_uqff.is_some()),
             ("--from-uqff", self.from_uqff.is_some()),

@@ -16,7 +16,9 @@ use crate::serve::ServeOptions;
 use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
-use mistralrs_core::{LoadOptions, MatformerSlice, Purpose, QuantType, SamplingParams};
+use mistralrs_core::{
+    LoadError, LoadOptions, MatformerSlice, Purpose, QuantType, SamplingParams, Topology,
+};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -169,6 +171,7 @@ fn apply_toml(
     cli.model.model = cli.model.model.take().or(model.model_id);
     cli.model.mmproj = cli.model.mmproj.take().or(model.mmproj);
     cli.model.isq = cli.model.isq.take().or(model.isq);
+    cli.model.topology = cli.model.topology.take().or(model.topology);
     cli.model.max_seq_len = cli.model.max_seq_len.or(model.max_seq_len);
     cli.model.matformer_config_path =
         cli.model.matformer_config_path.take().or(model.matformer_config_path);
@@ -215,6 +218,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
             .transpose()?,
         matformer: matformer(&cli.model)?,
         isq: cli.model.isq.as_deref().map(isq).transpose()?,
+        topology: cli.model.topology.as_deref().map(topology).transpose()?,
         max_seqs: cli.cache.max_seqs,
         max_queue: cli.cache.max_queue,
         max_seq_len: cli.model.max_seq_len,
@@ -300,21 +304,17 @@ fn tokenizer_file(path: &Path) -> Result<PathBuf, Refusal> {
     existing("--tokenizer-json (a local file or folder)", &path)
 }
 
-/// The numbers are the 0.6 line's short names.
 fn isq(name: &str) -> Result<QuantType, Refusal> {
-    const BITS: [(&str, &str); 6] =
-        [("2", "Q2_K"), ("3", "Q3_K"), ("4", "Q4_K"), ("5", "Q5_K"), ("6", "Q6_K"), ("8", "Q8_0")];
-    const NOT_BUILT: [&str; 10] =
-        ["q8_1", "q8k", "hqq4", "hqq8", "fp8", "afq2", "afq3", "afq4", "afq6", "afq8"];
-    let lower = name.to_ascii_lowercase();
-    if NOT_BUILT.contains(&lower.as_str()) {
-        return Err(told(format!("--isq {name} is not built yet")));
-    }
-    let full =
-        BITS.iter().find(|(bits, _)| *bits == lower).map_or(lower.as_str(), |(_, full)| full);
-    QuantType::from_name(full).ok_or_else(|| {
-        told(format!("--isq {name}: no such type; one of 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k"))
-    })
+    mistralrs_core::isq_type(name).map_err(|error| told(format!("--isq {error}")))
+}
+
+/// The topology, read here: what is wrong with it, or for other devices, is told before anything is loaded.
+fn topology(path: &Path) -> Result<Topology, Refusal> {
+    let file = existing("--topology", path)?;
+    let wrong = |error: LoadError| told(format!("--topology {error}"));
+    let topology = Topology::read(&file).map_err(wrong)?;
+    topology.check_devices().map_err(wrong)?;
+    Ok(topology)
 }
 
 fn hub_options(model: &ModelArgs) -> Result<HubOptions, Refusal> {

@@ -27,6 +27,7 @@ pub(super) struct ModelTable {
     pub tokenizer_json: Option<PathBuf>,
     pub mmproj: Option<PathBuf>,
     pub isq: Option<String>,
+    pub topology: Option<PathBuf>,
     pub max_seq_len: Option<usize>,
     pub matformer_config_path: Option<PathBuf>,
     pub matformer_slice_name: Option<String>,

@@ -124,7 +124,6 @@ fn names_of_in_situ_types() {
 #[test]
 fn what_is_not_built_says_so_before_loading() {
     for line in [
-        "plain -m x --topology t",
         "-m x --pa-gpu-mem 100",
         "-m x --pa-cache-type f8e4m3",
         "-m x -w out.uqff",
@@ -306,6 +305,41 @@ fn a_slice_is_read_with_its_name_before_anything_is_loaded() {
     std::fs::write(toml.path(), keys).unwrap();
     let plan = plan(&format!("toml -f {}", toml.path().display())).unwrap();
     assert_eq!(plan.load.matformer.unwrap().widths.len(), 5);
+}
+
+/// Row E3: what is wrong with a topology is told before anything is loaded.
+#[test]
+fn a_topology_is_read_before_anything_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let good = file("good.yml", "0-4: {isq: q6k}\n/q_proj/:\n  device: cpu\n");
+    let types = |plan: Plan| {
+        let topology = plan.load.topology.unwrap();
+        [3, 4].map(|layer| topology.layer(layer).and_then(|it| it.isq).map(QuantType::name))
+    };
+    assert_eq!(
+        types(plan(&format!("plain -m x --topology {good}")).unwrap()),
+        [Some("Q6_K"), None]
+    );
+    assert!(plan("-m x").unwrap().load.topology.is_none());
+    assert!(refused("-m x --topology /no.yml").contains("--topology: there is no file /no.yml"));
+    for (text, parts) in [
+        ("0-4: {isq: q9}", ["--topology ", "bad.yml", "selector `0-4`", "no such type"]),
+        ("0: {device: gpu0}", ["--topology ", "bad.yml", "selector `0`", "cuda[0]"]),
+        ("0: {device: 'cuda[0]'}", ["--topology ", "selector `0`", "`cuda[0]`", "on the CPU"]),
+    ] {
+        let told = refused(&format!("-m x --topology {}", file("bad.yml", text)));
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+    let toml = file("m.toml", &format!("[model]\nmodel_id = \"x\"\ntopology = \"{good}\"\n"));
+    assert_eq!(types(plan(&format!("toml -f {toml}")).unwrap()), [Some("Q6_K"), None]);
+    let other = file("other.yml", "4: {isq: q4k}\n");
+    let both = plan(&format!("toml -f {toml} --topology {other}")).unwrap();
+    assert_eq!(types(both), [None, Some("Q4_K")]);
 }
 
 #[test]
