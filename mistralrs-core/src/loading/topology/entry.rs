@@ -160,7 +160,7 @@ pub(super) fn list(text: &str) -> Result<Vec<Listed>, String> {
 /// Nothing that YAML would read.
 fn is_blank(line: &str) -> bool {
     let line = line.trim();
-    line.is_empty() || line.starts_with('#') || line == "---"
+    line.is_empty() || line.starts_with('#') || line.chars().eq(['-'; 3])
 }
 
 fn entry(value: Value) -> Result<TopologyEntry, String> {

@@ -86,7 +86,7 @@ fn expressions_then_layers_then_all() {
 /// Row E3: once a file without ranges had no last one.
 #[test]
 fn files_may_say_nothing_or_only_names() {
-    for text in ["", "\n# nothing\n", "---\n", "{}", "/a/:\n", "/a/: {}\n", "//: {isq: 4}\n"] {
+    for text in ["", "\n# nothing\n", "# a\n---\n", "{}", "/a/:\n", "/a/: {}\n", "//: {isq: 4}\n"] {
         let topology = read(text);
         assert_eq!(topology.layer(0), None, "{text:?}");
         assert_eq!(topology.device_of_layer(0), None);
