@@ -12,6 +12,8 @@ mod isq;
 mod linear;
 mod method;
 mod packed;
+mod place;
+mod placed;
 mod slices;
 mod stack;
 
@@ -27,4 +29,5 @@ pub use linear::{Linear, MergedLinear};
 pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::{Gating, QuantType};
 pub use packed::{WeightOptions, dense, weight};
+pub use place::{Place, has_kernels};
 pub use stack::StoredMatrix;

@@ -3,6 +3,7 @@
 
 use crate::method::{QuantMethod, WeightInfo};
 use crate::packed::{Part, forward_mlp, forward_parts};
+use crate::place::has_kernels;
 use candle_core::{CpuStorage, D, InplaceOp2, Layout, Result, Tensor, bail};
 use mistralrs_kernels::Gating;
 use std::ops::Range;
@@ -31,20 +32,17 @@ impl Linear {
             return Ok(y);
         }
         let y = self.weight.forward(&x)?;
-        self.add_bias(&y)?;
+        match &self.bias {
+            Some(bias) if has_kernels(&y) => y.inplace_op2(bias, &AddBias)?,
+            Some(bias) => return y.broadcast_add(bias),
+            None => {}
+        }
         Ok(y)
     }
 
     /// These rows, or all.
     fn part(&self, rows: Option<Range<usize>>) -> Part<'_> {
         Part { weight: self.weight.as_ref(), bias: self.bias.as_ref(), rows }
-    }
-
-    fn add_bias(&self, y: &Tensor) -> Result<()> {
-        match &self.bias {
-            Some(bias) => y.inplace_op2(bias, &AddBias),
-            None => Ok(()),
-        }
     }
 
     /// What the weight is and what it costs.

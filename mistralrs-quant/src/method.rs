@@ -25,19 +25,20 @@ use std::fmt::Debug;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait QuantMethod: Any + Debug + Send + Sync {
-    /// `x [tokens, in]` (f32) times the transposed weight: `[tokens, out]`, in a tensor of its own.
+    /// `x [tokens, in]` times the transposed weight: `[tokens, out]`, in a tensor of its own. Both are at the weight's
+    /// [`Place`](crate::Place): `f32` on the CPU unless another was asked for.
     ///
     /// # Errors
-    /// `x` is no f32, its last dimension is not `in`, or it is on another device.
+    /// `x` is of another type, its last dimension is not `in`, or it is on another device.
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 
-    /// The rows `ids [n]` (u32), as f32 `[n, in]`: an embedding.
+    /// The rows `ids [n]` (u32), in numbers of the weight's place, `[n, in]`: an embedding.
     ///
     /// # Errors
     /// `ids` is no u32 vector, or an id is not below `out`.
     fn rows(&self, ids: &Tensor) -> Result<Tensor>;
 
-    /// The whole weight, as f32 `[out, in]`.
+    /// The whole weight, as f32 `[out, in]` on the CPU.
     ///
     /// # Errors
     /// candle cannot make the tensor.

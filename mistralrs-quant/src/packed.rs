@@ -6,6 +6,8 @@ use crate::checkpoint::{TensorBytes, TensorInfo};
 use crate::error::{Error, Result};
 use crate::isq::{self, Isq};
 use crate::method::{QuantMethod, WeightInfo};
+use crate::place::Place;
+use crate::placed::Placed;
 use crate::slices::f32_slice;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Storage, Tensor, bail};
 use mistralrs_kernels::{
@@ -32,6 +34,8 @@ pub struct WeightOptions {
     pub stay_mapped: bool,
     /// Memory for tiles: weights of one model lie in the same.
     pub slabs: Slabs,
+    /// Where it is multiplied.
+    pub place: Place,
 }
 
 impl From<Option<QuantType>> for WeightOptions {
@@ -75,12 +79,20 @@ pub fn weight(
     let requested = options.isq.decide(&info.name);
     let ty = isq::target(info, requested, cols)?;
     let bytes = isq::requantize(bytes, info.ty, ty, cols);
+    let stored = info.ty;
+    let about = |bytes| WeightInfo { ty, rows, cols, bytes, stored, requested };
+    if !options.place.has_kernels() {
+        let about = about(bytes.len());
+        return match Placed::new(Packed::stored(bytes, about), &options.place) {
+            Ok(placed) => Ok(Arc::new(placed)),
+            Err(source) => Err(unmade(info, source)),
+        };
+    }
     let form = match options.stay_mapped {
         true => Form::Stored(bytes),
         false => Form::fastest(bytes, ty, (rows, cols), &options.slabs),
     };
-    let size = form.size();
-    let info = WeightInfo { ty, rows, cols, bytes: size, stored: info.ty, requested };
+    let info = about(form.size());
     Ok(Arc::new(Packed { form, info }))
 }
 
@@ -92,11 +104,12 @@ pub fn dense(info: &TensorInfo, bytes: TensorBytes) -> Result<Tensor> {
     let (row_bytes, cols) = check_length(info, &bytes)?;
     let numbers = dequantized(info.ty, &bytes, row_bytes, cols);
     bytes.release();
-    Tensor::from_vec(numbers, info.shape.as_slice(), &Device::Cpu).map_err(|source| Error::Tensor {
-        tensor: info.name.clone(),
-        file: info.file.clone(),
-        source: Box::new(source),
-    })
+    Tensor::from_vec(numbers, info.shape.as_slice(), &Device::Cpu)
+        .map_err(|source| unmade(info, source))
+}
+
+fn unmade(info: &TensorInfo, source: candle_core::Error) -> Error {
+    Error::Tensor { tensor: info.name.clone(), file: info.file.clone(), source: Box::new(source) }
 }
 
 /// Whether the bytes are as many as the shape needs; the bytes and the numbers of a row.
@@ -171,12 +184,25 @@ impl Form {
 }
 
 #[derive(Debug)]
-struct Packed {
+pub(crate) struct Packed {
     form: Form,
     info: WeightInfo,
 }
 
 impl Packed {
+    /// A weight that is kept as it was stored.
+    pub(crate) fn stored(bytes: TensorBytes, info: WeightInfo) -> Self {
+        Self { form: Form::Stored(bytes), info }
+    }
+
+    /// Its bytes, if they are kept as they were stored.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match &self.form {
+            Form::Stored(bytes) => Some(bytes),
+            Form::Tiled(_) => None,
+        }
+    }
+
     /// Turns the rows that `ids` names into numbers.
     fn read_rows(&self, ids: &[usize]) -> Vec<f32> {
         let WeightInfo { ty, rows, cols, .. } = self.info;
