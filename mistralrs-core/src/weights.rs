@@ -3,9 +3,10 @@
 
 mod experts;
 
-use crate::attention::AttentionBackend;
-use candle_core::{Device, Tensor};
-use mistralrs_quant::{Checkpoint, Error, Linear, QuantMethod, Result, WeightOptions};
+use crate::attention::{self, AttentionBackend};
+use crate::places::LayerPlaces;
+use candle_core::Tensor;
+use mistralrs_quant::{Checkpoint, Error, Linear, Place, QuantMethod, Result, WeightOptions};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,10 @@ pub struct Weights {
     prefix: String,
     /// What names begin with here, and with what they begin in the checkpoint instead.
     renamed: (&'static str, &'static str),
+    /// How attention is computed where this project's kernels are.
     attention: Arc<dyn AttentionBackend>,
-    /// How linear layers are kept.
+    places: Arc<LayerPlaces>,
+    /// How linear layers are kept, and where.
     options: WeightOptions,
 }
 
@@ -43,7 +46,27 @@ impl Weights {
         let (used, progress) = (Mutex::new(BTreeSet::new()), Arc::new(progress));
         let num_tensors = checkpoint.names().len();
         let shared = Arc::new(Shared { checkpoint, num_tensors, progress, used });
-        Self { shared, prefix: String::new(), renamed: ("", ""), attention, options }
+        let (prefix, places) = (String::new(), Arc::default());
+        Self { shared, prefix, renamed: ("", ""), attention, places, options }
+    }
+
+    /// The same, of a model whose layers are at such places.
+    #[must_use]
+    pub fn with_places(&self, places: LayerPlaces) -> Self {
+        let options = WeightOptions { place: places.primary().clone(), ..self.options.clone() };
+        Self { places: Arc::new(places), options, ..self.clone() }
+    }
+
+    /// Where this model's layers are.
+    pub fn places(&self) -> &LayerPlaces {
+        &self.places
+    }
+
+    /// One step down the path, to layer `number` of the model, and to where that layer is.
+    #[must_use]
+    pub fn layer(&self, number: usize) -> Self {
+        let place = self.places.of_layer(number).clone();
+        Self { options: WeightOptions { place, ..self.options.clone() }, ..self.pp(number) }
     }
 
     /// One step down the path: `weights.pp("model").pp("layers").pp(3)`.
@@ -64,10 +87,23 @@ impl Weights {
         Self { attention, ..self.clone() }
     }
 
-    /// The same without quantization, but for what is named one by one: towers and projectors, small beside their
-    /// text model and easily hurt.
+    /// The same for a tower or projector: without quantization, small as they are beside their text model and
+    /// easily hurt, but for what is named one by one, and where this project's kernels compute, wherever the text
+    /// model is.
     #[must_use]
-    pub fn as_stored(&self) -> Self {
+    pub fn of_tower(&self) -> Self {
+        self.as_stored().with_kernels()
+    }
+
+    /// The same where this project's kernels compute, wherever the layer is.
+    #[must_use]
+    pub fn with_kernels(&self) -> Self {
+        let options = WeightOptions { place: Place::default(), ..self.options.clone() };
+        Self { options, ..self.clone() }
+    }
+
+    /// The same without quantization, but for what is named one by one.
+    fn as_stored(&self) -> Self {
         Self { options: self.options.only_named(), ..self.clone() }
     }
 
@@ -119,33 +155,50 @@ impl Weights {
     }
 
     /// The module's `weight` `[rows, width]` of which rows are read and nothing is multiplied: unless it is
-    /// named, it stays where it lies in the file.
+    /// named, it stays where it lies in the file. Its rows are in main memory.
     ///
     /// # Errors
     /// When it is missing or misshapen.
     pub fn table(&self, rows: usize, width: usize) -> Result<Arc<dyn QuantMethod>> {
         let options = WeightOptions { stay_mapped: true, ..self.options.only_named() };
-        Self { options, ..self.clone() }.matrix(rows, width)
+        Self { options, ..self.clone() }.with_kernels().matrix(rows, width)
     }
 
-    /// Any tensor, as f32.
+    /// Any tensor, in numbers of this module's place.
     ///
     /// # Errors
     /// When it is missing or misshapen.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let name = self.full_name(name);
         let info = self.find(&name, shape)?;
-        mistralrs_quant::dense(info, self.shared.checkpoint.read(&name)?)
+        let numbers = mistralrs_quant::dense(info, self.shared.checkpoint.read(&name)?)?;
+        self.place().take(&numbers).map_err(|source| self.refused(&name, source))
     }
 
-    /// The attention backend of this module's device.
+    /// The attention backend of this module's place.
     pub fn attention_backend(&self) -> Arc<dyn AttentionBackend> {
-        Arc::clone(&self.attention)
+        match self.place().has_kernels() {
+            true => Arc::clone(&self.attention),
+            false => attention::select(self.place()),
+        }
     }
 
-    /// The device of this module.
-    pub fn device(&self) -> Device {
-        Device::Cpu
+    /// The attention backend over the cache of layer `number`.
+    pub fn attention_of_layer(&self, number: usize) -> Arc<dyn AttentionBackend> {
+        self.layer(number).attention_backend()
+    }
+
+    /// Where this module is.
+    pub fn place(&self) -> &Place {
+        &self.options.place
+    }
+
+    fn refused(&self, tensor: &str, source: candle_core::Error) -> Error {
+        Error::Tensor {
+            tensor: tensor.to_owned(),
+            file: self.first_file(),
+            source: Box::new(source),
+        }
     }
 
     /// Complains of tensors that nobody asked for, but for those whose name `ignorable` knows.

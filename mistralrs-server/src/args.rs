@@ -169,6 +169,13 @@ struct ModelArgs {
     /// Context in tokens [default: what the model was made for, less if memory does not allow it]
     #[arg(long, value_name = "TOKENS", global = true)]
     max_seq_len: Option<usize>,
+    /// Compute everything on the CPU, whatever other devices there are
+    #[arg(long, global = true, conflicts_with = "num_device_layers")]
+    cpu: bool,
+    /// In builds for CUDA or Metal: how many layers each device gets, the CPU the rest: NUM for device 0, or ORD:NUM;ORD:NUM
+    /// [default: as many as fit, in order]
+    #[arg(short = 'n', long, value_name = "SPEC", global = true)]
+    num_device_layers: Option<String>,
     /// Seed of requests that bring none
     #[arg(short = 's', long, global = true)]
     seed: Option<u64>,
@@ -366,12 +373,6 @@ struct ChatArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Accepted without effect")]
 struct AcceptedArgs {
-    /// The CPU is the only device of this build
-    #[arg(long, global = true)]
-    cpu: bool,
-    /// Layers per device; the CPU takes them all
-    #[arg(short = 'n', long, value_name = "SPEC", global = true)]
-    num_device_layers: Option<String>,
     /// The paged KV cache is the only cache
     #[arg(long, global = true, conflicts_with = "paged_attn")]
     no_paged_attn: bool,

@@ -6,16 +6,19 @@ mod cpu;
 mod naive;
 mod plain;
 mod rows;
+mod tensors;
 
 pub use bidirectional::{BidirectionalAttention, attend_both_ways};
 pub use cpu::CpuAttention;
 pub use naive::NaiveAttention;
 pub use plain::{attend_across, attend_plain};
+pub use tensors::TensorAttention;
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::LayerKv;
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 use mistralrs_kernels::AttentionShape;
+use mistralrs_quant::Place;
 use std::sync::Arc;
 
 /// The shape and the variations of one layer's attention.
@@ -85,14 +88,12 @@ pub trait AttentionBackend: std::fmt::Debug + Send + Sync {
     ) -> Result<Tensor>;
 }
 
-/// The backend for a device.
-///
-/// # Errors
-/// When there is none yet.
-pub fn select(device: &Device) -> Result<Arc<dyn AttentionBackend>> {
-    match device {
-        Device::Cpu => Ok(Arc::new(CpuAttention)),
-        other => bail!("no attention backend for {other:?} yet"),
+/// The backend of a place: this project's kernel where it computes, candle's operations everywhere else. There is no
+/// fused kernel of candle's behind this, for any type of numbers.
+pub fn select(place: &Place) -> Arc<dyn AttentionBackend> {
+    match place.has_kernels() {
+        true => Arc::new(CpuAttention),
+        false => Arc::new(TensorAttention),
     }
 }
 
@@ -101,6 +102,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::forward::SequenceSpan;
     use crate::kv_cache::{KvCache, KvNumbers, KvSpec};
+    use crate::places::LayerPlaces;
+    use candle_core::{DType, Device};
     use proptest::prelude::*;
 
     /// Numbers in −1..1 that look random and are the same every time.
@@ -116,14 +119,18 @@ pub(crate) mod tests {
 
     /// Keys and values of a layer whose every slot is filled.
     fn kept(cache: [usize; 4], numbers: KvNumbers, seed: u64) -> LayerKv {
+        kept_at(Place::default(), cache, numbers, seed)
+    }
+
+    fn kept_at(place: Place, cache: [usize; 4], numbers: KvNumbers, seed: u64) -> LayerKv {
         let [blocks, block_size, kv_heads, head_dim] = cache;
         let spec = KvSpec::uniform(1, kv_heads, head_dim);
-        let mut cache =
-            KvCache::allocate(&spec, &[blocks], block_size, numbers, &Device::Cpu).unwrap();
+        let places = LayerPlaces::new(place.clone(), Vec::new());
+        let mut cache = KvCache::allocate(&spec, &[blocks], block_size, numbers, &places).unwrap();
         let tokens = blocks * block_size;
         let slot_mapping = vec![(0..tokens).collect()];
         let batch = ForwardBatch { slot_mapping, ..ForwardBatch::default() };
-        let rows = |seed| noise(&[tokens, kv_heads * head_dim], seed);
+        let rows = |seed| place.take(&noise(&[tokens, kv_heads * head_dim], seed)).unwrap();
         cache.store(0, &rows(seed), &rows(seed ^ 7), &batch).unwrap();
         cache.layer(0).unwrap().clone()
     }
@@ -182,13 +189,34 @@ pub(crate) mod tests {
             let params = AttentionParams {
                 num_heads, num_kv_heads: kv_heads, head_dim, scale, window, softcap,
             };
-            let attend = |backend: &dyn AttentionBackend| {
-                backend.attend(&q, &kv, &batch, &params).unwrap().to_vec2::<f32>().unwrap()
+            let attend = |backend: &dyn AttentionBackend, q: &Tensor, kv: &LayerKv| {
+                let attended = backend.attend(q, kv, &batch, &params).unwrap();
+                Place::default().take(&attended).unwrap().to_vec2::<f32>().unwrap()
             };
-            let (fast, slow) = (attend(&CpuAttention), attend(&NaiveAttention));
+            let (fast, slow) = (attend(&CpuAttention, &q, &kv), attend(&NaiveAttention, &q, &kv));
             for (fast, slow) in fast.iter().flatten().zip(slow.iter().flatten()) {
                 prop_assert!((fast - slow).abs() < 1e-4, "{fast} {slow}");
             }
+            // Elsewhere; bytes are halves there.
+            let place = Place::new(Device::Cpu, DType::F64);
+            let mut kv = kept_at(place.clone(), cache, numbers, seed);
+            if values_are_keys {
+                kv.v = None;
+            }
+            let there = attend(&*select(&place), &place.take(&q).unwrap(), &kv);
+            let bound = if numbers == KvNumbers::Q8 { 2e-2 } else { 1e-3 };
+            for (there, slow) in there.iter().flatten().zip(slow.iter().flatten()) {
+                prop_assert!((there - slow).abs() < bound, "{there} {slow}");
+            }
+        }
+    }
+
+    /// Row C2: nowhere is a fused kernel that knows halves only.
+    #[test]
+    fn the_kernel_is_for_one_place_only() {
+        for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
+            let name = select(&Place::new(Device::Cpu, dtype)).name();
+            assert_eq!(name, if dtype == DType::F32 { "cpu-paged" } else { "tensors" });
         }
     }
 

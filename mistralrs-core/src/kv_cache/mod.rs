@@ -4,12 +4,15 @@
 
 pub mod block_groups;
 pub mod block_pool;
+mod by_rows;
 pub mod chain;
 
 use crate::forward::ForwardBatch;
+use crate::places::LayerPlaces;
 use crate::slices::{f16_slice_mut, f32_slice, f32_slice_mut, u8_slice_mut};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, bail};
 use mistralrs_kernels::{CacheShape, CacheSliceMut, q8_head_bytes, store_keys, store_values};
+use mistralrs_quant::Place;
 use std::collections::BTreeSet;
 
 /// What one layer keeps per token.
@@ -27,7 +30,7 @@ pub struct LayerKvSpec {
 
 impl LayerKvSpec {
     /// Bytes kept per token.
-    fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
+    pub(crate) fn bytes_per_token(&self, numbers: KvNumbers) -> usize {
         let tensors = if self.values_are_keys { 1 } else { 2 };
         let per_head = numbers.per_head(self.head_dim) * numbers.dtype().size_in_bytes();
         tensors * self.num_kv_heads * per_head
@@ -122,6 +125,8 @@ pub struct LayerKv {
     pub v: Option<Tensor>,
     /// Number of its group of layers in a batch's slots and block tables.
     pub group: usize,
+    /// Where it is. Away from this project's kernels both are `[blocks, block_size, kv_heads, head_dim]`.
+    pub place: Place,
 }
 
 /// The cache of all layers.
@@ -132,7 +137,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Reserves room for blocks of `block_size` tokens on `device`; how many, `num_blocks` says for each of
+    /// Reserves room for blocks of `block_size` tokens where the layers are; how many, `num_blocks` says for each of
     /// [`KvSpec::windows`]. On the CPU the pages are zeroed by the system when first touched, so an unused
     /// cache costs nothing.
     ///
@@ -143,21 +148,29 @@ impl KvCache {
         num_blocks: &[usize],
         block_size: usize,
         numbers: KvNumbers,
-        device: &Device,
+        places: &LayerPlaces,
     ) -> Result<Self> {
         let windows = spec.windows();
-        let layer = |l: &LayerKvSpec| {
+        let layer = |(number, l): (usize, &LayerKvSpec)| {
+            let place = places.of_layer(number).clone();
             let group = windows.iter().position(|window| *window == l.window).unwrap_or_default();
             let Some(&num_blocks) = num_blocks.get(group) else {
                 bail!("{} groups of layers, blocks for {}", windows.len(), num_blocks.len());
             };
-            let (heads, per_head) = (l.num_kv_heads, numbers.per_head(l.head_dim));
-            let k = untouched((num_blocks, heads, per_head, block_size), numbers, device)?;
-            let v = (!l.values_are_keys)
-                .then(|| untouched((num_blocks, heads, block_size, per_head), numbers, device));
-            Ok(LayerKv { k, v: v.transpose()?, group })
+            let heads = l.num_kv_heads;
+            let (k, v) = if place.has_kernels() {
+                let per_head = numbers.per_head(l.head_dim);
+                let k = untouched((num_blocks, heads, per_head, block_size), numbers)?;
+                let v = || untouched((num_blocks, heads, block_size, per_head), numbers);
+                (k, (!l.values_are_keys).then(v))
+            } else {
+                let rows =
+                    || by_rows::room((num_blocks, block_size, heads, l.head_dim), numbers, &place);
+                (rows()?, (!l.values_are_keys).then(rows))
+            };
+            Ok(LayerKv { k, v: v.transpose()?, group, place })
         };
-        let layers = spec.layers.iter().map(layer).collect::<Result<_>>()?;
+        let layers = spec.layers.iter().enumerate().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, block_size })
     }
 
@@ -166,16 +179,11 @@ impl KvCache {
     ///
     /// # Errors
     /// When the device has not enough memory.
-    pub fn for_one_pass(
-        layer: LayerKvSpec,
-        num_layers: usize,
-        tokens: usize,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn for_one_pass(layer: LayerKvSpec, num_layers: usize, tokens: usize) -> Result<Self> {
         let (heads, dim) = (layer.num_kv_heads, layer.head_dim);
-        let k = Tensor::zeros((tokens, heads, dim, 1), DType::F32, device)?;
-        let v = Tensor::zeros((tokens, heads, 1, dim), DType::F32, device)?;
-        let layer = LayerKv { k, v: Some(v), group: 0 };
+        let k = Tensor::zeros((tokens, heads, dim, 1), DType::F32, &Device::Cpu)?;
+        let v = Tensor::zeros((tokens, heads, 1, dim), DType::F32, &Device::Cpu)?;
+        let layer = LayerKv { k, v: Some(v), group: 0, place: Place::default() };
         let layers = vec![layer; num_layers];
         Ok(Self { layers, block_size: 1 })
     }
@@ -210,6 +218,9 @@ impl KvCache {
         self.store_keys(layer, k, batch)?;
         let layer = self.layer(layer)?;
         let Some(values) = &layer.v else { bail!("this layer's values are its keys") };
+        if !layer.place.has_kernels() {
+            return by_rows::store(values, v, slots(layer, batch)?);
+        }
         let store = StoreRows { slots: slots(layer, batch)?, are_keys: false };
         values.inplace_op2(&v.contiguous()?, &store)
     }
@@ -220,6 +231,9 @@ impl KvCache {
     /// As for [`Self::store`].
     pub fn store_keys(&mut self, layer: usize, k: &Tensor, batch: &ForwardBatch) -> Result<()> {
         let layer = self.layer(layer)?;
+        if !layer.place.has_kernels() {
+            return by_rows::store(&layer.k, k, slots(layer, batch)?);
+        }
         let store = StoreRows { slots: slots(layer, batch)?, are_keys: true };
         layer.k.inplace_op2(&k.contiguous()?, &store)
     }
@@ -302,17 +316,13 @@ impl StoreRows<'_> {
 
 /// Zeros that the system makes when they are first touched. Candle writes those of halves one by one:
 /// filling the cache of a long context took seconds, and all of its memory at once.
-fn untouched(
-    shape: (usize, usize, usize, usize),
-    numbers: KvNumbers,
-    device: &Device,
-) -> Result<Tensor> {
-    if !matches!((numbers, device), (KvNumbers::F16, Device::Cpu)) {
-        return Tensor::zeros(shape, numbers.dtype(), device);
+fn untouched(shape: (usize, usize, usize, usize), numbers: KvNumbers) -> Result<Tensor> {
+    if numbers != KvNumbers::F16 {
+        return Tensor::zeros(shape, numbers.dtype(), &Device::Cpu);
     }
     let count = Shape::from(shape).elem_count();
     match bytemuck::try_zeroed_vec::<half::f16>(count) {
-        Ok(zeros) => Tensor::from_vec(zeros, shape, device),
+        Ok(zeros) => Tensor::from_vec(zeros, shape, &Device::Cpu),
         Err(()) => bail!("no memory for a cache of {count} numbers per layer"),
     }
 }
@@ -335,7 +345,8 @@ mod tests {
         for numbers in [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8] {
             let before = resident_bytes();
             // A GiB in halves, two in f32, half a one in bytes.
-            let cache = KvCache::allocate(&spec, &[1 << 18], 16, numbers, &Device::Cpu).unwrap();
+            let cache =
+                KvCache::allocate(&spec, &[1 << 18], 16, numbers, &LayerPlaces::default()).unwrap();
             let taken = resident_bytes().saturating_sub(before);
             assert!(
                 taken < 1 << 28,
@@ -357,16 +368,21 @@ mod tests {
         assert_eq!(spec.windows(), [None, Some(4), Some(9)]);
         let bytes = |window| spec.bytes_per_token(window, KvNumbers::F32);
         assert_eq!([bytes(None), bytes(Some(4)), bytes(Some(9))], [16, 16, 32]);
-        let cache = KvCache::allocate(&spec, &[5, 1, 2], 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        let cache =
+            KvCache::allocate(&spec, &[5, 1, 2], 4, KvNumbers::F32, &LayerPlaces::default())
+                .unwrap();
         let blocks: Vec<_> = cache.layers.iter().map(|l| (l.group, l.k.dim(0).unwrap())).collect();
         assert_eq!(blocks, [(2, 2), (0, 5), (1, 1), (2, 2)]);
-        assert!(KvCache::allocate(&spec, &[5, 1], 4, KvNumbers::F32, &Device::Cpu).is_err());
+        assert!(
+            KvCache::allocate(&spec, &[5, 1], 4, KvNumbers::F32, &LayerPlaces::default()).is_err()
+        );
     }
 
     #[test]
     fn rows_land_in_their_slots_and_nowhere_else() {
         let spec = KvSpec::uniform(2, 1, 2);
-        let mut cache = KvCache::allocate(&spec, &[3], 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        let mut cache =
+            KvCache::allocate(&spec, &[3], 4, KvNumbers::F32, &LayerPlaces::default()).unwrap();
         let k = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu).unwrap();
         let v = Tensor::new(&[[5f32, 6.], [7., 8.]], &Device::Cpu).unwrap();
         cache.store(1, &k, &v, &into(&[11, 2])).unwrap();
@@ -384,7 +400,8 @@ mod tests {
     fn halves_are_the_nearest_and_never_infinite() {
         let spec = KvSpec::uniform(1, 1, 4);
         assert_eq!(spec.bytes_per_token(None, KvNumbers::F16), 2 * 4 * 2);
-        let mut cache = KvCache::allocate(&spec, &[1], 2, KvNumbers::F16, &Device::Cpu).unwrap();
+        let mut cache =
+            KvCache::allocate(&spec, &[1], 2, KvNumbers::F16, &LayerPlaces::default()).unwrap();
         let k = Tensor::new(&[[1e9f32, -1e9, 0.1, f32::NAN]], &Device::Cpu).unwrap();
         cache.store(0, &k, &k, &into(&[1])).unwrap();
         let stored = cache.layer(0).unwrap().k.to_dtype(DType::F32).unwrap();
@@ -400,7 +417,8 @@ mod tests {
         let bytes = [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8]
             .map(|numbers| spec.bytes_per_token(None, numbers));
         assert_eq!(bytes, [3 * 2 * 2 * 160, 3 * 2 * 2 * 80, 3 * 2 * 2 * 44]);
-        let mut cache = KvCache::allocate(&spec, &[2], 4, KvNumbers::Q8, &Device::Cpu).unwrap();
+        let mut cache =
+            KvCache::allocate(&spec, &[2], 4, KvNumbers::Q8, &LayerPlaces::default()).unwrap();
         // The last eight numbers of a head are smaller: they have a scale of their own.
         let is_small = |i: usize| i % 40 >= 32;
         let number = |i| if is_small(i) { 0.25 * i as f32 } else { 4. * i as f32 };
@@ -444,7 +462,8 @@ mod tests {
     fn rows_of_another_width_are_an_error() {
         for numbers in [KvNumbers::F32, KvNumbers::F16, KvNumbers::Q8] {
             let spec = KvSpec::uniform(1, 2, 8);
-            let mut cache = KvCache::allocate(&spec, &[1], 4, numbers, &Device::Cpu).unwrap();
+            let mut cache =
+                KvCache::allocate(&spec, &[1], 4, numbers, &LayerPlaces::default()).unwrap();
             for (width, is_right) in [(16, true), (8, false), (15, false), (17, false)] {
                 let rows = Tensor::zeros((3, width), DType::F32, &Device::Cpu).unwrap();
                 let stored = cache.store(0, &rows, &rows, &into(&[0, 1, 2]));
@@ -459,7 +478,8 @@ mod tests {
             LayerKvSpec { num_kv_heads: 1, head_dim: 2, values_are_keys: true, window: None };
         let spec = KvSpec { layers: vec![layer] };
         assert_eq!(spec.bytes_per_token(None, KvNumbers::F32), 2 * 4);
-        let mut cache = KvCache::allocate(&spec, &[1], 4, KvNumbers::F32, &Device::Cpu).unwrap();
+        let mut cache =
+            KvCache::allocate(&spec, &[1], 4, KvNumbers::F32, &LayerPlaces::default()).unwrap();
         let k = Tensor::new(&[[1f32, 2.]], &Device::Cpu).unwrap();
         cache.store_keys(0, &k, &into(&[3])).unwrap();
         assert!(cache.layer(0).unwrap().v.is_none());
@@ -470,9 +490,14 @@ mod tests {
 
     #[test]
     fn a_slot_outside_the_cache_is_an_error() {
-        let mut cache =
-            KvCache::allocate(&KvSpec::uniform(1, 1, 2), &[1], 4, KvNumbers::F32, &Device::Cpu)
-                .unwrap();
+        let mut cache = KvCache::allocate(
+            &KvSpec::uniform(1, 1, 2),
+            &[1],
+            4,
+            KvNumbers::F32,
+            &LayerPlaces::default(),
+        )
+        .unwrap();
         let rows = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
         assert!(cache.store(0, &rows, &rows, &into(&[4])).is_err());
         assert!(cache.store(1, &rows, &rows, &into(&[0])).is_err());

@@ -7,9 +7,9 @@ use super::RmsNorm;
 use crate::slices::{f32_slice, f32_slice_mut};
 use crate::weights::Weights;
 use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, InplaceOp2, Layout, Result, Shape, Tensor, bail,
+    CpuStorage, CustomOp2, CustomOp3, D, InplaceOp2, Layout, Result, Shape, Tensor, bail,
 };
-use mistralrs_quant::Linear;
+use mistralrs_quant::{Linear, has_kernels};
 
 /// One layer's prediction and correction.
 #[derive(Debug)]
@@ -64,6 +64,9 @@ impl AltUp {
     /// When shapes disagree.
     pub fn predict(&self, streams: &Tensor) -> Result<Tensor> {
         let coefs = self.prediction_coefs.forward(&self.route(&self.active(streams)?)?)?;
+        if !has_kernels(streams) {
+            return predict_tensors(streams, &coefs);
+        }
         streams.contiguous()?.apply_op2_no_bwd(&coefs, &Predict)
     }
 
@@ -75,6 +78,9 @@ impl AltUp {
     pub fn correct(&self, predictions: &Tensor, activated: &Tensor) -> Result<Tensor> {
         let coefs = self.correction_coefs.forward(&self.route(activated)?)?;
         let surprise = (activated - self.active(predictions)?)?;
+        if !has_kernels(predictions) {
+            return correct_tensors(predictions, &surprise, &coefs);
+        }
         predictions.contiguous()?.apply_op3_no_bwd(&surprise, &coefs, &Correct)
     }
 
@@ -85,12 +91,30 @@ impl AltUp {
     }
 }
 
-/// Adds `x` `[tokens, hidden]` to all of `streams` but the first, in place.
+/// `streams` with `x` `[tokens, hidden]` added to all but the first; in their memory where kernels compute.
 ///
 /// # Errors
 /// When shapes disagree.
-pub fn add_to_rest(streams: &Tensor, x: &Tensor) -> Result<()> {
-    streams.inplace_op2(&x.contiguous()?, &AddToRest)
+pub fn add_to_rest(streams: Tensor, x: &Tensor) -> Result<Tensor> {
+    if !has_kernels(&streams) {
+        let rest = streams.narrow(0, 1, streams.dim(0)?.saturating_sub(1))?.broadcast_add(x)?;
+        return Tensor::cat(&[streams.narrow(0, 0, 1)?, rest], 0);
+    }
+    streams.inplace_op2(&x.contiguous()?, &AddToRest)?;
+    Ok(streams)
+}
+
+/// `coefs` `[tokens, streams × streams]`: those of a stream's mix one after the other.
+fn predict_tensors(streams: &Tensor, coefs: &Tensor) -> Result<Tensor> {
+    let (n, tokens, _) = streams.dims3()?;
+    let mix = coefs.reshape((tokens, n, n))?.matmul(&streams.transpose(0, 1)?.contiguous()?)?;
+    streams + mix.transpose(0, 1)?
+}
+
+/// `coefs` `[tokens, streams]`.
+fn correct_tensors(predictions: &Tensor, surprise: &Tensor, coefs: &Tensor) -> Result<Tensor> {
+    let pull = (coefs + 1.0)?.t()?.unsqueeze(2)?; // [streams, tokens, 1]
+    predictions + pull.broadcast_mul(&surprise.unsqueeze(0)?)?
 }
 
 /// `x` with each row as large as that of `like`, in the root of its mean square.
@@ -98,8 +122,16 @@ pub fn add_to_rest(streams: &Tensor, x: &Tensor) -> Result<()> {
 /// # Errors
 /// When shapes disagree.
 pub fn resized(x: &Tensor, like: &Tensor) -> Result<Tensor> {
+    if !has_kernels(x) {
+        let mean_square = |x: &Tensor| x.sqr()?.mean_keepdim(D::Minus1);
+        let factor = (mean_square(like)? / mean_square(x)?.maximum(f64::from(LEAST))?)?.sqrt()?;
+        return x.broadcast_mul(&factor);
+    }
     x.contiguous()?.apply_op2_no_bwd(&like.contiguous()?, &Resize)
 }
+
+/// A mean square that the reference calls zero.
+const LEAST: f32 = 1e-5;
 
 fn add_scaled(out: &mut [f32], factor: f32, x: &[f32]) {
     for (out, x) in out.iter_mut().zip(x) {
@@ -213,8 +245,6 @@ impl CustomOp2 for Resize {
         like: &CpuStorage,
         like_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        // What the reference calls zero.
-        const LEAST: f32 = 1e-5;
         let (_, width) = x_layout.shape().dims2()?;
         let mut out = f32_slice(x, x_layout, self.name())?.to_vec();
         let like = f32_slice(like, like_layout, self.name())?;
@@ -287,10 +317,10 @@ mod tests {
         close(&all.apply_op2_no_bwd(&mix, &Predict).unwrap(), &predicted);
         let (x, pull) = (tensor(&x, &[tokens, hidden]), tensor(&pull, &[tokens, n]));
         close(&all.apply_op3_no_bwd(&x, &pull, &Correct).unwrap(), &corrected);
-        add_to_rest(&all, &x).unwrap();
+        let all = add_to_rest(all, &x).unwrap();
         close(&all, &added);
         assert!(all.apply_op2_no_bwd(&pull, &Predict).is_err());
-        assert!(add_to_rest(&all, &pull).is_err());
+        assert!(add_to_rest(all, &pull).is_err());
     }
 
     #[test]

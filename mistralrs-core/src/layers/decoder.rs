@@ -6,9 +6,10 @@ use super::{
 };
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
+use crate::places::LayerPlaces;
 use crate::slices::{f32_slice, f32_slice_mut, with_f32};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
-use mistralrs_quant::{Linear, QuantMethod};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor, bail};
+use mistralrs_quant::{Linear, Place, QuantMethod, has_kernels};
 use std::sync::Arc;
 
 /// One layer of a decoder.
@@ -44,7 +45,7 @@ impl Sublayer for GatedMlp {
 
 /// `x + update`, written where the update stands: no third tensor.
 fn added(x: &Tensor, update: Tensor) -> Result<Tensor> {
-    if !update.is_contiguous() {
+    if !update.is_contiguous() || !has_kernels(&update) {
         return x + update;
     }
     update.inplace_op2(&x.contiguous()?, &Add)?;
@@ -125,11 +126,12 @@ pub enum Logits {
 }
 
 impl Logits {
-    /// Them of the head's numbers, in their memory.
+    /// Them of the head's numbers, where this project's kernels compute; in their memory if they are there.
     ///
     /// # Errors
-    /// When the numbers are not contiguous and f32.
+    /// When a device fails.
     pub fn of(self, head: Tensor) -> Result<Tensor> {
+        let head = Place::default().take(&head)?;
         match self {
             Self::Plain => {}
             Self::Capped(cap) => {
@@ -147,6 +149,8 @@ impl Logits {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "most fields carry the checkpoint's names")]
 pub struct CausalLm<L, N = RmsNorm> {
+    /// Where the layers are, and everything else.
+    pub places: LayerPlaces,
     pub embed_tokens: Arc<dyn QuantMethod>,
     /// Multiplies the embeddings.
     pub embedding_scale: Option<f64>,
@@ -166,7 +170,7 @@ impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
     /// When a token id is outside the vocabulary, shapes disagree or the device fails.
     pub fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
         let x = self.through_layers(batch, kv)?;
-        let rows = Tensor::new(batch.logit_rows.as_slice(), self.rope.device())?;
+        let rows = Tensor::new(batch.logit_rows.as_slice(), x.device())?;
         let logits = self.lm_head.forward(&self.norm.forward(&x.index_select(&rows, 0)?)?)?;
         self.logits.of(logits)
     }
@@ -176,25 +180,27 @@ impl<L: DecoderLayer, N: Norm> CausalLm<L, N> {
     /// # Errors
     /// As [`CausalLm::forward`].
     pub fn hidden(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
-        self.norm.forward(&self.through_layers(batch, kv)?)
+        Place::default().take(&self.norm.forward(&self.through_layers(batch, kv)?)?)
     }
 
     fn through_layers(&self, batch: &ForwardBatch, kv: &mut KvCache) -> Result<Tensor> {
-        let device = self.rope.device();
-        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
-        let mut x = self.embed_tokens.rows(&ids)?; // [tokens, hidden]
+        let ids = Tensor::new(batch.token_ids.as_slice(), &Device::Cpu)?;
+        // [tokens, hidden]
+        let mut x = self.places.primary().take(&self.embed_tokens.rows(&ids)?)?;
         if let Some(scale) = self.embedding_scale {
             x = (x * scale)?;
         }
         x = place_media(x, batch)?;
         let rope = self.rope.step_tables(batch)?;
-        let local_rope =
-            self.local_rope.as_ref().map(|rope| rope.step_tables(batch)).transpose()?;
-        let local_rope = local_rope.as_ref().unwrap_or(&rope);
-        let mut step = Step { batch, rope: &rope, local_rope, kv };
+        let local_rope = match &self.local_rope {
+            Some(local) => local.step_tables(batch)?,
+            None => rope.clone(),
+        };
+        let mut step = Step { batch, rope, local_rope, kv };
         for (number, layer) in self.layers.iter().enumerate() {
+            x = step.enter(self.places.of_layer(number), x)?;
             x = add_deepstack(layer.forward(&x, &mut step)?, batch, number)?;
         }
-        Ok(x)
+        self.places.primary().take(&x)
     }
 }

@@ -13,7 +13,7 @@ use crate::attention::{AttentionBackend, AttentionParams};
 use crate::kv_cache::{KvSpec, LayerKvSpec};
 use crate::weights::Weights;
 use candle_core::{D, Result, Tensor, bail};
-use mistralrs_quant::{HeadLinear, Linear, MergedLinear};
+use mistralrs_quant::{HeadLinear, Linear, MergedLinear, Place};
 use std::sync::Arc;
 
 /// The widths of latent attention.
@@ -136,7 +136,7 @@ impl LatentAttention {
         let tokens = q.dim(0)?;
         let q = q.reshape((tokens, heads, nope + rope))?;
         let plain = q.narrow(2, 0, nope)?.contiguous()?.reshape((tokens, heads * nope))?;
-        let plain = self.k_up.forward(&plain)?.reshape((tokens, heads, kv_rank))?;
+        let plain = head_by_head(&self.k_up, &plain)?.reshape((tokens, heads, kv_rank))?;
         let turned = q.narrow(2, nope, rope)?.contiguous()?.reshape((tokens, heads * rope))?;
         let turned = step.rope.rotate(&turned, rope)?.reshape((tokens, heads, rope))?;
         Tensor::cat(&[plain, turned], 2)?.reshape((tokens, heads * (kv_rank + rope)))
@@ -151,6 +151,11 @@ impl LatentAttention {
     }
 }
 
+/// Its product, computed where kernels do, wherever the layer is.
+fn head_by_head(heads: &HeadLinear, x: &Tensor) -> Result<Tensor> {
+    Place::of(x).take(&heads.forward(&Place::default().take(x)?)?)
+}
+
 impl Sublayer for LatentAttention {
     fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
         let LatentShape { heads, kv_rank, .. } = self.shape;
@@ -163,7 +168,7 @@ impl Sublayer for LatentAttention {
         let tokens = attended.dim(0)?;
         let latents = attended.reshape((tokens, heads, self.shape.cached()))?;
         let latents = latents.narrow(D::Minus1, 0, kv_rank)?.contiguous()?;
-        let values = self.v_up.forward(&latents.reshape((tokens, heads * kv_rank))?)?;
+        let values = head_by_head(&self.v_up, &latents.reshape((tokens, heads * kv_rank))?)?;
         self.o_proj.forward(&values)
     }
 }

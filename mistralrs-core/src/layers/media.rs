@@ -3,6 +3,7 @@
 
 use crate::forward::ForwardBatch;
 use candle_core::{Result, Tensor, bail};
+use mistralrs_quant::Place;
 
 /// The embeddings `x` `[tokens, hidden]` of a step, with those of media in their rows. `x` itself is
 /// written to: it must be nobody else's.
@@ -28,6 +29,7 @@ pub fn place_media(x: Tensor, batch: &ForwardBatch) -> Result<Tensor> {
 pub fn add_deepstack(x: Tensor, batch: &ForwardBatch, layer: usize) -> Result<Tensor> {
     for span in &batch.media {
         if let Some(features) = span.deepstack(layer)? {
+            let features = Place::of(&x).take(&features)?;
             let rows = (x.narrow(0, span.rows.start, span.rows.len())? + features)?;
             set_rows(&x, &rows, span.rows.start)?;
         }
@@ -39,7 +41,7 @@ fn set_rows(x: &Tensor, rows: &Tensor, first: usize) -> Result<()> {
     if x.dims().last() != rows.dims().last() {
         bail!("rows of {:?} for media, of {:?} for text", rows.dims(), x.dims());
     }
-    x.slice_set(&rows.contiguous()?, 0, first)
+    x.slice_set(&Place::of(x).take(rows)?.contiguous()?, 0, first)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use crate::slices::f32_slice;
 use crate::weights::Weights;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use mistralrs_quant::{Gating, Linear, MergedLinear};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use mistralrs_quant::{Gating, Linear, MergedLinear, has_kernels};
 
 /// What the gate goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl GatedMlp {
         let [gate, up] = parts.as_slice() else { bail!("gate and up are two") };
         let gate = match self.sparsity {
             None => gate.clone(),
-            Some(deviations) => gate.contiguous()?.apply_op1_no_bwd(&Sparsify { deviations })?,
+            Some(deviations) => sparse(gate, deviations)?,
         };
         self.down.forward(&gated(self.activation, &gate, up)?)
     }
@@ -115,10 +115,25 @@ impl GatedMlp {
 /// # Errors
 /// When shapes disagree.
 pub fn gated(activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &Gate(activation))
+    if has_kernels(gate) {
+        return gate.contiguous()?.apply_op2_no_bwd(&up.contiguous()?, &Gate(activation));
+    }
+    match activation {
+        Activation::Silu => gate.silu()? * up,
+        Activation::GeluTanh => gate.gelu()? * up,
+    }
 }
 
 /// `max(x − (mean + deviations · σ), 0)` row by row.
+fn sparse(x: &Tensor, deviations: f32) -> Result<Tensor> {
+    if has_kernels(x) {
+        return x.contiguous()?.apply_op1_no_bwd(&Sparsify { deviations });
+    }
+    let mean = x.mean_keepdim(D::Minus1)?;
+    let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_sub(&(mean + (variance.sqrt()? * f64::from(deviations))?)?)?.relu()
+}
+
 struct Sparsify {
     deviations: f32,
 }

@@ -1,5 +1,5 @@
 //! The blocks that models are made of. Each knows its weights and the step's batch; none knows
-//! sequences, files, quantisation or devices.
+//! sequences, files or quantisation; of places they know that kernels compute at one and candle's operations at others.
 
 mod altup;
 mod attention;
@@ -32,15 +32,32 @@ pub use shared_kv::{KvPlace, SharedKvAttention};
 
 use crate::forward::ForwardBatch;
 use crate::kv_cache::KvCache;
+use candle_core::{Result, Tensor};
+use mistralrs_quant::Place;
 
 /// What the layers of one step share.
 pub struct Step<'a> {
     /// The packed tokens.
     pub batch: &'a ForwardBatch,
     /// Rotations of this step's positions.
-    pub rope: &'a RopeTables,
+    pub rope: RopeTables,
     /// The same for layers with a window, where a model turns them otherwise; else `rope` again.
-    pub local_rope: &'a RopeTables,
+    pub local_rope: RopeTables,
     /// Keys and values of all layers.
     pub kv: &'a mut KvCache,
+}
+
+impl Step<'_> {
+    /// Goes on at another place, if it is another one, with `x` and what the layers there need beside it.
+    ///
+    /// # Errors
+    /// When a device fails.
+    pub fn enter(&mut self, place: &Place, x: Tensor) -> Result<Tensor> {
+        if Place::of(&x).is(place) {
+            return Ok(x);
+        }
+        self.rope = self.rope.at(place)?;
+        self.local_rope = self.local_rope.at(place)?;
+        place.take(&x)
+    }
 }

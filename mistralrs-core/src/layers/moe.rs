@@ -8,7 +8,7 @@ use super::{GatedMlp, Step, Sublayer};
 use crate::slices::f32_slice;
 use crate::weights::Weights;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-use mistralrs_quant::{ExpertWeights, Linear};
+use mistralrs_quant::{ExpertWeights, Linear, Place, has_kernels};
 use std::sync::Arc;
 
 /// How a router's logits become experts and their weights.
@@ -131,7 +131,7 @@ impl SparseMoe {
         let names = ["e_score_correction.bias", "e_score_correction_bias"];
         let correction = || gate.first_of(&names, routing.experts);
         Ok(Self {
-            gate: gate.plain(routing.experts, hidden)?,
+            gate: gate.with_kernels().plain(routing.experts, hidden)?,
             correction: routing.corrected.then(correction).transpose()?,
             experts: weights.pp("experts").experts(routing.experts, hidden, intermediate)?,
             routing,
@@ -144,15 +144,17 @@ impl SparseMoe {
     /// # Errors
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let logits = self.gate.forward(x)?; // [tokens, experts]
+        // Wherever the layer is, experts and router are where kernels compute: only tokens move.
+        let (place, tokens) = (Place::of(x), Place::default().take(x)?);
+        let logits = self.gate.forward(&tokens)?; // [tokens, experts]
         let (ids, weights) = self.route(&logits)?;
-        let mixed = self.experts.forward(x, &ids, &weights)?;
+        let mixed = place.take(&self.experts.forward(&tokens, &ids, &weights)?)?;
         let Some(SharedExpert { mlp, gate }) = &self.shared else {
             return Ok(mixed);
         };
         let shared = mlp.forward(x)?;
         match gate {
-            Some(gate) => mixed + shared.apply_op2_no_bwd(&gate.forward(x)?, &GateRows)?,
+            Some(gate) => mixed + gated_rows(&shared, &gate.forward(x)?)?,
             None => mixed + shared,
         }
     }
@@ -195,7 +197,14 @@ impl Sublayer for FeedForward {
     }
 }
 
-/// Multiplies each row with the sigmoid of its gate.
+/// `x` `[tokens, hidden]`, each row times the sigmoid of its gate `[tokens, 1]`.
+fn gated_rows(x: &Tensor, gates: &Tensor) -> Result<Tensor> {
+    match has_kernels(x) {
+        true => x.apply_op2_no_bwd(gates, &GateRows),
+        false => x.broadcast_mul(&(gates.neg()?.exp()? + 1.0)?.recip()?),
+    }
+}
+
 struct GateRows;
 
 impl CustomOp2 for GateRows {

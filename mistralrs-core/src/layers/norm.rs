@@ -3,7 +3,8 @@
 use super::encoder::LayerNorm;
 use crate::slices::f32_slice;
 use crate::weights::Weights;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use mistralrs_quant::has_kernels;
 
 /// `x / √(mean(x²) + eps) · weight`, row by row.
 #[derive(Debug, Clone)]
@@ -35,7 +36,17 @@ impl RmsNorm {
     /// # Errors
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !has_kernels(x) {
+            return self.by_tensors(x);
+        }
         x.contiguous()?.apply_op2_no_bwd(&self.weight, &RmsNormOp { eps: self.eps })
+    }
+
+    fn by_tensors(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = x.reshape(((), self.weight.dim(0)?))?;
+        let mean_square = rows.sqr()?.mean_keepdim(D::Minus1)?;
+        let rows = rows.broadcast_div(&(mean_square + f64::from(self.eps))?.sqrt()?)?;
+        rows.broadcast_mul(&self.weight)?.reshape(x.shape())
     }
 }
 

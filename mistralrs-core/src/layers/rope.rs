@@ -5,6 +5,7 @@ use crate::forward::ForwardBatch;
 use crate::slices::{f32_slice, f32_slice_mut};
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 use mistralrs_kernels::{RopePairs, RopeShape};
+use mistralrs_quant::{Place, has_kernels};
 
 /// Frequencies, from which each step computes the rotations of just its own positions: no table as
 /// long as the context is kept.
@@ -20,7 +21,7 @@ pub struct RotaryEmbedding {
     /// width); empty for models that count tokens.
     axes: Vec<usize>,
     pairs: RopePairs,
-    device: Device,
+    place: Place,
 }
 
 /// Cosines and sines of one step: each `[tokens, rotary_dim / 2]`.
@@ -32,11 +33,11 @@ pub struct RopeTables {
 }
 
 impl RotaryEmbedding {
-    /// `inv_freq` is `[rotary_dim / 2]`, radians per position.
-    pub fn new(inv_freq: Vec<f32>, device: &Device) -> Self {
+    /// `inv_freq` is `[rotary_dim / 2]`, radians per position; tables are for `place`.
+    pub fn new(inv_freq: Vec<f32>, place: &Place) -> Self {
         let (long_inv_freq, scale, pairs) = (None, 1.0, RopePairs::Halves);
         let axes = Vec::new();
-        Self { inv_freq, long_inv_freq, scale, axes, pairs, device: device.clone() }
+        Self { inv_freq, long_inv_freq, scale, axes, pairs, place: place.clone() }
     }
 
     /// With other frequencies `[rotary_dim / 2]` in sequences longer than the short context.
@@ -62,11 +63,6 @@ impl RotaryEmbedding {
     #[must_use]
     pub fn interleaved(self) -> Self {
         Self { pairs: RopePairs::Neighbors, ..self }
-    }
-
-    /// Where the tables are made.
-    pub fn device(&self) -> &Device {
-        &self.device
     }
 
     /// The rotations of a step's tokens.
@@ -129,8 +125,8 @@ impl RotaryEmbedding {
         let cos: Vec<f32> = angles.iter().map(|angle| angle.cos() * self.scale).collect();
         let sin: Vec<f32> = angles.iter().map(|angle| angle.sin() * self.scale).collect();
         Ok(RopeTables {
-            cos: Tensor::from_vec(cos, shape, &self.device)?,
-            sin: Tensor::from_vec(sin, shape, &self.device)?,
+            cos: self.place.take(&Tensor::from_vec(cos, shape, &Device::Cpu)?)?,
+            sin: self.place.take(&Tensor::from_vec(sin, shape, &Device::Cpu)?)?,
             pairs: self.pairs,
         })
     }
@@ -142,9 +138,45 @@ impl RopeTables {
     /// # Errors
     /// When shapes disagree.
     pub fn rotate(&self, x: &Tensor, head_dim: usize) -> Result<Tensor> {
+        if !has_kernels(x) {
+            return self.rotate_tensors(x, head_dim);
+        }
         let x = x.contiguous()?;
         x.inplace_op3(&self.cos, &self.sin, &RotateHeads { head_dim, pairs: self.pairs })?;
         Ok(x)
+    }
+
+    /// The same tables at another place.
+    ///
+    /// # Errors
+    /// When the device refuses the tensors.
+    pub fn at(&self, place: &Place) -> Result<Self> {
+        let (cos, sin) = (place.take(&self.cos)?, place.take(&self.sin)?);
+        Ok(Self { cos, sin, pairs: self.pairs })
+    }
+
+    fn rotate_tensors(&self, x: &Tensor, head_dim: usize) -> Result<Tensor> {
+        let (tokens, width) = x.dims2()?;
+        let half = self.cos.dim(1)?;
+        let heads = x.reshape((tokens, width / head_dim, head_dim))?;
+        let turned = heads.narrow(2, 0, 2 * half)?;
+        // Either way the first and the second number of each pair: `[tokens, heads, half]`.
+        let pairs = match self.pairs {
+            RopePairs::Halves => turned.reshape((tokens, (), 2, half))?.transpose(2, 3)?,
+            RopePairs::Neighbors => turned.reshape((tokens, (), half, 2))?,
+        };
+        let (a, b) = (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?);
+        let (cos, sin) = (self.cos.unsqueeze(1)?, self.sin.unsqueeze(1)?);
+        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let pairs = Tensor::stack(&[first, second], 3)?; // [tokens, heads, half, 2]
+        let turned = match self.pairs {
+            RopePairs::Halves => pairs.transpose(2, 3)?,
+            RopePairs::Neighbors => pairs,
+        };
+        let turned = turned.reshape((tokens, (), 2 * half))?;
+        let rest = heads.narrow(2, 2 * half, head_dim - 2 * half)?;
+        Tensor::cat(&[turned, rest], 2)?.reshape((tokens, width))
     }
 }
 

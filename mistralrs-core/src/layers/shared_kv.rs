@@ -6,8 +6,8 @@ use super::{RmsNorm, Rotation, Step};
 use crate::attention::{AttentionBackend, AttentionParams};
 use crate::error::LoadError;
 use crate::weights::Weights;
-use candle_core::{DType, Tensor, bail};
-use mistralrs_quant::{Linear, MergedLinear};
+use candle_core::{DType, Device, Tensor, bail};
+use mistralrs_quant::{Linear, MergedLinear, Place};
 use std::sync::Arc;
 
 /// Where a layer's keys and values are.
@@ -57,7 +57,7 @@ impl SharedKvAttention {
         } else {
             projections.push(linear("k_proj", params.num_kv_heads)?);
             projections.push(linear("v_proj", params.num_kv_heads)?);
-            let ones = Tensor::ones(width, DType::F32, &weights.device())?;
+            let ones = weights.place().take(&Tensor::ones(width, DType::F32, &Device::Cpu)?)?;
             Some((norm("k_norm")?, RmsNorm::new(ones, eps)))
         };
         Ok(Self {
@@ -68,7 +68,7 @@ impl SharedKvAttention {
             rotation: if params.window.is_some() { Rotation::Local } else { Rotation::Global },
             params,
             cache: place.cache,
-            backend: weights.attention_backend(),
+            backend: weights.attention_of_layer(place.cache),
         })
     }
 
@@ -94,7 +94,9 @@ impl SharedKvAttention {
             _ => bail!("queries are one, with keys and values three"),
         };
         let q = rotate(&self.q_norm.forward(q)?, step)?;
-        let kv = step.kv.layer(self.cache)?;
-        self.o_proj.forward(&self.backend.attend(&q, kv, step.batch, &self.params)?)
+        // What is borrowed may lie at another place. Queries and what they found are less than all keys and values.
+        let (here, kv) = (Place::of(&q), step.kv.layer(self.cache)?);
+        let attended = self.backend.attend(&kv.place.take(&q)?, kv, step.batch, &self.params)?;
+        self.o_proj.forward(&here.take(&attended)?)
     }
 }

@@ -12,7 +12,7 @@ use crate::error::LoadError;
 use crate::models::encoders::{self, EncoderRow, EncoderShape};
 use crate::sentence::{Chain, Head, SentenceModel};
 use crate::weights::Weights;
-use candle_core::Device;
+use mistralrs_quant::Place;
 use mistralrs_quant::WeightOptions;
 
 /// Loads what `row` describes.
@@ -33,7 +33,7 @@ pub(super) fn load(
     let plan = MemoryPlan::compute(&memory_request(&options, opened, &model))?;
     log_plan(&plan);
 
-    let backend = attention::select(&Device::Cpu)?;
+    let backend = attention::select(&Place::default());
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
     let (isq, decisions) = options.quantization();
@@ -95,6 +95,7 @@ fn memory_request(
         max_seq_len: options.max_seq_len,
         max_seqs: 1,
         kv_cache_tokens: None,
+        most_kv_tokens: None,
         block_size: options.block_size,
     }
 }

@@ -46,6 +46,8 @@ pub struct MemoryRequest {
     pub max_seqs: usize,
     /// The operator's `--pa-ctxt-len`.
     pub kv_cache_tokens: Option<usize>,
+    /// Tokens for which other devices have room.
+    pub most_kv_tokens: Option<usize>,
     /// Tokens per KV block: the cache is a whole number of blocks.
     pub block_size: usize,
 }
@@ -101,7 +103,7 @@ impl MemoryPlan {
             }
         };
         let kv_bytes = room.bytes_of(kv_tokens);
-        if kv_bytes > room.bytes {
+        if kv_bytes > room.bytes || kv_tokens > room.elsewhere {
             return Err(room.refusal(request, kv_tokens, kv_bytes));
         }
         Ok(Self {
@@ -164,6 +166,8 @@ struct Room {
     tokens: u64,
     /// Tokens in the half that is taken unasked, whole blocks.
     automatic_tokens: u64,
+    /// Tokens for which other devices have room, whole blocks.
+    elsewhere: u64,
     block: u64,
     groups: Vec<GroupRoom>,
 }
@@ -202,9 +206,11 @@ impl Room {
             .max(beside_activations / EVICTABLE_SHARE);
         let group = |group| GroupRoom::new(group, request, block);
         let groups = request.kv.iter().map(group).collect();
-        let mut room = Self { bytes, tokens: 0, automatic_tokens: 0, block, groups };
-        room.tokens = room.tokens_in(bytes);
-        room.automatic_tokens = room.tokens_in(bytes / 2);
+        let elsewhere =
+            request.most_kv_tokens.map_or(u64::MAX, |most| to_u64(most) / block * block);
+        let mut room = Self { bytes, tokens: 0, automatic_tokens: 0, elsewhere, block, groups };
+        room.tokens = room.tokens_in(bytes).min(elsewhere);
+        room.automatic_tokens = room.tokens_in(bytes / 2).min(elsewhere);
         room
     }
 
@@ -244,6 +250,13 @@ impl Room {
         } else {
             format!("`{option} {}` would fit", self.tokens)
         };
+        if kv_tokens > self.elsewhere {
+            return LoadError::OutOfMemory(format!(
+                "the KV cache for {kv_tokens} tokens is too large for the devices beside the CPU, which have room for \
+                 {} beside their layers; {remedy}",
+                self.elsewhere
+            ));
+        }
         LoadError::OutOfMemory(format!(
             "the KV cache for {kv_tokens} tokens needs {}, but of {} free memory the weights ({}) and \
              activations ({}) leave {}; {remedy}",
@@ -365,6 +378,7 @@ mod tests {
             max_seq_len: None,
             max_seqs: 1,
             kv_cache_tokens: None,
+            most_kv_tokens: None,
             block_size: 32,
         }
     }
@@ -464,6 +478,19 @@ mod tests {
             .assert_eq(&plan(|r| r.free_bytes = 100 * MIB).unwrap_err());
     }
 
+    /// Layers elsewhere: the least room decides.
+    #[test]
+    fn other_devices_bound_the_cache() {
+        let tokens = |most| plan(|r| r.most_kv_tokens = most).map(|plan| plan.kv_tokens[0]);
+        assert_eq!(tokens(None).unwrap(), 4096);
+        assert_eq!(tokens(Some(1000)).unwrap(), 992);
+        // Nothing here: only there.
+        let there = plan(|r| (r.kv[0].bytes_per_token, r.most_kv_tokens) = (0, Some(2048)));
+        assert_eq!(there.map(|plan| (plan.kv_tokens[0], plan.kv_bytes)).unwrap(), (2048, 0));
+        expect![[r#"the KV cache for 512 tokens is too large for the devices beside the CPU, which have room for 96 beside their layers; `--max-seq-len 96` would fit"#]]
+            .assert_eq(&tokens(Some(100)).unwrap_err());
+    }
+
     #[test]
     fn contradictions_are_named() {
         expect!["option --max-seq-len: 5000 is more than the 4096 tokens the model was made for"]
@@ -530,6 +557,7 @@ mod tests {
             0..100usize,
             proptest::option::of(tokens),
             0..64usize,
+            proptest::option::of(0..1usize << 17),
         );
         let windows =
             (any::<u32>(), proptest::option::of(prop_oneof![0..1u64 << 17, any::<u64>()]));
@@ -546,6 +574,7 @@ mod tests {
             max_seq_len: limits.1,
             max_seqs: limits.2,
             kv_cache_tokens: limits.3,
+            most_kv_tokens: limits.5,
             block_size: limits.4,
         })
     }

@@ -1,8 +1,11 @@
 //! From an id or a path to a running [`crate::Llm`]: the load walk, one screen, top to bottom.
 
+mod accelerators;
 pub mod cost;
+pub mod device_map;
 mod embedder;
 pub mod isq_name;
+mod mapping;
 pub mod memory;
 mod opened;
 pub mod progress;
@@ -19,9 +22,10 @@ use crate::llm::{ChatDialect, Llm, LlmParts, Preparation, Senses};
 use crate::models::matformer::MatformerSlice;
 use crate::models::{self, ModelShape};
 use crate::weights::Weights;
-use candle_core::Device;
+use device_map::LayerMap;
+use mapping::Mapping;
 use memory::{KvRequest, MemoryPlan, MemoryRequest};
-use mistralrs_quant::{Isq, WeightOptions};
+use mistralrs_quant::{Isq, Place, WeightOptions};
 use opened::Opened;
 pub(crate) use opened::read_json;
 use progress::Progress;
@@ -58,6 +62,8 @@ pub struct LoadOptions {
     pub isq: Option<mistralrs_quant::QuantType>,
     /// What becomes of some layers, or of tensors of some names, instead.
     pub topology: Option<Topology>,
+    /// On which devices the layers are to be.
+    pub layers: LayerMap,
     /// Most sequences computed together.
     pub max_seqs: usize,
     /// Most requests waiting.
@@ -104,6 +110,7 @@ impl LoadOptions {
             matformer: None,
             isq: None,
             topology: None,
+            layers: LayerMap::Automatic,
             max_seqs: 16,
             max_queue: 256,
             max_seq_len: None,
@@ -182,16 +189,19 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
     let preparation = row.family.filter(|_| shape.tower.is_some());
     let preparation = preparation.map(|it| opened.preparation(files, it));
     let looking = looking_bytes(&options, &shape, preparation.as_ref());
-    let plan = MemoryPlan::compute(&memory_request(&options, &shape, opened, looking))?;
+    let mapping = Mapping::make(&options, opened, &shape)?;
+    let request = memory_request(&options, &shape, opened, looking, &mapping);
+    let plan = MemoryPlan::compute(&request)?;
     log_plan(&plan);
 
-    let attention = attention::select(&Device::Cpu)?;
+    let attention = attention::select(&Place::default());
     let progress = options.progress.clone();
     let report = move |done, of| progress.report("load weights", done as u64, of as u64);
     let (isq, decisions) = options.quantization();
     let stay_mapped = plan.exceeds_memory();
     let treatment = WeightOptions { isq, stay_mapped, ..WeightOptions::default() };
     let weights = Weights::new(opened.checkpoint(), treatment, attention, report);
+    let weights = weights.with_places(mapping.places.clone());
     let (text, model) = opened.text_beside(files, &options, || {
         let model = (row.load)(&opened.config_file, &opened.config, &weights)?;
         weights.check_surplus(models::is_ignorable)?;
@@ -212,7 +222,7 @@ fn load(options: LoadOptions, files: &ModelFiles, opened: &Opened) -> Result<Llm
         &num_blocks,
         options.block_size,
         opened.kv_numbers(&options),
-        &Device::Cpu,
+        &mapping.places,
     )?;
     let groups = num_blocks.into_iter().zip(shape.kv.windows());
     let blocks = BlockGroups::new(groups, options.block_size, options.prefix_cache);
@@ -260,17 +270,18 @@ fn memory_request(
     shape: &ModelShape,
     opened: &Opened,
     looking_bytes: u64,
+    mapping: &Mapping,
 ) -> MemoryRequest {
     let step_tokens = options.prefill_chunk + options.max_seqs;
     // Logits exist twice where log-probabilities are wanted: the sampler changes the rows.
     let logits = 2 * options.max_seqs * shape.vocab_size;
     let numbers = step_tokens * shape.activations_per_token + logits;
     let group = |window| KvRequest {
-        bytes_per_token: shape.kv.bytes_per_token(window, opened.kv_numbers(options)) as u64,
+        bytes_per_token: mapping.kv.bytes_per_token(window, opened.kv_numbers(options)) as u64,
         window: window.map(|window| window as u64),
     };
     MemoryRequest {
-        weight_bytes: opened.weight_bytes(&options.quantization().0),
+        weight_bytes: mapping.weight_bytes,
         activation_bytes: ((numbers * size_of::<f32>()) as u64).saturating_add(looking_bytes),
         kv: shape.kv.windows().into_iter().map(group).collect(),
         step_tokens: step_tokens + shape.indivisible_tokens,
@@ -279,6 +290,7 @@ fn memory_request(
         max_seq_len: options.max_seq_len,
         max_seqs: options.max_seqs,
         kv_cache_tokens: options.kv_cache_tokens,
+        most_kv_tokens: mapping.most_kv_tokens,
         block_size: options.block_size,
     }
 }
@@ -322,8 +334,9 @@ mod tests {
         let numbers = tokens * shape.tower.unwrap().activations_per_token;
         assert_eq!(looking, (numbers * size_of::<f32>() + options.media_cache_bytes) as u64);
 
-        let mut request = memory_request(&options, &shape, &opened, looking);
-        let blind = memory_request(&options, &shape, &opened, 0);
+        let mapping = Mapping::make(&options, &opened, &shape).unwrap();
+        let mut request = memory_request(&options, &shape, &opened, looking, &mapping);
+        let blind = memory_request(&options, &shape, &opened, 0, &mapping);
         assert_eq!(request.activation_bytes - blind.activation_bytes, looking);
         // Little memory and many sequences: what is left decides.
         request.free_bytes = request.weight_bytes + request.activation_bytes + (1 << 20);

@@ -278,14 +278,20 @@ impl Opened {
 
     /// Bytes of all weights as they will lie in memory.
     pub(super) fn weight_bytes(&self, isq: &Isq) -> u64 {
-        let bytes = |info: &TensorInfo| {
+        self.bytes_by_tensor(isq).into_iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The same, name by name.
+    pub(super) fn bytes_by_tensor(&self, isq: &Isq) -> Vec<(String, u64)> {
+        let bytes = |info: TensorInfo| {
             // Only matrices, and stacks of them, are quantised; embeddings are counted as if they were too,
             // which is near enough.
             let isq = (info.shape.len() >= 2).then(|| isq.of(&info.name)).flatten();
             let ty = isq.unwrap_or(info.ty);
-            stored_bytes(info, ty).or_else(|| stored_bytes(info, info.ty)).unwrap_or(0)
+            let bytes = stored_bytes(&info, ty).or_else(|| stored_bytes(&info, info.ty));
+            (info.name, bytes.unwrap_or(0))
         };
-        self.tensors().iter().map(bytes).sum()
+        self.tensors().into_iter().map(bytes).collect()
     }
 
     /// How keys and values are kept: as halves where activations are rounded more than that, to bytes for

@@ -80,13 +80,23 @@ impl Topology {
     /// Refuses what this build cannot do, before anything is loaded.
     ///
     /// # Errors
-    /// [`LoadError::BadFile`] with the first selector whose device is another than the CPU.
+    /// [`LoadError::BadFile`] with the first selector whose device this build has not, or which takes single tensors
+    /// to another one than the CPU: only layers go elsewhere.
     pub fn check_devices(&self) -> Result<(), LoadError> {
-        for Listed { text, entry, .. } in &self.entries {
-            if let Some(device) = entry.device.filter(|it| *it != DeviceName::Cpu) {
+        for Listed { text, entry, selector, .. } in &self.entries {
+            let is_layers = matches!(selector, Selector::Layers(_));
+            let has = |device: &DeviceName| match device {
+                DeviceName::Cpu => true,
+                DeviceName::Cuda(_) => is_layers && cfg!(feature = "cuda"),
+                DeviceName::Metal(_) => is_layers && cfg!(feature = "metal"),
+            };
+            if let Some(device) = entry.device.filter(|it| !has(it)) {
+                let why = match is_layers {
+                    true => "this build has no such device",
+                    false => "single tensors stay where their layer is",
+                };
                 let reason = format!(
-                    "selector `{text}`: device `{device}`: this build computes on the CPU; write \
-                     `device: cpu` or leave the device out"
+                    "selector `{text}`: device `{device}`: {why}; write `device: cpu` or leave the device out"
                 );
                 return Err(LoadError::BadFile { file: self.file.clone(), reason });
             }

@@ -11,7 +11,7 @@ use crate::layers::{
     RotaryEmbedding,
 };
 use crate::weights::Weights;
-use mistralrs_quant::Linear;
+use mistralrs_quant::{Linear, Place};
 use std::sync::Arc;
 
 /// GGUF files carry llama3's stretching as a tensor of divisors, one per frequency.
@@ -118,10 +118,11 @@ pub fn load_around<L, N>(
         false => Linear::new(Arc::clone(&embed_tokens), None),
     };
     let layers = (0..config.num_hidden_layers)
-        .map(|number| layer(number, &model.pp("layers").pp(number)))
+        .map(|number| layer(number, &model.pp("layers").layer(number)))
         .collect::<Result<_, _>>()?;
     let local_rope = config.local_rope.as_ref();
     Ok(CausalLm {
+        places: weights.places().clone(),
         embed_tokens,
         embedding_scale: None,
         rope: rope(config, weights)?,
@@ -137,7 +138,8 @@ fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadE
     let mut rope: RopeConfig = config.rope.clone();
     if weights.contains(ROPE_FACTORS) {
         let pairs = rope.rotary_dim(config.head_dim) / 2;
-        let factors = weights.tensor(ROPE_FACTORS, &[pairs])?.to_vec1::<f32>()?;
+        let factors = weights.tensor(ROPE_FACTORS, &[pairs])?;
+        let factors = Place::default().take(&factors)?.to_vec1::<f32>()?;
         rope.scaling = RopeScaling::Factors(factors.into_iter().map(f64::from).collect());
     }
     Ok(rotary(&rope, config.head_dim, weights))
@@ -146,7 +148,7 @@ fn rope(config: &TextConfig, weights: &Weights) -> Result<RotaryEmbedding, LoadE
 /// The rotations of heads of `head_dim`.
 pub fn rotary(rope: &RopeConfig, head_dim: usize, weights: &Weights) -> RotaryEmbedding {
     let dim = rope.rotary_dim(head_dim);
-    let rotary = RotaryEmbedding::new(rope.inverse_frequencies(dim), &weights.device());
+    let rotary = RotaryEmbedding::new(rope.inverse_frequencies(dim), weights.place());
     let rotary = rotary.scaled(rope.attention_factor() as f32);
     match rope.long_inverse_frequencies(dim) {
         Some(long) => rotary.with_long(long),

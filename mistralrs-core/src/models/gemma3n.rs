@@ -17,10 +17,11 @@ use crate::layers::{
     Activation, AltUp, GatedMlp, Logits, RmsNorm, RotaryEmbedding, SharedKvAttention, Step,
     add_to_rest, gated, place_media, resized,
 };
+use crate::places::LayerPlaces;
 use crate::weights::Weights;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use config::Gemma3nConfig;
-use mistralrs_quant::{Linear, QuantMethod};
+use mistralrs_quant::{Linear, Place, QuantMethod};
 use senses::Senses;
 use serde_json::Value;
 use std::f64::consts::FRAC_1_SQRT_2;
@@ -32,6 +33,7 @@ pub(super) use slice::slice;
 
 /// A loaded Gemma 3n.
 pub struct Gemma3n {
+    places: LayerPlaces,
     embed_tokens: Arc<dyn QuantMethod>,
     embedding_scale: f64,
     per_layer: PerLayerInputs,
@@ -81,9 +83,10 @@ impl Architecture for Gemma3n {
         };
         let embed_tokens = model.pp("embed_tokens").embedding(text.vocab_size, hidden)?;
         let layers = (0..text.num_hidden_layers)
-            .map(|number| Layer::load(config, number, &model.pp("layers").pp(number)))
+            .map(|number| Layer::load(config, number, &model.pp("layers").layer(number)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
+            places: weights.places().clone(),
             embedding_scale: config.held((hidden as f64).sqrt()),
             per_layer: PerLayerInputs::load(config, &model)?,
             altup_projections: between("altup_projections")?,
@@ -105,9 +108,9 @@ impl Architecture for Gemma3n {
 
 impl Model for Gemma3n {
     fn forward(&self, batch: &ForwardBatch, kv: &mut KvCache) -> candle_core::Result<Tensor> {
-        let device = self.rope.device();
-        let ids = Tensor::new(batch.token_ids.as_slice(), device)?;
-        let x = (self.embed_tokens.rows(&ids)? * self.embedding_scale)?; // [tokens, hidden]
+        let ids = Tensor::new(batch.token_ids.as_slice(), &Device::Cpu)?;
+        let x = self.places.primary().take(&self.embed_tokens.rows(&ids)?)?;
+        let x = (x * self.embedding_scale)?; // [tokens, hidden]
         self.senses.place_tokens(&x, batch)?;
         let x = place_media(x, batch)?;
         let per_layer = self.per_layer.compute(&batch.token_ids, &x)?;
@@ -118,12 +121,15 @@ impl Model for Gemma3n {
         let mut streams = Tensor::stack(&streams, 0)?; // [streams, tokens, hidden]
         let (rope, local_rope) =
             (self.rope.step_tables(batch)?, self.local_rope.step_tables(batch)?);
-        let mut step = Step { batch, rope: &rope, local_rope: &local_rope, kv };
+        let mut step = Step { batch, rope, local_rope, kv };
         for (number, layer) in self.layers.iter().enumerate() {
-            let mine = self.per_layer.of_layer(&per_layer, number)?;
+            let place = self.places.of_layer(number);
+            let mine = place.take(&self.per_layer.of_layer(&per_layer, number)?)?;
+            streams = step.enter(place, streams)?;
             streams = layer.forward(&streams, &mine, &mut step)?;
         }
-        let rows = Tensor::new(batch.logit_rows.as_slice(), device)?;
+        streams = self.places.primary().take(&streams)?;
+        let rows = Tensor::new(batch.logit_rows.as_slice(), streams.device())?;
         let first = streams.get(0)?.index_select(&rows, 0)?;
         let mut sum = first.clone();
         for (number, projection) in self.altup_unembed_projections.iter().enumerate() {
@@ -182,7 +188,8 @@ impl PerLayerInputs {
         // What the table does not have (images, sounds) counts as its first entry.
         let known = |id: &u32| (*id as usize) < self.table.info().rows;
         let ids: Vec<u32> = ids.iter().map(|id| if known(id) { *id } else { 0 }).collect();
-        let told = self.of_layers(self.table.rows(&Tensor::new(ids, x.device())?)?)?;
+        let told = self.of_layers(self.table.rows(&Tensor::new(ids, &Device::Cpu)?)?)?;
+        let told = Place::of(x).take(&told)?;
         let told = (told * self.table_scale)?;
         let projected = (self.projection.forward(x)? * self.projection_scale)?;
         (self.norm.forward(&projected)? + told)? * FRAC_1_SQRT_2
@@ -288,7 +295,6 @@ impl Layer {
         let gate = self.per_layer_input_gate.forward(&first)?;
         let mine = gated(Activation::GeluTanh, &gate, told)?;
         let mine = self.per_layer_projection.forward(&mine)?;
-        add_to_rest(&corrected, &self.post_per_layer_input_norm.forward(&mine)?)?;
-        Ok(corrected)
+        add_to_rest(corrected, &self.post_per_layer_input_norm.forward(&mine)?)
     }
 }

@@ -175,7 +175,7 @@ impl<G: Generation> Architecture for QwenVl<G> {
         *rope = rope.clone().with_axes(config.axes.clone());
         // Newer files keep it beside the text model.
         let visual = [weights.pp("model").pp("visual"), weights.pp("visual")];
-        let visual = visual.into_iter().find(Weights::has_any).map(|visual| visual.as_stored());
+        let visual = visual.into_iter().find(Weights::has_any).map(|visual| visual.of_tower());
         let tower = match (&config.tower, visual) {
             (Some(config), Some(weights)) => Some(G::Tower::load(config, &weights)?),
             (_, weights) => {

@@ -13,7 +13,8 @@ use crate::forward::EncoderBatch;
 use crate::layers::encoder::{Activation, ClassificationHead, Pooling, pool};
 use crate::models::encoders::Encoder;
 use crate::weights::Weights;
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, Result, Tensor};
+use mistralrs_quant::Place;
 use mistralrs_quant::{Linear, WeightOptions, open_safetensors};
 use std::ops::Range;
 use std::path::Path;
@@ -141,7 +142,7 @@ impl DenseWeights {
             Self::Model(name) => Ok(model.pp(name)),
             Self::File(file) => {
                 let checkpoint = open_safetensors(std::slice::from_ref(file))?;
-                let backend = attention::select(&Device::Cpu)?;
+                let backend = attention::select(&Place::default());
                 let weights =
                     Weights::new(checkpoint, WeightOptions::default(), backend, |_, _| ());
                 Ok(weights.pp("linear"))
@@ -172,12 +173,13 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     /// Some encoder's.
     pub(super) fn model_weights() -> Weights {
         let file = mistralrs_testkit::fixture("bert-plain").join("model.safetensors");
         let checkpoint = open_safetensors(&[file]).unwrap();
-        let backend = attention::select(&Device::Cpu).unwrap();
+        let backend = attention::select(&Place::default());
         Weights::new(checkpoint, WeightOptions::default(), backend, |_, _| ())
     }
 

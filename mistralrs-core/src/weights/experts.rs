@@ -5,7 +5,7 @@
 use super::Weights;
 use candle_core::Tensor;
 use mistralrs_quant::{
-    Error, ExpertWeights, HeadLinear, Linear, QuantMethod, Result, StoredExpert, StoredMatrix,
+    ExpertWeights, HeadLinear, Linear, Place, QuantMethod, Result, StoredExpert, StoredMatrix,
 };
 use std::sync::{Arc, PoisonError};
 
@@ -13,7 +13,8 @@ use std::sync::{Arc, PoisonError};
 const NAMES: [[&str; 3]; 2] = [["gate_proj", "up_proj", "down_proj"], ["w1", "w3", "w2"]];
 
 impl Weights {
-    /// The `count` experts of this module, each with its matrices quantized like linear layers.
+    /// The `count` experts of this module, each with its matrices quantized like linear layers. Wherever the layer is, they
+    /// are in main memory, where this project's kernels compute.
     ///
     /// # Errors
     /// When a tensor is missing or misshapen.
@@ -68,10 +69,10 @@ impl Weights {
                     .collect::<Result<_>>()?
             }
         };
-        mistralrs_quant::experts(triples, &self.options)
+        mistralrs_quant::experts(triples, &self.with_kernels().options)
     }
 
-    /// The up-projections of latent attention, per head: of keys `[kv_rank, nope]` (transposed) and of
+    /// The up-projections of latent attention, where this project's kernels compute, per head: of keys `[kv_rank, nope]` (transposed) and of
     /// values `[value, kv_rank]`. Hugging Face has one `kv_b_proj`, of a head's keys first, then of its
     /// values; GGUF files the same, or both apart.
     ///
@@ -84,7 +85,7 @@ impl Weights {
         nope: usize,
         value: usize,
     ) -> Result<(HeadLinear, HeadLinear)> {
-        let options = &self.options;
+        let options = &self.with_kernels().options;
         if self.contains("k_b_proj.weight") {
             let keys = self.stack("k_b_proj.weight", heads, (kv_rank, nope))?;
             let values = self.stack("v_b_proj.weight", heads, (value, kv_rank))?;
@@ -167,11 +168,9 @@ impl Weights {
     pub fn first_of(&self, names: &[&str], len: usize) -> Result<Vec<f32>> {
         let name = names.iter().find(|name| self.contains(name)).or(names.last());
         let name = name.copied().unwrap_or_default();
-        self.tensor(name, &[len])?.to_vec1::<f32>().map_err(|source| Error::Tensor {
-            tensor: self.full_name(name),
-            file: self.first_file(),
-            source: Box::new(source),
-        })
+        let numbers = Place::default().take(&self.tensor(name, &[len])?);
+        let numbers = numbers.and_then(|numbers| numbers.to_vec1::<f32>());
+        numbers.map_err(|source| self.refused(&self.full_name(name), source))
     }
 
     /// `count` matrices `[out, in]` of this module: one by one under their numbers, or GGUF's one `weight`.

@@ -1,7 +1,8 @@
 //! How far an answer is from its reference values, however the work is cut.
 
 use crate::answers::{Answer, ask, collect, greedy, load, start};
-use mistralrs_core::{GenerateOptions, Llm, TokenLogprobs};
+use mistralrs_core::kv_cache::KvNumbers;
+use mistralrs_core::{GenerateOptions, LayerMap, Llm, TokenLogprobs};
 use mistralrs_testkit::{GoldenCase, GoldenStep, VOCAB_SIZE, fixture, golden};
 use std::path::Path;
 
@@ -93,6 +94,18 @@ pub fn check_closely(name: &str) {
     });
     let worst = whole.max(check(&chunked, name));
     assert!(worst < TOLERANCE, "{name}: {worst}");
+}
+
+/// Checks a model whose layers are at such places, in chunks of 7, alone and in company: within [`TOLERANCE`].
+pub fn check_at(name: &str, layers: LayerMap) {
+    let told = format!("{name}, {layers:?}");
+    let llm = load(&fixture(name), |o| {
+        o.layers = layers;
+        o.kv_numbers = Some(KvNumbers::F32);
+        (o.prefill_chunk, o.block_size) = (7, 8);
+    });
+    let worst = check(&llm, name);
+    assert!(worst < TOLERANCE, "{told}: {worst}");
 }
 
 /// Checks a model whose arithmetic is rounded: the distances stay within the bounds of bfloat16 (those of greedy

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Where the processor multiplies 16-bit floats, activations are rounded to them, and 16-bit weights
 /// are in reach of that; `tests/exact` checks all models without any rounding.
-fn is_rounded(name: &str) -> bool {
+pub fn is_rounded(name: &str) -> bool {
     let is_wide = match name.strip_suffix(".gguf") {
         Some(stem) => stem.ends_with("-f32"),
         None => read_json::<Value>(&fixture(name).join("config.json"))["dtype"] == "float32",

@@ -20,6 +20,7 @@ mod media;
 mod mmproj;
 mod models_page;
 mod names;
+mod places;
 mod quantized;
 mod released;
 mod tools;

@@ -3,7 +3,7 @@
 //! reference's own pixel values.
 
 use crate::{answers, distance};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use mistralrs_core::attention::CpuAttention;
 use mistralrs_core::engine::{
     EngineHandle, EngineLimits, GenerationRequest, PositionLogprobs, TokenEvent,
@@ -12,6 +12,7 @@ use mistralrs_core::forward::{Media, MediaItem, Modality};
 use mistralrs_core::kv_cache::block_groups::BlockGroups;
 use mistralrs_core::kv_cache::{KvCache, KvNumbers};
 use mistralrs_core::models::{self, MediaEncoder, Model, ModelShape};
+use mistralrs_core::places::LayerPlaces;
 use mistralrs_core::request::{Audio, Image, Video};
 use mistralrs_core::sampling::Sampler;
 use mistralrs_core::weights::Weights;
@@ -66,7 +67,8 @@ fn engine(name: &str, prefill_chunk: usize, sharing: bool) -> EngineHandle {
     let (model, shape) = load_from(&fixture(name));
     let windows = shape.kv.windows();
     let blocks = vec![512; windows.len()];
-    let kv = KvCache::allocate(&shape.kv, &blocks, 8, KvNumbers::F32, &Device::Cpu).unwrap();
+    let kv =
+        KvCache::allocate(&shape.kv, &blocks, 8, KvNumbers::F32, &LayerPlaces::default()).unwrap();
     let groups = BlockGroups::new(blocks.into_iter().zip(windows), 8, sharing);
     let limits = EngineLimits {
         max_seqs: 16,

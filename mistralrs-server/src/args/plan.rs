@@ -17,7 +17,7 @@ use mistralrs_core::kv_cache::KvNumbers;
 use mistralrs_core::loading::progress::Progress;
 use mistralrs_core::loading::source::{HubOptions, TokenSource};
 use mistralrs_core::{
-    LoadError, LoadOptions, MatformerSlice, Purpose, QuantType, SamplingParams, Topology,
+    LayerMap, LoadError, LoadOptions, MatformerSlice, Purpose, QuantType, SamplingParams, Topology,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ const NO_MODEL: &str = "this needs a model, and none was named. Give one with -m
   mistralrs-server -m Qwen/Qwen2.5-0.5B-Instruct     a model of the hub
   mistralrs-server -m ./folder                       a folder with config.json and safetensors
   mistralrs-server -m ./model.gguf                   one GGUF file";
+
+/// Whether this build can compute elsewhere than on the CPU.
+const HAS_DEVICES: bool = cfg!(any(feature = "cuda", feature = "metal"));
 
 /// More threads than any processor has cores. The system may refuse to start them in a way that ends the
 /// program, so it is not left to it.
@@ -113,6 +116,18 @@ impl TryFrom<Cli> for Plan {
     }
 }
 
+/// Where the layers are to be. A build that has only the CPU takes the options of others, and [`notes`] tells so.
+fn layers(model: &ModelArgs) -> Result<LayerMap, Refusal> {
+    let spec = model.num_device_layers.as_deref();
+    let map = spec.map(LayerMap::from_spec).transpose();
+    let map = map.map_err(|reason| told(format!("--num-device-layers: {reason}")))?;
+    Ok(match map {
+        _ if model.cpu || !HAS_DEVICES => LayerMap::cpu(),
+        Some(map) => map,
+        None => LayerMap::Automatic,
+    })
+}
+
 /// What becomes of options that have no effect.
 fn notes(cli: &Cli, selector: Option<Selector>) -> Vec<String> {
     const ONLY_CACHE: &str = "the paged KV cache is the only cache, it stays on";
@@ -120,8 +135,8 @@ fn notes(cli: &Cli, selector: Option<Selector>) -> Vec<String> {
     let accepted = &cli.accepted;
     let arch_is_idle = accepted.arch.is_some() && selector != Some(Selector::Embedding);
     let given = [
-        ("--cpu", accepted.cpu, ONLY_CPU),
-        ("--num-device-layers", accepted.num_device_layers.is_some(), ONLY_CPU),
+        ("--cpu", cli.model.cpu && !HAS_DEVICES, ONLY_CPU),
+        ("--num-device-layers", cli.model.num_device_layers.is_some() && !HAS_DEVICES, ONLY_CPU),
         ("--no-paged-attn", accepted.no_paged_attn, ONLY_CACHE),
         ("--paged-attn", accepted.paged_attn, ONLY_CACHE),
         ("--no-kv-cache", accepted.no_kv_cache, ONLY_CACHE),
@@ -219,6 +234,7 @@ fn load_options(cli: &Cli, selector: Option<Selector>) -> Result<LoadOptions, Re
         matformer: matformer(&cli.model)?,
         isq: cli.model.isq.as_deref().map(isq).transpose()?,
         topology: cli.model.topology.as_deref().map(topology).transpose()?,
+        layers: layers(&cli.model)?,
         max_seqs: cli.cache.max_seqs,
         max_queue: cli.cache.max_queue,
         max_seq_len: cli.model.max_seq_len,

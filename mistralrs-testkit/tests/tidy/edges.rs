@@ -27,17 +27,18 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
 ];
 
 /// room of core → the rooms it may use. `error` is open to all.
-const ROOM_EDGES: [(&str, &[&str]); 16] = [
+const ROOM_EDGES: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("slices", &[]),
+    ("places", &[]),
     ("request", &["sampling"]),
     ("forward", &[]),
     // Hands out norms and the attention backend; the one pair of rooms that know each other.
-    ("weights", &["attention"]),
-    ("kv_cache", &["slices", "forward"]),
-    ("attention", &["slices", "forward", "kv_cache"]),
-    ("layers", &["slices", "forward", "kv_cache", "attention", "weights"]),
-    ("models", &["forward", "kv_cache", "attention", "layers", "weights"]),
+    ("weights", &["attention", "places"]),
+    ("kv_cache", &["slices", "forward", "places"]),
+    ("attention", &["slices", "forward", "kv_cache", "places"]),
+    ("layers", &["slices", "places", "forward", "kv_cache", "attention", "weights"]),
+    ("models", &["places", "forward", "kv_cache", "attention", "layers", "weights"]),
     ("sentence", &["slices", "forward", "attention", "layers", "models", "weights"]),
     ("search", &["sentence"]),
     ("sampling", &[]),

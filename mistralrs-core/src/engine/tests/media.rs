@@ -71,8 +71,14 @@ struct Seen {
 fn seeing(both_ways: bool, sharing: bool) -> Seen {
     let (encoded, batches) = <(Arc<AtomicUsize>, Arc<Mutex<Vec<ForwardBatch>>>)>::default();
     let model = Seer { encoded: Arc::clone(&encoded), batches: Arc::clone(&batches), both_ways };
-    let kv = KvCache::allocate(&KvSpec::uniform(1, 1, 1), &[64], 4, KvNumbers::F32, &Device::Cpu)
-        .unwrap();
+    let kv = KvCache::allocate(
+        &KvSpec::uniform(1, 1, 1),
+        &[64],
+        4,
+        KvNumbers::F32,
+        &LayerPlaces::default(),
+    )
+    .unwrap();
     let pool = BlockGroups::new([(64, None)], 4, sharing);
     let engine = EngineHandle::spawn(Box::new(model), kv, pool, limits()).unwrap();
     Seen { engine, encoded, batches }

@@ -9,6 +9,7 @@ use super::*;
 use crate::forward::ForwardBatch;
 use crate::kv_cache::block_pool::BlockPool;
 use crate::kv_cache::{KvNumbers, KvSpec};
+use crate::places::LayerPlaces;
 use crate::sampling::SamplingParams;
 use candle_core::{Device, Tensor};
 use std::collections::HashSet;
@@ -55,9 +56,14 @@ fn plain(num_blocks: usize) -> BlockGroups {
 fn engine(blocks: usize) -> (EngineHandle, Arc<AtomicUsize>) {
     let steps = Arc::new(AtomicUsize::new(0));
     let model = Box::new(Counter { steps: Arc::clone(&steps) });
-    let kv =
-        KvCache::allocate(&KvSpec::uniform(1, 1, 1), &[blocks], 4, KvNumbers::F32, &Device::Cpu)
-            .unwrap();
+    let kv = KvCache::allocate(
+        &KvSpec::uniform(1, 1, 1),
+        &[blocks],
+        4,
+        KvNumbers::F32,
+        &LayerPlaces::default(),
+    )
+    .unwrap();
     let groups = plain(blocks);
     (EngineHandle::spawn(model, kv, groups, limits()).unwrap(), steps)
 }

@@ -3,6 +3,7 @@
 
 use crate::slices::with_f32;
 use candle_core::{Result, Tensor};
+use mistralrs_quant::has_kernels;
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,9 @@ impl Activation {
     /// # Errors
     /// When the device fails.
     pub fn forward(self, x: Tensor) -> Result<Tensor> {
+        if !has_kernels(&x) {
+            return self.by_tensors(x);
+        }
         match self {
             Self::Identity => Ok(x),
             Self::Gelu => in_place(x, mistralrs_kernels::gelu),
@@ -55,9 +59,26 @@ impl Activation {
             Self::Silu => in_place(x, mistralrs_kernels::silu),
             Self::Relu => x.relu(),
             Self::Tanh => x.tanh(),
-            Self::Sigmoid => (x.neg()?.exp()? + 1.0)?.recip(),
+            Self::Sigmoid => sigmoid(&x),
         }
     }
+
+    fn by_tensors(self, x: Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(x),
+            Self::Gelu => x.gelu_erf(),
+            Self::GeluTanh => x.gelu(),
+            Self::QuickGelu => &x * sigmoid(&(&x * 1.702)?)?,
+            Self::Silu => x.silu(),
+            Self::Relu => x.relu(),
+            Self::Tanh => x.tanh(),
+            Self::Sigmoid => sigmoid(&x),
+        }
+    }
+}
+
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
 }
 
 fn in_place(x: Tensor, kernel: fn(&mut [f32])) -> Result<Tensor> {

@@ -3,7 +3,8 @@
 use crate::error::LoadError;
 use crate::slices::f32_slice;
 use crate::weights::Weights;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use mistralrs_quant::{Place, has_kernels};
 
 /// `(x - mean(x)) / √(variance(x) + eps) · weight + bias`, row by row.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ impl LayerNorm {
         let old = weights.contains("gamma");
         let (weight_name, bias_name) = if old { ("gamma", "beta") } else { ("weight", "bias") };
         let read = |name: &str| -> std::result::Result<Vec<f32>, LoadError> {
-            Ok(weights.tensor(name, &[hidden])?.to_vec1()?)
+            Ok(Place::default().take(&weights.tensor(name, &[hidden])?)?.to_vec1()?)
         };
         let bias = bias.then(|| read(bias_name)).transpose()?;
         Ok(Self { weight: read(weight_name)?, bias, eps: eps as f32 })
@@ -39,7 +40,23 @@ impl LayerNorm {
     /// # Errors
     /// When shapes disagree.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if !has_kernels(x) {
+            return self.by_tensors(x);
+        }
         x.contiguous()?.apply_op1_no_bwd(&LayerNormOp(self))
+    }
+
+    fn by_tensors(&self, x: &Tensor) -> Result<Tensor> {
+        let place = Place::of(x);
+        let vector = |numbers: &[f32]| place.take(&Tensor::new(numbers, place.device())?);
+        let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let x = x.broadcast_div(&(variance + f64::from(self.eps))?.sqrt()?)?;
+        let x = x.broadcast_mul(&vector(&self.weight)?)?;
+        match &self.bias {
+            Some(bias) => x.broadcast_add(&vector(bias)?),
+            None => Ok(x),
+        }
     }
 }
 

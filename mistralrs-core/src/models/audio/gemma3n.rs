@@ -176,7 +176,7 @@ impl Gemma3nAudio {
         config: &Gemma3nAudioConfig,
         weights: &Weights,
     ) -> std::result::Result<Self, LoadError> {
-        let model = weights.pp("model").as_stored();
+        let model = weights.pp("model").of_tower();
         let tower = model.pp("audio_tower");
         let (front, embed) = (tower.pp("subsample_conv_projection"), model.pp("embed_audio"));
         let block =

@@ -8,7 +8,7 @@ use crate::layers::{CausalLm, DecoderLayer};
 use crate::models::config::TextConfig;
 use crate::models::decoder;
 use crate::weights::Weights;
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 const PREFIX: &str = "model.";
 
@@ -29,7 +29,7 @@ impl<L: DecoderLayer> DecoderEncoder<L> {
     pub fn new(config: &TextConfig, lm: CausalLm<L>) -> Result<Self> {
         let (num_kv_heads, head_dim) = (config.num_key_value_heads, config.head_dim);
         let layer = LayerKvSpec { num_kv_heads, head_dim, values_are_keys: false, window: None };
-        let kv = KvCache::for_one_pass(layer, lm.layers.len(), 0, &Device::Cpu)?;
+        let kv = KvCache::for_one_pass(layer, lm.layers.len(), 0)?;
         Ok(Self { lm, layer, kv, room: 0 })
     }
 
@@ -41,7 +41,7 @@ impl<L: DecoderLayer> DecoderEncoder<L> {
         let tokens = batch.token_ids.len();
         if tokens > self.room {
             let layers = self.lm.layers.len();
-            self.kv = KvCache::for_one_pass(self.layer, layers, tokens, &Device::Cpu)?;
+            self.kv = KvCache::for_one_pass(self.layer, layers, tokens)?;
             self.room = tokens;
         }
         self.lm.hidden(&whole_texts(batch), &mut self.kv)

@@ -9,6 +9,7 @@ use crate::models::vision::gemma3n::{Gemma3nVision, Gemma3nVisionConfig};
 use crate::models::{MediaEncoder, TowerShape, vision};
 use crate::weights::Weights;
 use candle_core::{Result, Tensor, bail};
+use mistralrs_quant::Place;
 use serde_json::Value;
 use std::path::Path;
 
@@ -111,7 +112,7 @@ fn place(embedder: &MediaEmbedder, x: &Tensor, batch: &ForwardBatch) -> Result<(
         return Ok(());
     }
     let ids: Vec<u32> = rows.iter().map(|(_, id)| *id).collect();
-    let embedded = embedder.tokens(&ids)?;
+    let embedded = Place::of(x).take(&embedder.tokens(&ids)?)?;
     for (number, (row, _)) in rows.iter().enumerate() {
         x.slice_set(&embedded.narrow(0, number, 1)?, 0, *row)?;
     }

@@ -80,7 +80,7 @@ impl Gemma3Vision {
         weights: &Weights,
     ) -> std::result::Result<Self, LoadError> {
         let (hidden, text) = (config.tower.hidden_size, config.text_hidden);
-        let weights = weights.as_stored();
+        let weights = weights.of_tower();
         let at = |name: &str| {
             let inner = weights.pp("model").pp(name);
             if inner.has_any() { inner } else { weights.pp(name) }

@@ -79,7 +79,7 @@ impl Gemma3nVision {
         config: &Gemma3nVisionConfig,
         weights: &Weights,
     ) -> std::result::Result<Self, LoadError> {
-        let model = weights.pp("model").as_stored();
+        let model = weights.pp("model").of_tower();
         let hidden = config.embedder.hidden_size;
         let tower = model.pp("vision_tower").pp("timm_model");
         let embed = model.pp("embed_vision");

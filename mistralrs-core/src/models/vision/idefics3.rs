@@ -80,7 +80,7 @@ impl Idefics3Vision {
         config: &Idefics3VisionConfig,
         weights: &Weights,
     ) -> std::result::Result<Self, LoadError> {
-        let model = weights.pp("model").as_stored();
+        let model = weights.pp("model").of_tower();
         let wide = config.tower.hidden_size * config.scale_factor.pow(2);
         let connector = model.pp("connector").pp("modality_projection").pp("proj");
         Ok(Self {

@@ -177,7 +177,7 @@ impl TowerConfig {
         let frequency = |pair: usize| THETA.powf(-((2 * pair) as f64) / dim as f64) as f32;
         let one_axis: Vec<f32> = (0..dim / 2).map(frequency).collect();
         let axes = [vec![0; dim / 2], vec![1; dim / 2]].concat();
-        RotaryEmbedding::new(one_axis.repeat(2), &weights.device()).with_axes(axes)
+        RotaryEmbedding::new(one_axis.repeat(2), weights.place()).with_axes(axes)
     }
 
     /// The grid of a medium, whose values must be as many patches.

@@ -4,6 +4,7 @@ use super::*;
 use crate::app::Origins;
 use crate::demo;
 use clap::CommandFactory;
+use mistralrs_core::LayerMap;
 use mistralrs_core::Purpose;
 use mistralrs_core::QuantType;
 use mistralrs_core::loading::source::TokenSource;
@@ -178,23 +179,28 @@ fn a_search_needs_an_engine() {
 #[test]
 fn what_has_no_effect_is_told() {
     let notes =
-        plan("-m x --cpu -n 0:10;1:5 --paged-attn --no-kv-cache --dtype bf16 -a qwen2 --system s")
+        plan("-m x -n 0:10;1:5 --paged-attn --no-kv-cache --dtype bf16 -a qwen2 --system s")
             .unwrap()
             .notes;
-    for option in [
-        "--cpu",
-        "--num-device-layers",
-        "--paged-attn",
-        "--no-kv-cache",
-        "--dtype",
-        "--arch",
-        "--system",
-    ] {
+    for option in
+        ["--num-device-layers", "--paged-attn", "--no-kv-cache", "--dtype", "--arch", "--system"]
+    {
         assert!(
             notes.iter().any(|note| note.starts_with(&format!("{option} has no effect"))),
             "{option}: {notes:?}"
         );
     }
+}
+
+#[test]
+fn layers_are_put_on_devices_that_are_named() {
+    for (spec, named) in [("ten", "`ten`"), ("0:1;0:2", "twice"), ("3;4", "`3`")] {
+        let error = refused(&format!("-m x -n {spec}"));
+        assert!(error.contains("--num-device-layers") && error.contains(named), "{error}");
+    }
+    assert!(plan("-m x --cpu -n 3").is_err());
+    let LayerMap::Places(places) = plan("-m x --cpu").unwrap().load.layers else { panic!() };
+    assert!(places.are_all_here());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::layers::encoder::{Activation, LayerNorm};
 use crate::models::config::{RopeConfig, RopeScaling};
 use crate::models::encoders::{check_sizes, dimension};
 use crate::weights::Weights;
-use candle_core::Device;
+use mistralrs_quant::Place;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -173,7 +173,7 @@ impl ModernBertConfig {
             partial: 1.0,
         };
         let head_dim = self.hidden_size / self.num_attention_heads;
-        RotaryEmbedding::new(rope.inverse_frequencies(head_dim), &Device::Cpu)
+        RotaryEmbedding::new(rope.inverse_frequencies(head_dim), &Place::default())
     }
 
     pub(super) fn layer_norm(&self, weights: &Weights) -> Result<LayerNorm, LoadError> {
