@@ -4,7 +4,7 @@ use super::LoadOptions;
 use super::accelerators::{self, Accelerator};
 use super::device_map::{self, LayerMap, MapRequest};
 use super::opened::Opened;
-use super::topology::DeviceName;
+use super::topology::{DeviceName, Topology};
 use crate::error::LoadError;
 use crate::kv_cache::{KvNumbers, KvSpec};
 use crate::models::{self, ModelShape};
@@ -43,7 +43,10 @@ impl Mapping {
         let numbers = opened.kv_numbers(options);
         let request = sizes.request(options, shape, numbers, &devices);
         let counts = match &options.layers {
-            LayerMap::Places(places) => return Ok(Self::of(places.clone(), &sizes, shape)),
+            LayerMap::Places(places) => {
+                nothing_else_named(options)?;
+                return Ok(Self::of(places.clone(), &sizes, shape));
+            }
             LayerMap::Automatic => device_map::plan(&request),
             LayerMap::Counts(wanted) => {
                 device_map::counts_of(wanted, sizes.layers.len(), devices.len())?
@@ -76,11 +79,23 @@ impl Mapping {
         let fixed = if places.primary().has_kernels() { sizes.fixed } else { 0 };
         let kept = shape.kv.layers.iter().enumerate().filter(|(number, _)| here(number));
         Self {
-            weight_bytes: layers.map(|(_, bytes)| bytes).sum::<u64>() + fixed + sizes.towers,
+            weight_bytes: layers.map(|(_, bytes)| bytes).sum::<u64>() + fixed + sizes.stays,
             kv: KvSpec { layers: kept.map(|(_, layer)| *layer).collect() },
             places,
             most_kv_tokens: None,
         }
+    }
+}
+
+/// Where somebody has said where all layers are, a topology must not send any elsewhere.
+fn nothing_else_named(options: &LoadOptions) -> Result<(), LoadError> {
+    let mut named = options.topology.iter().flat_map(Topology::devices);
+    match named.find(|device| **device != DeviceName::Cpu) {
+        Some(device) => Err(LoadError::Option {
+            option: "--topology",
+            reason: format!("`device: {device}` contradicts the places that are given (`--cpu`)"),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -110,15 +125,18 @@ struct LayerSizes {
     layers: Vec<u64>,
     /// Embeddings, last norm, head.
     fixed: u64,
-    /// What looks and listens, and stays in main memory.
-    towers: u64,
+    /// What stays in main memory wherever layers are: towers, experts, the up-projections of latent attention.
+    stays: u64,
 }
+
+/// Parts of the names of weights within layers that stay in main memory.
+const STAYS: [&str; 4] = [".experts.", ".kv_b_proj.", ".k_b_proj.", ".v_b_proj."];
 
 impl LayerSizes {
     fn read(opened: &Opened, options: &LoadOptions) -> Self {
         let checkpoint = opened.checkpoint();
         let text = models::text_prefix(|name| checkpoint.info(name).is_some());
-        let mut sizes = Self { layers: Vec::new(), fixed: 0, towers: 0 };
+        let mut sizes = Self { layers: Vec::new(), fixed: 0, stays: 0 };
         for (name, bytes) in opened.bytes_by_tensor(&options.quantization().0) {
             let layer = name.strip_prefix(text).and_then(|rest| rest.strip_prefix("layers."));
             let number = layer.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
@@ -128,12 +146,15 @@ impl LayerSizes {
                     if sizes.layers.len() <= number {
                         sizes.layers.resize(number + 1, 0);
                     }
-                    sizes.layers.iter_mut().skip(number).take(1).for_each(|sum| *sum += bytes);
+                    match sizes.layers.get_mut(number) {
+                        Some(sum) if !STAYS.iter().any(|part| name.contains(part)) => *sum += bytes,
+                        _ => sizes.stays += bytes,
+                    }
                 }
                 _ if name.starts_with(text) || name.ends_with("lm_head.weight") => {
                     sizes.fixed += bytes;
                 }
-                _ => sizes.towers += bytes,
+                _ => sizes.stays += bytes,
             }
         }
         sizes
@@ -159,5 +180,46 @@ impl LayerSizes {
             fixed_activations: bytes(options.max_seqs.saturating_mul(shape.vocab_size)),
             free: devices.iter().map(|device| device.free_bytes).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loading::source;
+    use mistralrs_testkit::{GGUF_MODELS, HF_MODELS, fixture};
+
+    fn sizes(name: &str) -> (LayerSizes, Opened) {
+        let options = LoadOptions::new(fixture(name).to_string_lossy());
+        let files = source::resolve(&options).unwrap();
+        let opened = Opened::open(&files, &options.purpose).unwrap();
+        (LayerSizes::read(&opened, &options), opened)
+    }
+
+    #[test]
+    fn every_weight_is_counted_once_and_every_layer_found() {
+        for name in HF_MODELS.iter().chain(GGUF_MODELS) {
+            let (sizes, opened) = sizes(name);
+            let all = sizes.layers.iter().sum::<u64>() + sizes.fixed + sizes.stays;
+            assert_eq!(all, opened.weight_bytes(&LoadOptions::new("").quantization().0), "{name}");
+            let text = opened.config.get("text_config").unwrap_or(&opened.config);
+            let layers = text["num_hidden_layers"].as_u64().unwrap();
+            assert_eq!(sizes.layers.len() as u64, layers, "{name}");
+            assert!(sizes.layers.iter().all(|bytes| *bytes > 0) && sizes.fixed > 0, "{name}");
+            let stays =
+                ["moe", "mixtral", "deepseek", "vl", "vision", "media", "idefics", "smolvlm"];
+            let sees_or_mixes = stays.iter().any(|part| name.contains(part));
+            assert!(sizes.stays > 0 || !sees_or_mixes, "{name}");
+        }
+    }
+
+    #[test]
+    fn places_that_are_given_leave_nothing_to_a_topology() {
+        let topology = Topology::parse("t.yml".as_ref(), "0:\n  device: cuda[0]\n").unwrap();
+        let mut options = LoadOptions::new("");
+        options.topology = Some(topology);
+        assert!(nothing_else_named(&options).unwrap_err().to_string().contains("cuda[0]"));
+        options.topology = Some(Topology::parse("t.yml".as_ref(), "0:\n  device: cpu\n").unwrap());
+        nothing_else_named(&options).unwrap();
     }
 }

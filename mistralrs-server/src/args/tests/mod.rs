@@ -336,7 +336,7 @@ fn a_topology_is_read_before_anything_is_loaded() {
     for (text, parts) in [
         ("0-4: {isq: q9}", ["--topology ", "bad.yml", "selector `0-4`", "no such type"]),
         ("0: {device: gpu0}", ["--topology ", "bad.yml", "selector `0`", "cuda[0]"]),
-        ("0: {device: 'cuda[0]'}", ["--topology ", "selector `0`", "`cuda[0]`", "on the CPU"]),
+        ("0: {device: 'cuda[0]'}", ["--topology ", "selector `0`", "`cuda[0]`", "no such device"]),
     ] {
         let told = refused(&format!("-m x --topology {}", file("bad.yml", text)));
         assert!(parts.iter().all(|part| told.contains(part)), "{told}");
