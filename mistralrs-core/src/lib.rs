@@ -49,7 +49,7 @@ pub use request::{
 };
 pub use sampling::{Grammar, SamplingParams};
 
-/// The instruction set the kernels compute with: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `scalar`.
+/// The instruction set the kernels compute with: `amx`, `avx512bf16`, `avx512vnni`, `avx512`, `avxvnni`, `avx2` or `scalar`.
 pub fn instruction_set() -> &'static str {
     mistralrs_kernels::instruction_set()
 }

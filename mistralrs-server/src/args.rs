@@ -185,7 +185,7 @@ struct ModelArgs {
     /// Keep each computing thread on a core of its own
     #[arg(long, global = true)]
     pin_threads: bool,
-    /// Instruction set to compute with, for bug reports: avx512bf16, avx512vnni, avx512, avxvnni, avx2 or scalar [default: the best]
+    /// Instruction set to compute with, for bug reports: amx, avx512bf16, avx512vnni, avx512, avxvnni, avx2 or scalar [default: the best]
     #[arg(long, global = true, env = "MISTRALRS_CPU", hide_env_values = true, value_name = "NAME")]
     instruction_set: Option<String>,
     /// Where the hub's token comes from: literal:V, env:V, path:V, cache, none

@@ -4,10 +4,12 @@
 //! to a 32-bit lane.
 
 use super::activations::{Block, Strips};
+use super::avx512_strip::Vnni;
+use super::avx512_tall::Strip as _;
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
-    Job, PackedKernels, QuantType, TileKernels, ahead, avx512_round, avx512_tall, exact, pack_tile,
-    with_format,
+    Job, PackedKernels, QuantType, TileKernels, ahead, avx512_round, avx512_strip, avx512_tall,
+    exact, pack_tile, with_format,
 };
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256,
@@ -43,12 +45,12 @@ macro_rules! vnni {
 }
 pub(super) use vnni;
 
-/// Rows of a strip at most: so many products and their sums fit the registers beside a vector of weights.
+/// Rows of a strip of few at most: so many products and their sums fit the registers beside a vector of weights.
 const STRIP: usize = 12;
 
 /// Many rows are cut as the kernel for many takes them.
-fn strips(m: usize) -> Strips {
-    Strips::up_to(if m < avx512_tall::LEAST { STRIP } else { avx512_tall::STRIP }, m)
+pub(super) fn strips(m: usize) -> Strips {
+    Strips::up_to(if m < avx512_strip::LEAST { STRIP } else { Vnni::ROWS }, m)
 }
 
 vnni! {
@@ -63,11 +65,18 @@ vnni! {
         let _ = with_format!(job.part.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
     }
 
-    unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
-        if job.strips.total() >= avx512_tall::LEAST {
-            // SAFETY: as the caller vouches.
-            return unsafe { avx512_tall::multiply::<P>(job, tiles) };
+    pub(super) unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
+        // SAFETY: as the caller vouches.
+        unsafe {
+            match job.strips.total() {
+                ..avx512_strip::LEAST => multiply_few::<P>(job, tiles),
+                _ => avx512_tall::multiply::<Vnni, P>(job, tiles),
+            }
         }
+    }
+
+    /// With few rows.
+    unsafe fn multiply_few<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
         let strips = job.strips.count();
         let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
         let group = (RESIDENT / longest).max(1);

@@ -9,6 +9,8 @@
 mod activations;
 mod ahead;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tall;
@@ -16,6 +18,8 @@ mod avx2_tall;
 pub(crate) mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod avx512_round;
+#[cfg(target_arch = "x86_64")]
+mod avx512_strip;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tall;
 #[cfg(target_arch = "x86_64")]

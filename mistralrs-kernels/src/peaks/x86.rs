@@ -3,6 +3,8 @@
 
 use super::{CHAINS, Unit, Units, read};
 use crate::dispatch::Isa;
+use crate::packed::amx;
+use std::arch::asm;
 use std::arch::x86_64::{
     __m256i, __m512bh, __m512i, _mm_add_ps, _mm_cvtss_f32, _mm_mul_ps, _mm_set1_ps,
     _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_cvtss_f32, _mm256_dpbusd_avx_epi32,
@@ -29,8 +31,49 @@ pub(super) fn units(isa: Isa) -> Units {
         Isa::AvxVnni => of_256(unit(int8_256_vnni, 32)),
         Isa::Avx512 => of_512(unit(int8_512, 64)),
         Isa::Avx512Vnni | Isa::Avx512Bf16 => of_512(unit(int8_512_vnni, 64)),
+        Isa::Amx => of_512(Unit { run: int8_tiles, operations: 2 * TILES * 16 * 16 * 64 }),
         _ => Units { int8: None, bf16: None, f32: unit(f32_128, 4), read: |bytes| read(bytes) },
     }
+}
+
+/// Sums of tiles: all but two.
+const TILES: usize = 6;
+
+/// Tiles of 16 rows times 16 columns, 64 bytes for each of the sums. To be called where AMX is present.
+unsafe fn int8_tiles(loops: usize) -> f32 {
+    let ones = [1u8; 16 * 64];
+    let mut sum = [0i32; 16 * 16];
+    // SAFETY: AMX is present; tiles are read from and written to 16 rows of 64 bytes.
+    unsafe {
+        amx::shape(&[(16, 64); TILES + 2]);
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "tilezero tmm4",
+            "tilezero tmm5",
+            "tileloadd tmm6, [{ones} + {stride}]",
+            "tileloadd tmm7, [{ones} + {stride}]",
+            "2:",
+            "tdpbssd tmm0, tmm6, tmm7",
+            "tdpbssd tmm1, tmm6, tmm7",
+            "tdpbssd tmm2, tmm6, tmm7",
+            "tdpbssd tmm3, tmm6, tmm7",
+            "tdpbssd tmm4, tmm6, tmm7",
+            "tdpbssd tmm5, tmm6, tmm7",
+            "dec {loops}",
+            "jnz 2b",
+            "tilestored [{sum} + {stride}], tmm5",
+            ones = in(reg) ones.as_ptr(),
+            sum = in(reg) sum.as_mut_ptr(),
+            stride = in(reg) 64usize,
+            loops = inout(reg) loops.max(1) => _,
+            options(nostack)
+        );
+        amx::release();
+    }
+    sum[0] as f32
 }
 
 /// A unit: the sums before the first loop, what a loop does to a sum, and a number of a sum.
