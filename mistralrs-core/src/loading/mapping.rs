@@ -2,12 +2,13 @@
 
 use super::LoadOptions;
 use super::accelerators::{self, Accelerator};
+use super::cost::is_other_sense;
 use super::device_map::{self, LayerMap, MapRequest};
 use super::opened::Opened;
-use super::topology::{DeviceName, Topology};
+use super::topology::{DeviceName, Topology, layer_of};
 use crate::error::LoadError;
 use crate::kv_cache::{KvNumbers, KvSpec};
-use crate::models::{self, ModelShape};
+use crate::models::ModelShape;
 use crate::places::LayerPlaces;
 use mistralrs_quant::Place;
 
@@ -135,12 +136,9 @@ const STAYS: [&str; 4] = [".experts.", ".kv_b_proj.", ".k_b_proj.", ".v_b_proj."
 impl LayerSizes {
     fn read(opened: &Opened, options: &LoadOptions) -> Self {
         let checkpoint = opened.checkpoint();
-        let text = models::text_prefix(|name| checkpoint.info(name).is_some());
         let mut sizes = Self { layers: Vec::new(), fixed: 0, stays: 0 };
         for (name, bytes) in opened.bytes_by_tensor(&options.quantization().0) {
-            let layer = name.strip_prefix(text).and_then(|rest| rest.strip_prefix("layers."));
-            let number = layer.and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            match number {
+            match layer_of(&name) {
                 // A header may claim any number; there are no more layers than tensors.
                 Some(number) if number < checkpoint.names().len() => {
                     if sizes.layers.len() <= number {
@@ -151,10 +149,8 @@ impl LayerSizes {
                         _ => sizes.stays += bytes,
                     }
                 }
-                _ if name.starts_with(text) || name.ends_with("lm_head.weight") => {
-                    sizes.fixed += bytes;
-                }
-                _ => sizes.stays += bytes,
+                _ if name.split('.').any(is_other_sense) => sizes.stays += bytes,
+                _ => sizes.fixed += bytes,
             }
         }
         sizes

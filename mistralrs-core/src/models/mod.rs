@@ -32,8 +32,6 @@ mod smollm3;
 mod starcoder2;
 pub mod vision;
 
-pub use decoder::text_prefix;
-
 use crate::error::LoadError;
 use crate::forward::{Encoded, ForwardBatch, Media, MediaItem, RopePositions};
 use crate::kv_cache::{KvCache, KvSpec};
