@@ -6,7 +6,7 @@
 
 use super::activations::{Block, Strips};
 use super::ahead::Ahead;
-use super::avx512_tall::{self, Blocks, Kind, PAIR, Part, Spread, Strip, Sums};
+use super::avx512_tall::{self, Blocks, Kind, PAIR, Part, Spread, Strip, Sums, with_mins};
 use super::avx512_vnni::{self, vnni};
 use super::layout::{BLOCK_COLS, Packing, VECTOR};
 use super::{Job, PackedKernels, QuantType, TileKernels, with_format};
@@ -141,34 +141,19 @@ impl Strip for Amx {
                 let w = (columns / 4, VECTOR);
                 shape(&[products, products, products, products, x, w, w]);
             }
-            multiply_strip::<K>(part, ahead, sums, tiles);
+            match part.rows.count {
+                12 => multiply_rows::<K, 12>(part, ahead, sums, tiles),
+                13 => multiply_rows::<K, 13>(part, ahead, sums, tiles),
+                14 => multiply_rows::<K, 14>(part, ahead, sums, tiles),
+                15 => multiply_rows::<K, 15>(part, ahead, sums, tiles),
+                _ => multiply_rows::<K, 16>(part, ahead, sums, tiles),
+            }
         }
     }
 
     unsafe fn end() {
         // SAFETY: AMX is present.
         unsafe { release() };
-    }
-}
-
-/// Multiplies a panel with a strip.
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<K: Kind>(
-    part: Part<'_>,
-    ahead: &mut [Ahead; PAIR],
-    sums: &mut [Sums],
-    tiles: &mut Tiles,
-) {
-    // SAFETY: as many rows as the strip has.
-    unsafe {
-        match part.rows.count {
-            12 => multiply_rows::<K, 12>(part, ahead, sums, tiles),
-            13 => multiply_rows::<K, 13>(part, ahead, sums, tiles),
-            14 => multiply_rows::<K, 14>(part, ahead, sums, tiles),
-            15 => multiply_rows::<K, 15>(part, ahead, sums, tiles),
-            _ => multiply_rows::<K, 16>(part, ahead, sums, tiles),
-        }
     }
 }
 
@@ -309,15 +294,8 @@ vnni! {
                 let product = unsafe { (&(*products.add(half))[n])[i] };
                 *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
             }
-            match (K::MINS, K::HALVES) {
-                (true, true) => {
-                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.half_sums[0]), *sum);
-                    *sum = _mm512_fmadd_ps(tile.mins[1], _mm512_set1_ps(x.half_sums[1]), *sum);
-                }
-                (true, false) => {
-                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.sum), *sum);
-                }
-                (false, _) => {}
+            if K::MINS {
+                *sum = with_mins::<K>(tile, x, *sum);
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use super::activations::Block;
 use super::ahead::Ahead;
-use super::avx512_tall::{Blocks, Kind, PAIR, Part, Strip, Sums};
+use super::avx512_tall::{Blocks, Kind, PAIR, Part, Strip, Sums, with_mins};
 use super::avx512_vnni::vnni;
 use crate::simd::prefetch;
 use std::arch::x86_64::{
@@ -148,12 +148,7 @@ vnni! {
             // SAFETY: `M` blocks of activations are there.
             let x = unsafe { &*x.add(i) };
             for (sum, tile) in sums.iter_mut().zip(tiles) {
-                if K::HALVES {
-                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.half_sums[0]), *sum);
-                    *sum = _mm512_fmadd_ps(tile.mins[1], _mm512_set1_ps(x.half_sums[1]), *sum);
-                } else {
-                    *sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.sum), *sum);
-                }
+                *sum = with_mins::<K>(tile, x, *sum);
             }
         }
     }

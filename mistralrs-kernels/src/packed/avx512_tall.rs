@@ -10,7 +10,8 @@ use super::avx512_vnni::{Head, Scales, codes, store, vnni};
 use super::layout::{Packing, TILE_ROWS};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi8, _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m512, __m512i, _mm512_add_epi8, _mm512_fmadd_ps, _mm512_set1_epi8, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512,
 };
 use std::ops::Range;
 
@@ -264,5 +265,14 @@ vnni! {
                 }
             }
         }
+    }
+
+    /// A sum with the offsets of a tile's block for a row of activations, of a format that has some.
+    pub(super) fn with_mins<K: Kind>(tile: &Spread, x: &Block, sum: __m512) -> __m512 {
+        if K::HALVES {
+            let sum = _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.half_sums[0]), sum);
+            return _mm512_fmadd_ps(tile.mins[1], _mm512_set1_ps(x.half_sums[1]), sum);
+        }
+        _mm512_fmadd_ps(tile.mins[0], _mm512_set1_ps(x.sum), sum)
     }
 }
