@@ -17,6 +17,8 @@ from gguf.quants import dequantize
 SCALES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0], "IQ4_XS": [0], "IQ3_S": [0], "IQ3_XXS": [0], "IQ2_S": [0], "IQ2_XS": [0], "IQ2_XXS": [0],
+    "IQ1_M": [], "IQ1_S": [0],
 }
 # as bits: 0.01, -0.3, 0, -0, smallest subnormal, largest subnormal, largest, -largest
 HALVES = [0x211F, 0xB4CD, 0x0000, 0x8000, 0x0001, 0x03FF, 0x7BFF, 0xFBFF]
@@ -29,6 +31,9 @@ def blocks_of(name: str, random: np.random.Generator) -> np.ndarray:
         for which, offset in enumerate(SCALES[name]):
             half = bits if which == 0 else HALVES[(i * 3 + 1) % len(HALVES)]
             blocks[i, offset : offset + 2] = (half & 255, half >> 8)
+        if name == "IQ1_M":  # four bits in the high nibble of every second byte
+            nibbles = [bits >> shift & 15 for shift in (0, 4, 8, 12)]
+            blocks[i, 49::2] = blocks[i, 49::2] & 15 | np.uint8(nibbles) << 4
     return blocks
 
 

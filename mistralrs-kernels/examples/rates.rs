@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             QuantType::Q5_0,
             QuantType::Q6_K,
             QuantType::Q8_0,
+            QuantType::IQ4_NL,
             QuantType::BF16,
             QuantType::F32,
         ] {

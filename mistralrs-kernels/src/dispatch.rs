@@ -3,7 +3,7 @@
 //! per instruction set behind `#[target_feature]`. Knows the bodies, nothing above them.
 
 use crate::attention;
-use crate::block::{self, Format};
+use crate::block::{self, Format, Writable};
 use crate::depthwise;
 use crate::elementwise::{Affine, RopeShape, body};
 use crate::matmul;
@@ -389,7 +389,7 @@ macro_rules! compile_formats {
         }
 
         $(#[target_feature(enable = $features)])?
-        pub(super) unsafe fn quantize<F: Format<B, L>, const B: usize, const L: usize>(
+        pub(super) unsafe fn quantize<F: Writable<B, L>, const B: usize, const L: usize>(
             x: &[f32],
             out: &mut [u8],
         ) {
@@ -424,7 +424,7 @@ pub(crate) const fn dequantize_clones<F: Format<B, L>, const B: usize, const L: 
 }
 
 /// The row quantizers of a format.
-pub(crate) const fn quantize_clones<F: Format<B, L>, const B: usize, const L: usize>()
+pub(crate) const fn quantize_clones<F: Writable<B, L>, const B: usize, const L: usize>()
 -> Clones<Quantize> {
     Clones {
         scalar: scalar::quantize::<F, B, L>,

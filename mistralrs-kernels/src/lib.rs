@@ -39,7 +39,7 @@ pub use matmul::{WeightRows, matmul};
 pub use memory::{keep_freed_memory, prefer_huge_pages, return_freed_memory};
 pub use packed::{
     GatedWeights, Gating, PackedPart, PackedWeight, Slabs, matmul_packed, matmul_packed_many,
-    matmul_packed_mlp, matmul_packed_new, matmul_packed_parts,
+    matmul_packed_mlp, matmul_packed_new, matmul_packed_parts, packed_bytes,
 };
 pub use peaks::{Peaks, measure_peaks};
 pub use pool::{in_parallel, in_parallel_parts, pin_caller, set_threads, threads, with_threads};

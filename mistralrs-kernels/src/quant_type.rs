@@ -3,7 +3,10 @@
 //! A new format is one file in `block/` and one row here; nothing else changes.
 //! Source: the GGUF specification in the ggml repository.
 
-use crate::block::{BF16, F16, F32, Format, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80};
+use crate::block::{
+    BF16, F16, F32, Format, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Q2K, Q3K,
+    Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, Writable,
+};
 use crate::dispatch::{self, Clones, Dequantize, Isa, Quantize};
 
 /// How the numbers of a weight are stored.
@@ -24,6 +27,15 @@ pub enum QuantType {
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    IQ4_XS,
+    IQ3_S,
+    IQ3_XXS,
+    IQ2_S,
+    IQ2_XS,
+    IQ2_XXS,
+    IQ1_M,
+    IQ1_S,
 }
 
 /// What the engine knows about one type.
@@ -34,10 +46,20 @@ struct Row {
     block_len: usize,
     block_bytes: usize,
     dequantize: Clones<Dequantize>,
-    quantize: Clones<Quantize>,
+    /// `None` where files of a type are read and none are written.
+    quantize: Option<Clones<Quantize>>,
 }
 
-const fn row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
+const fn row<F: Writable<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
+    ty: QuantType,
+    name: &'static str,
+    gguf_id: u32,
+) -> Row {
+    let quantize = Some(dispatch::quantize_clones::<F, BYTES, LEN>());
+    Row { quantize, ..read_only::<F, BYTES, LEN>(ty, name, gguf_id) }
+}
+
+const fn read_only<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
     ty: QuantType,
     name: &'static str,
     gguf_id: u32,
@@ -49,13 +71,13 @@ const fn row<F: Format<BYTES, LEN>, const BYTES: usize, const LEN: usize>(
         block_len: LEN,
         block_bytes: BYTES,
         dequantize: dispatch::dequantize_clones::<F, BYTES, LEN>(),
-        quantize: dispatch::quantize_clones::<F, BYTES, LEN>(),
+        quantize: None,
     }
 }
 
 /// In the order of the enum: a type is its own index (checked by a test).
 #[rustfmt::skip]
-static TABLE: [Row; 13] = [
+static TABLE: [Row; 22] = [
     //     block, bytes, weights per block        name    GGUF id
     row::<F32,   4,   1>(QuantType::F32,  "F32",  0),
     row::<F16,   2,   1>(QuantType::F16,  "F16",  1),
@@ -70,6 +92,15 @@ static TABLE: [Row; 13] = [
     row::<Q4K, 144, 256>(QuantType::Q4_K, "Q4_K", 12),
     row::<Q5K, 176, 256>(QuantType::Q5_K, "Q5_K", 13),
     row::<Q6K, 210, 256>(QuantType::Q6_K, "Q6_K", 14),
+    row::<Iq4Nl, 18,  32>(QuantType::IQ4_NL, "IQ4_NL", 20),
+    row::<Iq4Xs, 136, 256>(QuantType::IQ4_XS, "IQ4_XS", 23),
+    read_only::<Iq3S,  110, 256>(QuantType::IQ3_S,   "IQ3_S",   21),
+    read_only::<Iq3Xxs, 98, 256>(QuantType::IQ3_XXS, "IQ3_XXS", 18),
+    read_only::<Iq2S,   82, 256>(QuantType::IQ2_S,   "IQ2_S",   22),
+    read_only::<Iq2Xs,  74, 256>(QuantType::IQ2_XS,  "IQ2_XS",  17),
+    read_only::<Iq2Xxs, 66, 256>(QuantType::IQ2_XXS, "IQ2_XXS", 16),
+    read_only::<Iq1M,   56, 256>(QuantType::IQ1_M,   "IQ1_M",   29),
+    read_only::<Iq1S,   50, 256>(QuantType::IQ1_S,   "IQ1_S",   19),
 ];
 
 impl QuantType {
@@ -88,6 +119,15 @@ impl QuantType {
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::IQ3_S,
+        Self::IQ3_XXS,
+        Self::IQ2_S,
+        Self::IQ2_XS,
+        Self::IQ2_XXS,
+        Self::IQ1_M,
+        Self::IQ1_S,
     ];
 
     fn row(self) -> &'static Row {
@@ -161,11 +201,17 @@ impl QuantType {
         self.row().dequantize.get(isa)
     }
 
+    /// Whether numbers can be stored in this type here. Those with less than four bits that look values up can only
+    /// be read: to choose well among their combinations takes knowledge of the model's activations.
+    pub fn is_writable(self) -> bool {
+        self.row().quantize.is_some()
+    }
+
     /// Stores whole blocks of numbers in this type, each block as close to `x` as the format
     /// allows within a small search.
     ///
     /// # Panics
-    /// If `out` is not exactly as long as the stored form of `x`.
+    /// If `out` is not exactly as long as the stored form of `x`, or the type is not [writable](Self::is_writable).
     pub fn quantize_row(self, x: &[f32], out: &mut [u8]) {
         assert_eq!(
             self.row_bytes(x.len()),
@@ -175,11 +221,14 @@ impl QuantType {
             x.len(),
             self.name()
         );
-        let quantize = self.row().quantize.get(dispatch::chosen());
-        // SAFETY: the clone was chosen for the instruction set found on this machine.
-        unsafe { quantize(x, out) }
+        let quantize = self.row().quantize.as_ref().map(|clones| clones.get(dispatch::chosen()));
+        assert!(quantize.is_some(), "no numbers are stored as {}", self.name());
+        if let Some(quantize) = quantize {
+            // SAFETY: the clone was chosen for the instruction set found on this machine.
+            unsafe { quantize(x, out) }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

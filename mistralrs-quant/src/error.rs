@@ -210,6 +210,14 @@ pub enum Error {
         /// The type asked for.
         wanted: QuantType,
     },
+    /// The type asked for is one that files may hold and nothing is quantized to.
+    #[error("tensor `{tensor}`: nothing is quantized to {}: ask for another type", wanted.name())]
+    ReadOnlyType {
+        /// The tensor.
+        tensor: String,
+        /// The type asked for.
+        wanted: QuantType,
+    },
     /// candle refused to make a tensor of the numbers.
     #[error("tensor `{tensor}` in {}: {source}", file.display())]
     Tensor {

@@ -112,7 +112,8 @@ impl Isq {
 /// best whose blocks divide a row, or what is stored.
 ///
 /// # Errors
-/// [`Error::AlreadyQuantized`] if the stored numbers are in blocks of another type.
+/// [`Error::AlreadyQuantized`] if the stored numbers are in blocks of another type, [`Error::ReadOnlyType`] if none are
+/// stored in the one asked for.
 pub(crate) fn target(
     info: &TensorInfo,
     wanted: Option<QuantType>,
@@ -121,6 +122,9 @@ pub(crate) fn target(
     let Some(wanted) = wanted.filter(|&wanted| wanted != info.ty) else {
         return Ok(info.ty);
     };
+    if !wanted.is_writable() {
+        return Err(Error::ReadOnlyType { tensor: info.name.clone(), wanted });
+    }
     if info.ty.block_len() > 1 {
         return Err(Error::AlreadyQuantized {
             tensor: info.name.clone(),
@@ -141,6 +145,7 @@ fn with_shorter_blocks(ty: QuantType) -> Option<QuantType> {
         QuantType::Q4_K => Some(QuantType::Q5_0),
         QuantType::Q5_K => Some(QuantType::Q5_1),
         QuantType::Q6_K => Some(QuantType::Q8_0),
+        QuantType::IQ4_XS => Some(QuantType::IQ4_NL),
         _ => None,
     }
 }

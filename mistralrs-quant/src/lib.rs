@@ -30,4 +30,5 @@ pub use method::{QuantMethod, WeightInfo};
 pub use mistralrs_kernels::{Gating, QuantType};
 pub use packed::{WeightOptions, dense, weight};
 pub use place::{Place, has_kernels};
+pub use placed::WeightSize;
 pub use stack::StoredMatrix;

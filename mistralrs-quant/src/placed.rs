@@ -7,7 +7,8 @@ use crate::place::Place;
 use candle_core::quantized::ggml_file::qtensor_from_ggml;
 use candle_core::quantized::{GgmlDType, QMatMul};
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
-use mistralrs_kernels::QuantType;
+use mistralrs_kernels::{QuantType, packed_bytes};
+use std::ops::AddAssign;
 
 /// A weight `[out, in]` at a place.
 #[derive(Debug)]
@@ -96,10 +97,19 @@ impl QuantMethod for Placed {
     }
 }
 
-/// candle's name of a type of blocks.
+/// candle's name of a type of blocks, if it knows the type.
 fn ggml(ty: QuantType) -> Option<GgmlDType> {
     Some(match ty {
         QuantType::F32 | QuantType::F16 | QuantType::BF16 => return None,
+        QuantType::IQ4_NL
+        | QuantType::IQ4_XS
+        | QuantType::IQ3_S
+        | QuantType::IQ3_XXS
+        | QuantType::IQ2_S
+        | QuantType::IQ2_XS
+        | QuantType::IQ2_XXS
+        | QuantType::IQ1_M
+        | QuantType::IQ1_S => return None,
         QuantType::Q4_0 => GgmlDType::Q4_0,
         QuantType::Q4_1 => GgmlDType::Q4_1,
         QuantType::Q5_0 => GgmlDType::Q5_0,
@@ -111,6 +121,32 @@ fn ggml(ty: QuantType) -> Option<GgmlDType> {
         QuantType::Q5_K => GgmlDType::Q5K,
         QuantType::Q6_K => GgmlDType::Q6K,
     })
+}
+
+/// How many bytes a weight takes, by where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WeightSize {
+    /// In main memory, packed for this processor. Bfloat16 may take three quarters of it.
+    pub here: u64,
+    /// On a device.
+    pub there: u64,
+}
+
+impl WeightSize {
+    /// That of a weight of this type which takes so many bytes in a file.
+    pub fn of(ty: QuantType, stored: u64) -> Self {
+        let stays = ty.block_len() == 1 || ggml(ty).is_some();
+        let numbers = stored / ty.block_bytes() as u64 * ty.block_len() as u64;
+        let there = if stays { stored } else { numbers * size_of::<f32>() as u64 };
+        Self { here: packed_bytes(ty, stored), there }
+    }
+}
+
+impl AddAssign for WeightSize {
+    fn add_assign(&mut self, other: Self) {
+        self.here += other.here;
+        self.there += other.there;
+    }
 }
 
 fn halves(ty: QuantType) -> Option<DType> {

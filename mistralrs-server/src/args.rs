@@ -154,6 +154,7 @@ struct ModelArgs {
     #[arg(short = 't', long, alias = "tok-model-id", value_name = "PATH", global = true)]
     tokenizer_json: Option<PathBuf>,
     /// Quantize plain weights while loading: 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k
+    /// iq4_nl iq4_xs
     #[arg(long, value_name = "TYPE", global = true)]
     isq: Option<String>,
     /// Quantize some layers, or tensors of some names, to other types than --isq: a YAML file with entries such as

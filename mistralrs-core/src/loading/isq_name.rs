@@ -13,8 +13,13 @@ pub enum IsqNameError {
     /// Known to the 0.6 line.
     #[error("{0} is not built yet")]
     NotBuilt(String),
+    /// Files of it are read.
+    #[error("{0}: nothing is quantized to it while loading; files that have it are read")]
+    ReadOnly(String),
     /// Known to nobody.
-    #[error("{0}: no such type; one of 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k")]
+    #[error(
+        "{0}: no such type; one of 2 3 4 5 6 8 q4_0 q4_1 q5_0 q5_1 q8_0 q2k q3k q4k q5k q6k iq4_nl iq4_xs"
+    )]
     Unknown(String),
 }
 
@@ -29,5 +34,9 @@ pub fn isq_type(name: &str) -> Result<QuantType, IsqNameError> {
     }
     let full =
         BITS.iter().find(|(bits, _)| *bits == lower).map_or(lower.as_str(), |(_, full)| full);
-    QuantType::from_name(full).ok_or_else(|| IsqNameError::Unknown(name.to_owned()))
+    match QuantType::from_name(full) {
+        Some(ty) if ty.is_writable() => Ok(ty),
+        Some(_) => Err(IsqNameError::ReadOnly(name.to_owned())),
+        None => Err(IsqNameError::Unknown(name.to_owned())),
+    }
 }

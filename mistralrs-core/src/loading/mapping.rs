@@ -10,7 +10,7 @@ use crate::error::LoadError;
 use crate::kv_cache::{KvNumbers, KvSpec};
 use crate::models::ModelShape;
 use crate::places::LayerPlaces;
-use mistralrs_quant::Place;
+use mistralrs_quant::{Place, WeightSize};
 
 /// Tokens that an automatic map leaves room for, unless fewer or more are asked for.
 const USUAL_TOKENS: usize = 4096;
@@ -77,10 +77,10 @@ impl Mapping {
     fn of(places: LayerPlaces, sizes: &LayerSizes, shape: &ModelShape) -> Self {
         let here = |number: &usize| places.of_layer(*number).has_kernels();
         let layers = sizes.layers.iter().enumerate().filter(|(number, _)| here(number));
-        let fixed = if places.primary().has_kernels() { sizes.fixed } else { 0 };
+        let fixed = if places.primary().has_kernels() { sizes.fixed.here } else { 0 };
         let kept = shape.kv.layers.iter().enumerate().filter(|(number, _)| here(number));
         Self {
-            weight_bytes: layers.map(|(_, bytes)| bytes).sum::<u64>() + fixed + sizes.stays,
+            weight_bytes: layers.map(|(_, size)| size.here).sum::<u64>() + fixed + sizes.stays,
             kv: KvSpec { layers: kept.map(|(_, layer)| *layer).collect() },
             places,
             most_kv_tokens: None,
@@ -123,9 +123,9 @@ fn on_device(kv: &KvSpec, numbers: KvNumbers) -> Vec<u64> {
 
 /// Bytes of weights by where they go.
 struct LayerSizes {
-    layers: Vec<u64>,
+    layers: Vec<WeightSize>,
     /// Embeddings, last norm, head.
-    fixed: u64,
+    fixed: WeightSize,
     /// What stays in main memory wherever layers are: towers, experts, the up-projections of latent attention.
     stays: u64,
 }
@@ -136,21 +136,21 @@ const STAYS: [&str; 4] = [".experts.", ".kv_b_proj.", ".k_b_proj.", ".v_b_proj."
 impl LayerSizes {
     fn read(opened: &Opened, options: &LoadOptions) -> Self {
         let checkpoint = opened.checkpoint();
-        let mut sizes = Self { layers: Vec::new(), fixed: 0, stays: 0 };
-        for (name, bytes) in opened.bytes_by_tensor(&options.quantization().0) {
+        let mut sizes = Self { layers: Vec::new(), fixed: WeightSize::default(), stays: 0 };
+        for (name, size) in opened.sizes_by_tensor(&options.quantization().0) {
             match layer_of(&name) {
                 // A header may claim any number; there are no more layers than tensors.
                 Some(number) if number < checkpoint.names().len() => {
                     if sizes.layers.len() <= number {
-                        sizes.layers.resize(number + 1, 0);
+                        sizes.layers.resize(number + 1, WeightSize::default());
                     }
                     match sizes.layers.get_mut(number) {
-                        Some(sum) if !STAYS.iter().any(|part| name.contains(part)) => *sum += bytes,
-                        _ => sizes.stays += bytes,
+                        Some(sum) if !STAYS.iter().any(|part| name.contains(part)) => *sum += size,
+                        _ => sizes.stays += size.here,
                     }
                 }
-                _ if name.split('.').any(is_other_sense) => sizes.stays += bytes,
-                _ => sizes.fixed += bytes,
+                _ if name.split('.').any(is_other_sense) => sizes.stays += size.here,
+                _ => sizes.fixed += size,
             }
         }
         sizes
@@ -169,8 +169,8 @@ impl LayerSizes {
         let step_tokens = options.prefill_chunk + options.max_seqs;
         let bytes = |numbers: usize| (numbers as u64).saturating_mul(size_of::<f32>() as u64);
         MapRequest {
-            layers: self.layers.clone(),
-            fixed: self.fixed,
+            layers: self.layers.iter().map(|size| size.there).collect(),
+            fixed: self.fixed.there,
             kv_per_layer: per_token.saturating_mul(tokens),
             layer_activations: bytes(step_tokens.saturating_mul(shape.activations_per_token)),
             fixed_activations: bytes(options.max_seqs.saturating_mul(shape.vocab_size)),
@@ -196,12 +196,14 @@ mod tests {
     fn every_weight_is_counted_once_and_every_layer_found() {
         for name in HF_MODELS.iter().chain(GGUF_MODELS) {
             let (sizes, opened) = sizes(name);
-            let all = sizes.layers.iter().sum::<u64>() + sizes.fixed + sizes.stays;
+            let here = sizes.layers.iter().map(|size| size.here).sum::<u64>();
+            let all = here + sizes.fixed.here + sizes.stays;
             assert_eq!(all, opened.weight_bytes(&LoadOptions::new("").quantization().0), "{name}");
             let text = opened.config.get("text_config").unwrap_or(&opened.config);
             let layers = text["num_hidden_layers"].as_u64().unwrap();
             assert_eq!(sizes.layers.len() as u64, layers, "{name}");
-            assert!(sizes.layers.iter().all(|bytes| *bytes > 0) && sizes.fixed > 0, "{name}");
+            assert!(sizes.layers.iter().all(|size| size.here > 0 && size.there > 0), "{name}");
+            assert!(sizes.fixed.here > 0, "{name}");
             let stays =
                 ["moe", "mixtral", "deepseek", "vl", "vision", "media", "idefics", "smolvlm"];
             let sees_or_mixes = stays.iter().any(|part| name.contains(part));

@@ -16,7 +16,7 @@ use crate::sentence::{self, SentenceConfig};
 use crate::text::TextPipeline;
 use mistralrs_quant::gguf::{GgufFile, Metadata};
 use mistralrs_quant::{
-    Checkpoint, Isq, QuantType, TensorInfo, checkpoints_together, open_safetensors,
+    Checkpoint, Isq, QuantType, TensorInfo, WeightSize, checkpoints_together, open_safetensors,
 };
 use mistralrs_vision::Family;
 use serde_json::Value;
@@ -278,20 +278,21 @@ impl Opened {
 
     /// Bytes of all weights as they will lie in memory.
     pub(super) fn weight_bytes(&self, isq: &Isq) -> u64 {
-        self.bytes_by_tensor(isq).into_iter().map(|(_, bytes)| bytes).sum()
+        self.sizes_by_tensor(isq).into_iter().map(|(_, size)| size.here).sum()
     }
 
-    /// The same, name by name.
-    pub(super) fn bytes_by_tensor(&self, isq: &Isq) -> Vec<(String, u64)> {
-        let bytes = |info: TensorInfo| {
+    /// What tensors take, name by name.
+    pub(super) fn sizes_by_tensor(&self, isq: &Isq) -> Vec<(String, WeightSize)> {
+        let size = |info: TensorInfo| {
             // Only matrices, and stacks of them, are quantised; embeddings are counted as if they were too,
             // which is near enough.
             let isq = (info.shape.len() >= 2).then(|| isq.of(&info.name)).flatten();
             let ty = isq.unwrap_or(info.ty);
-            let bytes = stored_bytes(&info, ty).or_else(|| stored_bytes(&info, info.ty));
-            (info.name, bytes.unwrap_or(0))
+            let bytes = |ty| stored_bytes(&info, ty).map(|bytes| (ty, bytes));
+            let (ty, bytes) = bytes(ty).or_else(|| bytes(info.ty)).unwrap_or((ty, 0));
+            (info.name, WeightSize::of(ty, bytes))
         };
-        self.tensors().into_iter().map(bytes).collect()
+        self.tensors().into_iter().map(size).collect()
     }
 
     /// How keys and values are kept: as halves where activations are rounded more than that, to bytes for

@@ -73,17 +73,27 @@ fn compare(exact: &Llm, rounded: &Llm) -> (usize, f64, f64) {
 /// The best token is the same at 99 of 100 places.
 #[test]
 fn q8_0_layers_agree_with_their_dequantized_selves() {
+    layers_agree(QuantType::Q8_0);
+}
+
+/// Codes that are looked up.
+#[test]
+fn iq4_nl_layers_agree_with_their_dequantized_selves() {
+    layers_agree(QuantType::IQ4_NL);
+}
+
+fn layers_agree(ty: QuantType) {
     let folder = copy_of("stories260K");
     let file = folder.path().join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
     for (name, tensor) in &mut tensors {
         if name.ends_with("_proj.weight") && tensor.dim(1).unwrap().is_multiple_of(32) {
-            *tensor = in_blocks(QuantType::Q8_0, tensor);
+            *tensor = in_blocks(ty, tensor);
         }
     }
     candle_core::safetensors::save(&tensors, &file).unwrap();
     let exact = load(folder.path(), |_| ());
-    let rounded = load(&fixture("stories260K"), |options| options.isq = Some(QuantType::Q8_0));
+    let rounded = load(&fixture("stories260K"), |options| options.isq = Some(ty));
     let (places, share, mean) = compare(&exact, &rounded);
     assert!(places > 2400 && share >= 0.99 && (0.0..5e-4).contains(&mean), "{share} {mean}");
 }

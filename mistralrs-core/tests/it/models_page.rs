@@ -58,6 +58,16 @@ area (keys `image_min_pixels` and `image_max_pixels`, which few files have), how
 pictures of Gemma 3 are not cut into pieces; and, of Qwen2.5-VL, the published 112 pixels of a window and 2 tokens per
 second. Each pair of fixtures (F32) answers as the folder that it was made from, to the bit.
 
+## Types that look their values up
+
+The IQ types of GGUF files store numbers of values in a table; those with less than four bits, eight or four neighbors at once, as one of
+256 to 2048 combinations of magnitudes. They are read to the bit as the `gguf` package reads them and multiplied like all others, with
+the same bits alone and in company. In memory a weight takes what it takes without its neighbors: 4.3 to 4.5 bits of IQ4 and IQ3, 3.3 to
+3.6 of IQ2 and IQ1. So a file of IQ2_XXS (2.1 bits) takes half as much again as it has bytes; the plan of memory counts it so. `--isq`
+makes IQ4_NL and IQ4_XS; to choose well in the others one has to know what the inputs of a model are like, and nothing is quantized to
+them. Models of four layers with random blocks of each of the nine types, and a vocabulary of 151936, were compared with llama.cpp: both
+go on with the same four tokens, log-probabilities at most 0.11 apart (0.03 with Q8_0; both round activations).
+
 ## Slices of Gemma 3n
 
 Gemma 3n is a MatFormer: smaller models are parts of E4B. Google publishes which, as a table

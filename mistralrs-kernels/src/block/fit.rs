@@ -63,6 +63,44 @@ pub(super) fn symmetric_scale(x: &[f32; 16], half: f32) -> f32 {
     best_scale
 }
 
+/// Which of ascending values is nearest; a NaN becomes the first.
+#[inline(always)]
+pub(super) fn nearest_of(x: f32, values: &[i8; 16]) -> u8 {
+    let mut nearest = 0;
+    for pair in values.windows(2) {
+        let middle = f32::from(i16::from(pair[0]) + i16::from(pair[1])) * 0.5;
+        nearest += u8::from(x > middle);
+    }
+    nearest
+}
+
+/// The scale `s` for which `s * v`, `v` one of ascending values, comes closest to `x`.
+#[inline(always)]
+pub(super) fn scale_of_values(x: &[f32; 32], values: &[i8; 16]) -> f32 {
+    let peak = largest(x);
+    if peak.abs() < f32::MIN_POSITIVE {
+        return 0.0;
+    }
+    // As above; the peak may land near either end.
+    let (mut best_scale, mut best_gain) = (0.0, -1.0);
+    for end in [values[0], values[15]] {
+        for step in -7..=7 {
+            let inverse = (f32::from(end) + 2.0 * step as f32) / peak;
+            let (mut xv, mut vv) = (0.0, 0.0);
+            for x in x {
+                let v = f32::from(values[usize::from(nearest_of(x * inverse, values))]);
+                xv += x * v;
+                vv += v * v;
+            }
+            let gain = if vv > 0.0 { xv * xv / vv } else { 0.0 };
+            if gain > best_gain {
+                (best_scale, best_gain) = (xv / vv.max(1.0), gain);
+            }
+        }
+    }
+    best_scale
+}
+
 /// The scale `s` and offset `m >= 0` for which `s * q - m`, `q` an integer in `0..=max`, comes
 /// closest to `x`.
 #[inline(always)]

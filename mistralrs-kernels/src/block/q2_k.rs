@@ -5,7 +5,7 @@
 
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral, keep_apart};
+use super::{Format, Integers, Integral, Writable, keep_apart};
 
 /// 2-bit weights, with a 4-bit scale and min per 16.
 pub(crate) struct Q2K;
@@ -30,7 +30,9 @@ impl Format<84, 256> for Q2K {
             keep_apart();
         }
     }
+}
 
+impl Writable<84, 256> for Q2K {
     #[inline(always)]
     fn quantize(x: &[f32; 256], block: &mut [u8; 84]) {
         let groups = x.as_chunks::<16>().0;

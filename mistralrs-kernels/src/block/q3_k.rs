@@ -7,7 +7,7 @@
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
 use super::q2_k::place;
-use super::{Format, Integers, Integral, keep_apart};
+use super::{Format, Integers, Integral, Writable, keep_apart};
 
 /// 3-bit weights, with a 6-bit signed scale per 16.
 pub(crate) struct Q3K;
@@ -45,7 +45,9 @@ impl Format<110, 256> for Q3K {
             keep_apart();
         }
     }
+}
 
+impl Writable<110, 256> for Q3K {
     #[inline(always)]
     fn quantize(x: &[f32; 256], block: &mut [u8; 110]) {
         let groups = x.as_chunks::<16>().0;

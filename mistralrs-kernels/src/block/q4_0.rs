@@ -4,7 +4,7 @@
 
 use super::fit::{inverse, largest, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral};
+use super::{Format, Integers, Integral, Writable};
 
 /// 4-bit weights with a scale.
 pub(crate) struct Q40;
@@ -22,7 +22,9 @@ impl Format<18, 32> for Q40 {
             *out = (i32::from(byte >> 4) - 8) as f32 * d;
         }
     }
+}
 
+impl Writable<18, 32> for Q40 {
     #[inline(always)]
     fn quantize(x: &[f32; 32], block: &mut [u8; 18]) {
         // The range is -8..=7, so the weight of largest magnitude goes to -8 whatever its sign.

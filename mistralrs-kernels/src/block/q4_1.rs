@@ -4,7 +4,7 @@
 
 use super::fit::{inverse, nearest_index, range};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral};
+use super::{Format, Integers, Integral, Writable};
 
 /// 4-bit weights with a scale and an offset.
 pub(crate) struct Q41;
@@ -22,7 +22,9 @@ impl Format<20, 32> for Q41 {
             *out = f32::from(byte >> 4) * d + m;
         }
     }
+}
 
+impl Writable<20, 32> for Q41 {
     #[inline(always)]
     fn quantize(x: &[f32; 32], block: &mut [u8; 20]) {
         let (low, high) = range(x);

@@ -7,7 +7,7 @@
 
 use super::fit::{affine_scale, inverse, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral, keep_apart};
+use super::{Format, Integers, Integral, Writable, keep_apart};
 
 /// 4-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q4K;
@@ -90,7 +90,9 @@ impl Format<144, 256> for Q4K {
             keep_apart();
         }
     }
+}
 
+impl Writable<144, 256> for Q4K {
     #[inline(always)]
     fn quantize(x: &[f32; 256], block: &mut [u8; 144]) {
         let (header, nibbles) = block.split_at_mut(16);

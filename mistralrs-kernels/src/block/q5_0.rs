@@ -4,7 +4,7 @@
 
 use super::fit::{inverse, largest, nearest_index};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral};
+use super::{Format, Integers, Integral, Writable};
 
 /// 5-bit weights with a scale.
 pub(crate) struct Q50;
@@ -41,7 +41,9 @@ impl Format<22, 32> for Q50 {
             out[j + 16] = (i32::from(high) - 16) as f32 * d;
         }
     }
+}
 
+impl Writable<22, 32> for Q50 {
     #[inline(always)]
     fn quantize(x: &[f32; 32], block: &mut [u8; 22]) {
         let d = nearest_scale(largest(x) / -16.0);

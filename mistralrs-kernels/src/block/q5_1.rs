@@ -4,7 +4,7 @@
 use super::fit::{inverse, nearest_index, range};
 use super::half_float::{nearest_scale, read_scale};
 use super::q5_0::{pack, unpack};
-use super::{Format, Integers, Integral};
+use super::{Format, Integers, Integral, Writable};
 
 /// 5-bit weights with a scale and an offset.
 pub(crate) struct Q51;
@@ -21,7 +21,9 @@ impl Format<24, 32> for Q51 {
             out[j + 16] = f32::from(high) * d + m;
         }
     }
+}
 
+impl Writable<24, 32> for Q51 {
     #[inline(always)]
     fn quantize(x: &[f32; 32], block: &mut [u8; 24]) {
         let (low, high) = range(x);

@@ -3,7 +3,7 @@
 //! weight `l` of group `g`; 128 bytes of low nibbles as in Q4_K. Source: ggml `block_q5_K`.
 
 use super::q4_k::{integer_scales, quantize_groups, scales};
-use super::{Format, Integers, Integral, keep_apart};
+use super::{Format, Integers, Integral, Writable, keep_apart};
 
 /// 5-bit weights, with a 6-bit scale and min per 32.
 pub(crate) struct Q5K;
@@ -30,7 +30,9 @@ impl Format<176, 256> for Q5K {
             keep_apart();
         }
     }
+}
 
+impl Writable<176, 256> for Q5K {
     #[inline(always)]
     fn quantize(x: &[f32; 256], block: &mut [u8; 176]) {
         let (header, rest) = block.split_at_mut(16);

@@ -6,7 +6,7 @@
 
 use super::fit::{inverse, largest, nearest_integer, symmetric_scale};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral, keep_apart};
+use super::{Format, Integers, Integral, Writable, keep_apart};
 
 /// 6-bit weights, with an 8-bit signed scale per 16.
 pub(crate) struct Q6K;
@@ -33,7 +33,9 @@ impl Format<210, 256> for Q6K {
             keep_apart();
         }
     }
+}
 
+impl Writable<210, 256> for Q6K {
     #[inline(always)]
     fn quantize(x: &[f32; 256], block: &mut [u8; 210]) {
         let groups = x.as_chunks::<16>().0;

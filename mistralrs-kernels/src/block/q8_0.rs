@@ -3,7 +3,7 @@
 
 use super::fit::{inverse, largest, nearest_integer};
 use super::half_float::{nearest_scale, read_scale};
-use super::{Format, Integers, Integral};
+use super::{Format, Integers, Integral, Writable};
 
 /// 8-bit weights with a scale.
 pub(crate) struct Q80;
@@ -17,7 +17,9 @@ impl Format<34, 32> for Q80 {
             *out = f32::from(*byte as i8) * d;
         }
     }
+}
 
+impl Writable<34, 32> for Q80 {
     #[inline(always)]
     fn quantize(x: &[f32; 32], block: &mut [u8; 34]) {
         let d = nearest_scale(largest(x).abs() / 127.0);

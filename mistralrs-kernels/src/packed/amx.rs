@@ -9,7 +9,7 @@ use super::ahead::Ahead;
 use super::avx512_tall::{self, Blocks, Kind, PAIR, Part, Spread, Strip, Sums, with_mins};
 use super::avx512_vnni::{self, vnni};
 use super::layout::{BLOCK_COLS, Packing, VECTOR};
-use super::{Job, PackedKernels, QuantType, TileKernels, with_format};
+use super::{Job, PackedKernels, QuantType, TileKernels, with_format, with_kind};
 use crate::simd::prefetch;
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -49,7 +49,7 @@ vnni! {
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
     unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
         // SAFETY: as the caller vouches.
-        let _ = with_format!(job.part.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
+        let _ = with_kind!(job.part.w.ty, Kind, unsafe { multiply_as::<Kind>(job, tiles) });
     }
 
     unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {

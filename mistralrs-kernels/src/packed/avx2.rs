@@ -9,15 +9,18 @@ use super::activations::{Block, Strips, quantize_strip};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
     Job, PackedKernels, QuantType, TileKernels, ahead, avx2_tall, exact, pack_tile, with_format,
+    with_kind,
 };
+use crate::block::Values;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sll_epi16,
-    _mm256_sra_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sra_epi32, _mm256_srl_epi16,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
 };
 use std::ops::Range;
 
@@ -62,8 +65,8 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
                 // SAFETY: as the caller vouches.
-                let _ = with_format!(job.part.w.ty, Format, unsafe {
-                    super::multiply::<Format, $vnni>(job, tiles)
+                let _ = with_kind!(job.part.w.ty, Kind, unsafe {
+                    super::multiply::<Kind, $vnni>(job, tiles)
                 });
             }
         }
@@ -143,15 +146,16 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
     // SAFETY: the tile has this many chunks, and `x` the strip's rows of each block; the columns of the
     // strip's rows are this task's own.
     unsafe {
+        let values = &Looked::load(layout, w.layout.values);
         let mut sums = [_mm256_setzero_ps(); M];
         let mut chunk = job.tile(tile).as_ptr();
         let mut x = job.x.as_ptr().add(rows.start * w.blocks() + row);
         for _ in 0..w.blocks() / layout.chunk_blocks() {
-            let head = Head::load(layout, chunk, lanes);
+            let head = Head::load(layout, values, chunk, lanes);
             let mut block = chunk.add(layout.head_bytes());
             for _ in 0..layout.chunk_blocks() {
                 ahead::stream(block, layout.block_bytes());
-                multiply_block::<P, VNNI, M>((block, lanes), &head, x, &mut sums);
+                multiply_block::<P, VNNI, M>((block, lanes), values, &head, x, &mut sums);
                 block = block.add(layout.block_bytes());
                 x = x.add(rows.len());
             }
@@ -206,6 +210,7 @@ pub(super) const fn fitting(layout: &Layout) -> usize {
 #[inline(always)]
 unsafe fn multiply_block<P: Packing, const VNNI: bool, const M: usize>(
     (block, lanes): (*const u8, usize),
+    values: &Looked,
     head: &Head,
     x: *const Block,
     sums: &mut [__m256; M],
@@ -215,10 +220,10 @@ unsafe fn multiply_block<P: Packing, const VNNI: bool, const M: usize>(
     unsafe {
         let scales = Scales::load(layout, block.add(layout.plane_bytes()), head, lanes);
         let planes = block.add(4 * lanes);
-        let integers = match (VNNI, layout.plane_bytes() == 8 * VECTOR) {
-            (true, _) => with_vnni::<P, M>(planes, x),
-            (false, true) => of_bytes::<M>(planes, x),
-            (false, false) => of_bits::<P, M>(planes, x),
+        let integers = match (VNNI, layout.are_bytes()) {
+            (true, _) => with_vnni::<P, M>(planes, values, x),
+            (false, true) => of_bytes::<P, M>(planes, values, x),
+            (false, false) => of_bits::<P, M>(planes, values, x),
         };
         for i in 0..M {
             let x = &*x.add(i);
@@ -248,13 +253,17 @@ const fn half_of(layout: &Layout, g: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn with_vnni<P: Packing, const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+unsafe fn with_vnni<P: Packing, const M: usize>(
+    planes: *const u8,
+    values: &Looked,
+    x: *const Block,
+) -> Integers<M> {
     let layout = const { &P::LAYOUT };
     // SAFETY: as the caller vouches.
     unsafe {
         let mut sums = offsets::<P, M>(x);
         for g in 0..8 {
-            let codes = codes(layout, planes, g);
+            let codes = codes(layout, values, planes, g);
             let sums = &mut sums[half_of(layout, g)];
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm256_dpbusd_avx_epi32(*sum, codes, four(x.add(i), g));
@@ -266,16 +275,22 @@ unsafe fn with_vnni<P: Packing, const M: usize>(planes: *const u8, x: *const Blo
 
 /// Whole bytes: what is left of them by the middle is sign and magnitude, and nothing is to be added.
 #[inline(always)]
-unsafe fn of_bytes<const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+unsafe fn of_bytes<P: Packing, const M: usize>(
+    planes: *const u8,
+    values: &Looked,
+    x: *const Block,
+) -> Integers<M> {
+    let layout = const { &P::LAYOUT };
     // SAFETY: as the caller vouches.
     unsafe {
         let (ones, middle) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
         let mut sums = [[_mm256_setzero_si256(); M]; 2];
         for g in 0..8 {
-            let codes = _mm256_loadu_si256(planes.add(g * VECTOR).cast());
+            let codes = codes(layout, values, planes, g);
             let signed = _mm256_xor_si256(codes, middle);
             let magnitude = _mm256_abs_epi8(signed);
-            for (i, sum) in sums[0].iter_mut().enumerate() {
+            let sums = &mut sums[half_of(layout, g)];
+            for (i, sum) in sums.iter_mut().enumerate() {
                 let twos =
                     _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x.add(i), g), signed));
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(twos, ones));
@@ -287,7 +302,11 @@ unsafe fn of_bytes<const M: usize>(planes: *const u8, x: *const Block) -> Intege
 
 /// Few bits: sums of two products are added up in 16 bits while they fit.
 #[inline(always)]
-unsafe fn of_bits<P: Packing, const M: usize>(planes: *const u8, x: *const Block) -> Integers<M> {
+unsafe fn of_bits<P: Packing, const M: usize>(
+    planes: *const u8,
+    values: &Looked,
+    x: *const Block,
+) -> Integers<M> {
     let layout = const { &P::LAYOUT };
     // SAFETY: as the caller vouches.
     unsafe {
@@ -296,7 +315,7 @@ unsafe fn of_bits<P: Packing, const M: usize>(planes: *const u8, x: *const Block
         let mut small = [zero; M];
         let mut held = 0;
         for g in 0..8 {
-            let codes = codes(layout, planes, g);
+            let codes = codes(layout, values, planes, g);
             for (i, small) in small.iter_mut().enumerate() {
                 let twos = _mm256_maddubs_epi16(codes, four(x.add(i), g));
                 *small = if held == 0 { twos } else { _mm256_add_epi16(*small, twos) };
@@ -362,7 +381,12 @@ pub(super) unsafe fn four(x: *const Block, g: usize) -> __m256i {
 
 /// The integers of group `g` of a block.
 #[inline(always)]
-pub(super) unsafe fn codes(layout: &Layout, planes: *const u8, g: usize) -> __m256i {
+pub(super) unsafe fn codes(
+    layout: &Layout,
+    values: &Looked,
+    planes: *const u8,
+    g: usize,
+) -> __m256i {
     // SAFETY: the planes are there.
     unsafe {
         let plane = |at: usize| _mm256_loadu_si256(planes.add(at).cast());
@@ -381,7 +405,7 @@ pub(super) unsafe fn codes(layout: &Layout, planes: *const u8, g: usize) -> __m2
             let singles = plane(layout.singles_at());
             codes = _mm256_or_si256(codes, bits(singles, g, layout.single_bit(), 1));
         }
-        codes
+        if layout.looked_up { _mm256_shuffle_epi8(values.table, codes) } else { codes }
     }
 }
 
@@ -406,6 +430,29 @@ unsafe fn load_halves(from: *const u8) -> __m256 {
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
 }
 
+/// What codes stand for, where they are looked up.
+pub(super) struct Looked {
+    /// In each half, plus 128.
+    table: __m256i,
+    unit: __m256,
+}
+
+impl Looked {
+    #[inline(always)]
+    pub(super) unsafe fn load(layout: &Layout, values: &Values) -> Self {
+        // SAFETY: the features are present, as the caller vouches; the table is there.
+        unsafe {
+            if !layout.looked_up {
+                return Self { table: _mm256_setzero_si256(), unit: _mm256_setzero_ps() };
+            }
+            let table = _mm_loadu_si128(values.of_codes.as_ptr().cast());
+            let table = _mm256_broadcastsi128_si256(table);
+            let table = _mm256_xor_si256(table, _mm256_set1_epi8(-128));
+            Self { table, unit: _mm256_set1_ps(values.unit) }
+        }
+    }
+}
+
 /// The halves of 256 columns.
 pub(super) struct Head {
     scale: __m256,
@@ -414,13 +461,21 @@ pub(super) struct Head {
 
 impl Head {
     #[inline(always)]
-    pub(super) unsafe fn load(layout: &Layout, chunk: *const u8, lanes: usize) -> Self {
+    pub(super) unsafe fn load(
+        layout: &Layout,
+        values: &Looked,
+        chunk: *const u8,
+        lanes: usize,
+    ) -> Self {
         // SAFETY: the chunk begins with them.
         unsafe {
             let zero = _mm256_setzero_ps();
             let mut head = Self { scale: zero, negated_min: zero };
             if layout.grouped {
                 head.scale = load_halves(chunk.add(2 * lanes));
+                if layout.looked_up {
+                    head.scale = _mm256_mul_ps(head.scale, values.unit);
+                }
                 if layout.mins {
                     let min = load_halves(chunk.add(2 * (TILE_ROWS + lanes)));
                     head.negated_min = _mm256_sub_ps(zero, min);

@@ -6,8 +6,8 @@
 use super::Job;
 use super::activations::Block;
 use super::ahead::Ahead;
-use super::avx2::{Head, LANES, Scales, codes, fitting, four, of_128, of_zero, store};
-use super::layout::{Packing, TILE_ROWS, VECTOR};
+use super::avx2::{Head, LANES, Looked, Scales, codes, fitting, four, of_128, of_zero, store};
+use super::layout::{Packing, TILE_ROWS};
 use crate::simd::prefetch;
 use std::arch::asm;
 use std::arch::x86_64::{
@@ -111,7 +111,7 @@ unsafe fn multiply_tile<P: Packing, const VNNI: bool>(
         let panel = &mut panel[..BLOCKS.min(blocks - from)];
         let is_last = from + panel.len() == blocks;
         // SAFETY: the tile has these blocks.
-        unsafe { spread::<P, VNNI>(job.tile(tile), from, panel) };
+        unsafe { spread::<P, VNNI>(job, tile, from, panel) };
         let mut ahead = next::<P>(job, tile, from, strips.len());
         for (strip, sums) in strips.clone().zip(sums.iter_mut()) {
             let rows = job.strips.rows(strip);
@@ -165,19 +165,26 @@ fn fetch_results(job: &Job<'_, Block>, tile: usize, rows: Range<usize>) {
 
 /// Spreads out the blocks of a tile from block `from` on.
 #[inline(always)]
-unsafe fn spread<P: Packing, const VNNI: bool>(tile: &[u8], from: usize, panel: &mut [Blocks]) {
+unsafe fn spread<P: Packing, const VNNI: bool>(
+    job: &Job<'_, Block>,
+    tile: usize,
+    from: usize,
+    panel: &mut [Blocks],
+) {
     let layout = const { &P::LAYOUT };
-    let chunks = &tile[from / layout.chunk_blocks() * layout.chunk_bytes()..];
+    // SAFETY: the features are present, as the caller vouches.
+    let values = unsafe { &Looked::load(layout, job.part.w.layout.values) };
+    let chunks = &job.tile(tile)[from / layout.chunk_blocks() * layout.chunk_bytes()..];
     let chunks = chunks.chunks_exact(layout.chunk_bytes());
     for (chunk, panel) in chunks.zip(panel.chunks_mut(layout.chunk_blocks())) {
         for half in 0..HALVES {
             let lanes = half * LANES;
             // SAFETY: the chunk begins with a head, and its blocks follow.
             unsafe {
-                let head = Head::load(layout, chunk.as_ptr(), lanes);
+                let head = Head::load(layout, values, chunk.as_ptr(), lanes);
                 for (at, spread) in panel.iter_mut().enumerate() {
                     let block = chunk.as_ptr().add(layout.head_bytes() + at * layout.block_bytes());
-                    spread_block::<P, VNNI>(block, lanes, &mut spread[half]);
+                    spread_block::<P, VNNI>(block, values, lanes, &mut spread[half]);
                     let loaded =
                         Scales::load(layout, block.add(layout.plane_bytes()), &head, lanes);
                     // One by one: as a whole it would take a way round by memory.
@@ -195,6 +202,7 @@ unsafe fn spread<P: Packing, const VNNI: bool>(tile: &[u8], from: usize, panel: 
 #[inline(always)]
 unsafe fn spread_block<P: Packing, const VNNI: bool>(
     block: *const u8,
+    values: &Looked,
     lanes: usize,
     spread: &mut Spread,
 ) {
@@ -202,11 +210,11 @@ unsafe fn spread_block<P: Packing, const VNNI: bool>(
     for g in 0..8 {
         // SAFETY: the block is there.
         unsafe {
-            let codes = codes(layout, block.add(4 * lanes), g);
+            let codes = codes(layout, values, block.add(4 * lanes), g);
             if VNNI && layout.zero != 0 && layout.zero != ZERO {
                 let shift = _mm256_set1_epi8((ZERO - layout.zero) as i8);
                 spread.codes[g] = _mm256_add_epi8(codes, shift);
-            } else if !VNNI && layout.plane_bytes() == 8 * VECTOR {
+            } else if !VNNI && layout.are_bytes() {
                 let signed = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
                 spread.signed[g] = signed;
                 spread.codes[g] = _mm256_abs_epi8(signed);
@@ -290,12 +298,10 @@ unsafe fn block_plain<P: Packing, const M: usize>(
     // SAFETY: as above.
     unsafe {
         if layout.halves {
-            scale(halves, x, 0, &of_bits::<P, M>(halves, x, 0..4), sums);
-            scale(halves, x, 1, &of_bits::<P, M>(halves, x, 4..8), sums);
-        } else if layout.plane_bytes() == 8 * VECTOR {
-            scale(halves, x, 0, &of_bytes::<M>(halves, x), sums);
+            scale(halves, x, 0, &without_vnni::<P, M>(halves, x, 0..4), sums);
+            scale(halves, x, 1, &without_vnni::<P, M>(halves, x, 4..8), sums);
         } else {
-            scale(halves, x, 0, &of_bits::<P, M>(halves, x, 0..8), sums);
+            scale(halves, x, 0, &without_vnni::<P, M>(halves, x, 0..8), sums);
         }
         add_mins::<P, M>(halves, x, sums);
     }
@@ -342,14 +348,33 @@ unsafe fn with_vnni<P: Packing, const M: usize>(
     }
 }
 
+#[inline(always)]
+unsafe fn without_vnni<P: Packing, const M: usize>(
+    halves: &Blocks,
+    x: *const Block,
+    groups: Range<usize>,
+) -> Products<M> {
+    // SAFETY: as above.
+    unsafe {
+        match const { P::LAYOUT.are_bytes() } {
+            true => of_bytes::<M>(halves, x, groups),
+            false => of_bits::<P, M>(halves, x, groups),
+        }
+    }
+}
+
 /// Whole bytes as sign and magnitude.
 #[inline(always)]
-unsafe fn of_bytes<const M: usize>(halves: &Blocks, x: *const Block) -> Products<M> {
+unsafe fn of_bytes<const M: usize>(
+    halves: &Blocks,
+    x: *const Block,
+    groups: Range<usize>,
+) -> Products<M> {
     // SAFETY: as above.
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let mut products = [[_mm256_setzero_si256(); HALVES]; M];
-        for g in 0..8 {
+        for g in groups {
             for (i, products) in products.iter_mut().enumerate() {
                 let four = four(x.add(i), g);
                 for (product, half) in products.iter_mut().zip(halves) {

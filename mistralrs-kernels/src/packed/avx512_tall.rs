@@ -6,7 +6,7 @@
 use super::Job;
 use super::activations::Block;
 use super::ahead::Ahead;
-use super::avx512_vnni::{Head, Scales, codes, store, vnni};
+use super::avx512_vnni::{Head, Looked, Scales, codes, store, vnni};
 use super::layout::{Packing, TILE_ROWS};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
@@ -180,7 +180,7 @@ vnni! {
             for (n, tile) in pair.into_iter().enumerate() {
                 let panel = &mut panel[..count];
                 // SAFETY: the tile has these blocks.
-                unsafe { spread::<P>(job.tile(tile), S::ZERO, from, n, panel) };
+                unsafe { spread::<P>(job, tile, S::ZERO, from, n, panel) };
             }
             let mut ahead = pair.map(|tile| next::<P>(job, tile, from, strips.len()));
             let longest = job.strips.rows(0).len();
@@ -233,7 +233,8 @@ vnni! {
 
     /// Spreads out the blocks of a tile from block `from` on, as tile `n` of the panel, with a zero of `zero`.
     unsafe fn spread<P: Packing>(
-        tile: &[u8],
+        job: &Job<'_, Block>,
+        tile: usize,
         zero: i32,
         from: usize,
         n: usize,
@@ -241,17 +242,18 @@ vnni! {
     ) {
         let layout = const { &P::LAYOUT };
         let shift = _mm512_set1_epi8((zero - layout.zero) as i8);
-        let chunks = &tile[from / layout.chunk_blocks() * layout.chunk_bytes()..];
+        let values = &Looked::load(layout, job.part.w.layout.values);
+        let chunks = &job.tile(tile)[from / layout.chunk_blocks() * layout.chunk_bytes()..];
         let chunks = chunks.chunks_exact(layout.chunk_bytes());
         for (chunk, panel) in chunks.zip(panel.chunks_mut(layout.chunk_blocks())) {
             // SAFETY: the chunk begins with a head, and its blocks follow.
             unsafe {
-                let head = Head::load(layout, chunk.as_ptr());
+                let head = Head::load(layout, values, chunk.as_ptr());
                 for (at, spread) in panel.iter_mut().enumerate() {
                     let block = chunk.as_ptr().add(layout.head_bytes() + at * layout.block_bytes());
                     let spread = &mut spread[n];
                     for (g, of_group) in spread.codes.iter_mut().enumerate() {
-                        *of_group = codes(layout, block, g);
+                        *of_group = codes(layout, values, block, g);
                         if layout.zero != 0 && layout.zero != zero {
                             *of_group = _mm512_add_epi8(*of_group, shift);
                         }

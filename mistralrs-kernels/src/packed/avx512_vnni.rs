@@ -9,15 +9,17 @@ use super::avx512_tall::Strip as _;
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
     Job, PackedKernels, QuantType, TileKernels, ahead, avx512_round, avx512_strip, avx512_tall,
-    exact, pack_tile, with_format,
+    exact, pack_tile, with_format, with_kind,
 };
+use crate::block::Values;
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_loadu_si256,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_sll_epi16, _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16,
+    _mm512_sra_epi32, _mm512_srl_epi16, _mm512_sub_ps, _mm512_xor_si512,
 };
 use std::ops::Range;
 
@@ -62,7 +64,7 @@ vnni! {
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
     unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
         // SAFETY: as the caller vouches.
-        let _ = with_format!(job.part.w.ty, Format, unsafe { multiply_as::<Format>(job, tiles) });
+        let _ = with_kind!(job.part.w.ty, Kind, unsafe { multiply_as::<Kind>(job, tiles) });
     }
 
     pub(super) unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
@@ -115,17 +117,18 @@ vnni! {
         const { assert!(size_of::<Block>() == VECTOR) };
         let layout = const { &P::LAYOUT };
         let w = job.part.w;
+        let values = &Looked::load(layout, w.layout.values);
         let mut sums = [_mm512_setzero_ps(); M];
         let mut chunk = job.tile(tile).as_ptr();
         let mut x = job.x[first * w.blocks()..(first + M) * w.blocks()].as_ptr();
         // SAFETY: the tile has this many chunks, and `x` as many blocks for each of `M` rows.
         unsafe {
             for _ in 0..w.blocks() / layout.chunk_blocks() {
-                let head = Head::load(layout, chunk);
+                let head = Head::load(layout, values, chunk);
                 let mut block = chunk.add(layout.head_bytes());
                 for _ in 0..layout.chunk_blocks() {
                     ahead::stream(block, layout.block_bytes());
-                    multiply_block::<P, M>(block, &head, x, &mut sums);
+                    multiply_block::<P, M>(block, values, &head, x, &mut sums);
                     block = block.add(layout.block_bytes());
                     x = x.add(M);
                 }
@@ -156,6 +159,7 @@ vnni! {
     /// 32 columns, which share a scale, or two halves that have one each.
     unsafe fn multiply_block<P: Packing, const M: usize>(
         block: *const u8,
+        values: &Looked,
         head: &Head,
         x: *const Block,
         sums: &mut [__m512; M],
@@ -165,17 +169,17 @@ vnni! {
         unsafe {
             if layout.halves {
                 let mut products = start::<P, M, 0>(x);
-                multiply_group::<P, M, 0>(block, x, &mut products);
-                multiply_group::<P, M, 1>(block, x, &mut products);
-                multiply_group::<P, M, 2>(block, x, &mut products);
-                multiply_group::<P, M, 3>(block, x, &mut products);
+                multiply_group::<P, M, 0>(block, values, x, &mut products);
+                multiply_group::<P, M, 1>(block, values, x, &mut products);
+                multiply_group::<P, M, 2>(block, values, x, &mut products);
+                multiply_group::<P, M, 3>(block, values, x, &mut products);
                 let scales = Scales::load(layout, block.add(layout.plane_bytes()), head);
                 add(x, &products, scales.scales[0], sums);
                 let mut products = start::<P, M, 1>(x);
-                multiply_group::<P, M, 4>(block, x, &mut products);
-                multiply_group::<P, M, 5>(block, x, &mut products);
-                multiply_group::<P, M, 6>(block, x, &mut products);
-                multiply_group::<P, M, 7>(block, x, &mut products);
+                multiply_group::<P, M, 4>(block, values, x, &mut products);
+                multiply_group::<P, M, 5>(block, values, x, &mut products);
+                multiply_group::<P, M, 6>(block, values, x, &mut products);
+                multiply_group::<P, M, 7>(block, values, x, &mut products);
                 add(x, &products, scales.scales[1], sums);
                 if layout.mins {
                     add_mins(x, scales.mins[0], |x| x.half_sums[0], sums);
@@ -188,26 +192,26 @@ vnni! {
             if M <= 2 {
                 // With few rows a single sum would wait for itself.
                 let mut others = [_mm512_setzero_si512(); M];
-                multiply_group::<P, M, 0>(block, x, &mut products);
-                multiply_group::<P, M, 4>(block, x, &mut others);
-                multiply_group::<P, M, 1>(block, x, &mut products);
-                multiply_group::<P, M, 5>(block, x, &mut others);
-                multiply_group::<P, M, 2>(block, x, &mut products);
-                multiply_group::<P, M, 6>(block, x, &mut others);
-                multiply_group::<P, M, 3>(block, x, &mut products);
-                multiply_group::<P, M, 7>(block, x, &mut others);
+                multiply_group::<P, M, 0>(block, values, x, &mut products);
+                multiply_group::<P, M, 4>(block, values, x, &mut others);
+                multiply_group::<P, M, 1>(block, values, x, &mut products);
+                multiply_group::<P, M, 5>(block, values, x, &mut others);
+                multiply_group::<P, M, 2>(block, values, x, &mut products);
+                multiply_group::<P, M, 6>(block, values, x, &mut others);
+                multiply_group::<P, M, 3>(block, values, x, &mut products);
+                multiply_group::<P, M, 7>(block, values, x, &mut others);
                 for (product, other) in products.iter_mut().zip(others) {
                     *product = _mm512_add_epi32(*product, other);
                 }
             } else {
-                multiply_group::<P, M, 0>(block, x, &mut products);
-                multiply_group::<P, M, 4>(block, x, &mut products);
-                multiply_group::<P, M, 1>(block, x, &mut products);
-                multiply_group::<P, M, 5>(block, x, &mut products);
-                multiply_group::<P, M, 2>(block, x, &mut products);
-                multiply_group::<P, M, 6>(block, x, &mut products);
-                multiply_group::<P, M, 3>(block, x, &mut products);
-                multiply_group::<P, M, 7>(block, x, &mut products);
+                multiply_group::<P, M, 0>(block, values, x, &mut products);
+                multiply_group::<P, M, 4>(block, values, x, &mut products);
+                multiply_group::<P, M, 1>(block, values, x, &mut products);
+                multiply_group::<P, M, 5>(block, values, x, &mut products);
+                multiply_group::<P, M, 2>(block, values, x, &mut products);
+                multiply_group::<P, M, 6>(block, values, x, &mut products);
+                multiply_group::<P, M, 3>(block, values, x, &mut products);
+                multiply_group::<P, M, 7>(block, values, x, &mut products);
             }
             let scales = Scales::load(layout, block.add(layout.plane_bytes()), head);
             add(x, &products, scales.scales[0], sums);
@@ -235,13 +239,14 @@ vnni! {
     /// Group `G` of four columns.
     unsafe fn multiply_group<P: Packing, const M: usize, const G: usize>(
         block: *const u8,
+        values: &Looked,
         x: *const Block,
         products: &mut [__m512i; M],
     ) {
         let layout = const { &P::LAYOUT };
         // SAFETY: the block and `M` blocks of activations are there.
         unsafe {
-            let codes = codes(layout, block, G);
+            let codes = codes(layout, values, block, G);
             for (i, product) in products.iter_mut().enumerate() {
                 let four = (*x.add(i)).codes.as_ptr().cast::<i32>().add(G).read_unaligned();
                 *product = _mm512_dpbusd_epi32(*product, codes, _mm512_set1_epi32(four));
@@ -277,7 +282,7 @@ vnni! {
     }
 
     /// The integers of group `g` of a block.
-    pub(super) unsafe fn codes(layout: &Layout, block: *const u8, g: usize) -> __m512i {
+    pub(super) unsafe fn codes(layout: &Layout, values: &Looked, block: *const u8, g: usize) -> __m512i {
         // SAFETY: the planes are there.
         let plane = |at: usize| unsafe { _mm512_loadu_si512(block.add(at).cast()) };
         let mut codes = _mm512_setzero_si512();
@@ -295,7 +300,7 @@ vnni! {
             let singles = plane(layout.singles_at());
             codes = _mm512_or_si512(codes, bits(singles, g, layout.single_bit(), 1));
         }
-        codes
+        if layout.looked_up { _mm512_shuffle_epi8(values.table, codes) } else { codes }
     }
 
     /// Moves the bits under `mask` of every byte from bit `from` to bit `to`; all others vanish.
@@ -321,6 +326,27 @@ vnni! {
     }
 }
 
+/// What codes stand for, where they are looked up.
+pub(super) struct Looked {
+    /// In each quarter, plus 128.
+    table: __m512i,
+    unit: __m512,
+}
+
+impl Looked {
+    vnni! {
+        pub(super) fn load(layout: &Layout, values: &Values) -> Self {
+            if !layout.looked_up {
+                return Self { table: _mm512_setzero_si512(), unit: _mm512_setzero_ps() };
+            }
+            // SAFETY: they are there.
+            let table = unsafe { _mm_loadu_si128(values.of_codes.as_ptr().cast()) };
+            let table = _mm512_xor_si512(_mm512_broadcast_i32x4(table), _mm512_set1_epi8(-128));
+            Self { table, unit: _mm512_set1_ps(values.unit) }
+        }
+    }
+}
+
 /// The halves of 256 columns.
 pub(super) struct Head {
     scale: __m512,
@@ -329,13 +355,16 @@ pub(super) struct Head {
 
 impl Head {
     vnni! {
-        pub(super) unsafe fn load(layout: &Layout, chunk: *const u8) -> Self {
+        pub(super) unsafe fn load(layout: &Layout, values: &Looked, chunk: *const u8) -> Self {
             let zero = _mm512_setzero_ps();
             let mut head = Self { scale: zero, negated_min: zero };
             // SAFETY: the chunk begins with them.
             unsafe {
                 if layout.grouped {
                     head.scale = load_halves(chunk);
+                    if layout.looked_up {
+                        head.scale = _mm512_mul_ps(head.scale, values.unit);
+                    }
                     if layout.mins {
                         head.negated_min = _mm512_sub_ps(zero, load_halves(chunk.add(2 * TILE_ROWS)));
                     }

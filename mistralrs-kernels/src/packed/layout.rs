@@ -4,7 +4,8 @@
 use super::floats::Floats;
 use super::{twelve, with_format};
 use crate::block::{
-    Integers, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80, f16_to_f32, keep_apart,
+    IQ1_VALUES, IQ2_VALUES, IQ3_S_VALUES, IQ3_XXS_VALUES, IQ4_VALUES, Integers, Values, f16_to_f32,
+    keep_apart,
 };
 use crate::quant_type::QuantType;
 
@@ -40,6 +41,10 @@ pub(crate) struct Layout {
     pub(crate) pairs: bool,
     /// A plane of one bit, above the others.
     pub(crate) singles: bool,
+    /// Whether the integers of the planes are looked up: what they stand for, plus 128, is a byte.
+    pub(crate) looked_up: bool,
+    /// Where; no matter to what a kernel is compiled for.
+    pub(crate) values: &'static Values,
     /// Which integer means zero; 0 if an offset decides.
     pub(crate) zero: i32,
     /// Whether weights have an offset.
@@ -61,6 +66,11 @@ impl Layout {
         }
         let vectors = self.nibbles as usize * 4 + self.pairs as usize * 2 + self.singles as usize;
         if vectors == 0 { 8 * VECTOR } else { vectors * VECTOR }
+    }
+
+    /// Whether weights take whole bytes, once they are looked up.
+    pub(crate) const fn are_bytes(&self) -> bool {
+        self.looked_up || self.plane_bytes() == 8 * VECTOR
     }
 
     /// Where the plane of pairs begins.
@@ -126,11 +136,38 @@ const PLAIN: Layout = Layout {
     nibbles: false,
     pairs: false,
     singles: false,
+    looked_up: false,
+    values: &Values { of_codes: [0; 16], unit: 1.0 },
     zero: 0,
     mins: false,
     halves: false,
     grouped: false,
 };
+
+/// The formats that can be packed.
+pub(crate) mod formats {
+    pub(crate) use crate::block::{
+        Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K, Q40,
+        Q41, Q50, Q51, Q80,
+    };
+}
+
+/// What kernels are compiled for.
+pub(crate) mod kinds {
+    pub(crate) use super::formats::{Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80};
+
+    /// Four bits that are looked up, a half for 32 columns.
+    pub(crate) struct SingleFours;
+    /// Four bits that are looked up, a byte of scale for 32 columns.
+    pub(crate) struct Fours;
+    /// Three bits that are looked up, a byte of scale for 32 columns.
+    pub(crate) struct Threes;
+    /// Three bits that are looked up, a byte of scale for 16 columns.
+    pub(crate) struct HalvedThrees;
+}
+
+use formats::*;
+use kinds::{Fours, HalvedThrees, SingleFours, Threes};
 
 macro_rules! packings {
     ($($format:ident: { $($field:ident: $value:expr),* }),* $(,)?) => {
@@ -151,6 +188,32 @@ packings! {
     Q4K: { nibbles: true, mins: true, grouped: true },
     Q5K: { nibbles: true, singles: true, mins: true, grouped: true },
     Q6K: { nibbles: true, pairs: true, zero: 32, halves: true, grouped: true },
+    SingleFours: { nibbles: true, looked_up: true, zero: 128 },
+    Fours: { nibbles: true, looked_up: true, zero: 128, grouped: true },
+    Threes: { pairs: true, singles: true, looked_up: true, zero: 128, grouped: true },
+    HalvedThrees: {
+        pairs: true, singles: true, looked_up: true, zero: 128, halves: true, grouped: true
+    },
+}
+
+macro_rules! looked_up {
+    ($($format:ident: $kind:ident $values:ident),* $(,)?) => {
+        $(impl Packing for $format {
+            const LAYOUT: Layout = Layout { values: &$values, ..$kind::LAYOUT };
+        })*
+    };
+}
+
+looked_up! {
+    Iq4Nl: SingleFours IQ4_VALUES,
+    Iq4Xs: Fours IQ4_VALUES,
+    Iq3S: Fours IQ3_S_VALUES,
+    Iq3Xxs: Fours IQ3_XXS_VALUES,
+    Iq2S: HalvedThrees IQ2_VALUES,
+    Iq2Xs: HalvedThrees IQ2_VALUES,
+    Iq2Xxs: Threes IQ2_VALUES,
+    Iq1M: HalvedThrees IQ1_VALUES,
+    Iq1S: Threes IQ1_VALUES,
 }
 
 impl Layout {
@@ -268,6 +331,10 @@ impl Layout {
                 value |= singles << self.single_bit();
             }
             *four = value.to_le_bytes();
+            if self.looked_up {
+                let value = |code: u8| self.values.of_codes[usize::from(code & 15)];
+                *four = four.map(|code| value(code).cast_unsigned() ^ 0x80);
+            }
         }
         codes
     }
@@ -284,7 +351,8 @@ impl Layout {
                 return (half(at + 2 * row), min);
             }
             let part = part % self.scales();
-            let scale = half(2 * row) * f32::from(chunk[at + part * TILE_ROWS + row] as i8);
+            let unit = half(2 * row) * self.values.unit;
+            let scale = unit * f32::from(chunk[at + part * TILE_ROWS + row] as i8);
             if !self.mins {
                 return (scale, 0.0);
             }

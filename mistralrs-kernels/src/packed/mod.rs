@@ -60,14 +60,19 @@ use twelve::{Beside, PackTwelve};
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
 macro_rules! with_format {
     ($ty:expr, $format:ident, $body:expr) => {
-        with_format!(@ $ty, $format, $body,
-            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80,
-            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K)
+        with_format!(@ $ty, $format, $body, formats,
+            IQ4_NL Iq4Nl, IQ4_XS Iq4Xs, IQ3_S Iq3S, IQ3_XXS Iq3Xxs, IQ2_S Iq2S, IQ2_XS Iq2Xs,
+            IQ2_XXS Iq2Xxs, IQ1_M Iq1M, IQ1_S Iq1S)
     };
-    (@ $ty:expr, $format:ident, $body:expr, $($name:ident $of:ident),*) => {
+    (@ $ty:expr, $format:ident, $body:expr, $module:ident, $($name:ident $of:ident),*) => {
+        with_format!(@@ $ty, $format, $body, $module,
+            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80,
+            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K, $($name $of),*)
+    };
+    (@@ $ty:expr, $format:ident, $body:expr, $module:ident, $($name:ident $of:ident),*) => {
         match $ty {
             $(QuantType::$name => {
-                type $format = crate::block::$of;
+                type $format = crate::packed::layout::$module::$of;
                 Some($body)
             })*
             QuantType::F32 | QuantType::F16 | QuantType::BF16 => None,
@@ -75,6 +80,16 @@ macro_rules! with_format {
     };
 }
 pub(crate) use with_format;
+
+/// The same with the kernel's kind of packed weight: formats that differ in what codes stand for share one.
+macro_rules! with_kind {
+    ($ty:expr, $kind:ident, $body:expr) => {
+        with_format!(@ $ty, $kind, $body, kinds,
+            IQ4_NL SingleFours, IQ4_XS Fours, IQ3_S Fours, IQ3_XXS Fours, IQ2_S HalvedThrees,
+            IQ2_XS HalvedThrees, IQ2_XXS Threes, IQ1_M HalvedThrees, IQ1_S Threes)
+    };
+}
+pub(crate) use with_kind;
 
 /// Below so many numbers, activations are rounded by the calling thread alone.
 const SERIAL_NUMBERS: usize = 32 << 10;
@@ -281,6 +296,16 @@ impl PackedWeight {
     fn blocks(&self) -> usize {
         self.cols.div_ceil(BLOCK_COLS)
     }
+}
+
+/// What the weights of a type that are stored in so many bytes take once they are packed for this process.
+pub fn packed_bytes(ty: QuantType, stored: u64) -> u64 {
+    let Some(layout) = dispatch::kernels().packed.and(Layout::of(ty)) else {
+        return stored;
+    };
+    let numbers = stored / ty.block_bytes() as u64 * ty.block_len() as u64;
+    let of_chunk = layout.chunk_blocks() * BLOCK_COLS * TILE_ROWS;
+    (numbers * layout.chunk_bytes() as u64).div_ceil(of_chunk as u64)
 }
 
 /// Packs up to 16 stored rows; rows that are missing stay zero.

@@ -112,3 +112,27 @@ fn quantized_while_loading_and_layers_of_several_parts() {
         .collect();
     assert_eq!(widths, [48, 48, 32, 16]);
 }
+
+/// What the map of layers counts is what a weight takes.
+#[test]
+fn sizes_are_what_is_taken() {
+    let (rows, cols) = (32, 512);
+    for &ty in QuantType::ALL {
+        let bytes = stored(&noise(rows * cols, 1), cols, ty);
+        let size = bytes.len() as u64;
+        let options = WeightOptions { stay_mapped: true, ..WeightOptions::default() };
+        let stored = weight(&info(&[rows, cols], ty), bytes.clone(), &options).unwrap().info();
+        let stored = Packed::stored(bytes.clone(), stored);
+        let placed = Placed::new(stored, &Place::default()).unwrap();
+        let taken = match &placed.numbers {
+            Numbers::Blocks(QMatMul::QTensor(blocks)) => blocks.storage_size_in_bytes(),
+            Numbers::Blocks(_) => 0,
+            Numbers::Plain(weight) => weight.elem_count() * weight.dtype().size_in_bytes(),
+        };
+        let packed = weight(&info(&[rows, cols], ty), bytes, &WeightOptions::default());
+        let here = packed.unwrap().info().bytes as u64;
+        let size = WeightSize::of(ty, size);
+        assert_eq!(size.there, taken as u64, "{ty:?}");
+        assert!(size.here == here || ty == QuantType::BF16 && here < size.here, "{ty:?}");
+    }
+}

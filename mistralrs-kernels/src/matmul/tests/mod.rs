@@ -45,8 +45,8 @@ fn noise(seed: u64, len: usize) -> Vec<f32> {
 
 fn case(ty: QuantType, (rows, cols, m): (usize, usize, usize), seed: u64) -> Case {
     let offset = (seed % 4) as usize;
-    let mut bytes = vec![0; offset + ty.row_bytes(rows * cols).unwrap()];
-    ty.quantize_row(&noise(seed, rows * cols), &mut bytes[offset..]);
+    let stored = crate::quant_type::tests::stored(ty, &noise(seed, rows * cols));
+    let bytes = [vec![0; offset], stored].concat();
     let x = noise(seed + 1, offset + m * cols);
     Case { ty, rows, cols, m, bytes, x, offset }
 }

@@ -33,8 +33,7 @@ struct Case {
 
 impl Case {
     fn new(ty: QuantType, (rows, cols, m): (usize, usize, usize), seed: u64) -> Self {
-        let mut stored = vec![0; ty.row_bytes(rows * cols).unwrap()];
-        ty.quantize_row(&noise(seed, rows * cols), &mut stored);
+        let stored = crate::quant_type::tests::stored(ty, &noise(seed, rows * cols));
         Self::of(ty, (rows, cols, m), stored, seed)
     }
 
@@ -480,7 +479,11 @@ fn what_cannot_be_packed_is_left_alone() {
 
 #[test]
 fn bits_per_weight() {
-    let wanted = [32.0, 16.0, 16.0, 4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
+    let stored_alike =
+        [32.0, 16.0, 16.0, 4.5, 5.0, 5.5, 6.0, 8.5, 3.125, 3.5625, 4.625, 5.625, 6.5625];
+    let looked_up = [4.5, 4.3125, 4.3125, 4.3125, 3.5625, 3.5625, 3.3125, 3.5625, 3.3125];
+    let wanted = stored_alike.into_iter().chain(looked_up);
+    assert_eq!(types().count(), wanted.clone().count());
     for (ty, wanted) in types().zip(wanted) {
         let case = Case::new(ty, (16, 256, 1), 1);
         assert_eq!(case.packed.size() as f64 * 8.0 / (16.0 * 256.0), wanted, "{ty:?}");
@@ -492,6 +495,19 @@ fn bits_per_weight() {
 fn short_results_are_refused() {
     let case = Case::new(QuantType::Q4_0, (3, 32, 1), 1);
     matmul_packed(&case.packed, &case.x, &mut [0.0; 2]);
+}
+
+/// What a kernel is compiled for is what weights of the type are.
+#[test]
+fn kinds_are_what_formats_are() {
+    for ty in types() {
+        let of_type = Layout::of(ty).unwrap();
+        let Some(of_kind) = with_kind!(ty, Kind, <Kind as Packing>::LAYOUT) else {
+            continue;
+        };
+        let of_kind = Layout { values: of_type.values, ..of_kind };
+        assert_eq!(format!("{of_kind:?}"), format!("{of_type:?}"));
+    }
 }
 
 /// A stack computes what its matrices compute alone, also where the last tile of each is not full.

@@ -25,9 +25,15 @@ pub(crate) fn info(shape: &[usize], ty: QuantType) -> TensorInfo {
     }
 }
 
+/// Numbers as a type holds them; for a type that nothing is stored in, blocks of bytes so small that their scales are.
 pub(crate) fn stored(numbers: &[f32], cols: usize, ty: QuantType) -> TensorBytes {
     let row_bytes = ty.row_bytes(cols).unwrap();
     let mut bytes = vec![0; numbers.len() / cols * row_bytes];
+    if !ty.is_writable() {
+        let small = numbers.iter().map(|number| number.to_bits() as u8 & 0x1f);
+        bytes.iter_mut().zip(small).for_each(|(byte, small)| *byte = small);
+        return TensorBytes::from(&bytes[..]);
+    }
     for (row, out) in numbers.chunks(cols).zip(bytes.chunks_mut(row_bytes)) {
         ty.quantize_row(row, out);
     }

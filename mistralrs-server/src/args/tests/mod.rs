@@ -111,6 +111,8 @@ fn names_of_in_situ_types() {
         ("q4k", "Q4_K"),
         ("q5k", "Q5_K"),
         ("q6k", "Q6_K"),
+        ("iq4_nl", "IQ4_NL"),
+        ("iq4xs", "IQ4_XS"),
     ];
     for (name, full) in names {
         let isq = plan(&format!("-m x --isq {name}")).unwrap().load.isq;
@@ -119,6 +121,7 @@ fn names_of_in_situ_types() {
     for name in ["q8_1", "q8k", "hqq4", "HQQ8", "fp8", "afq2", "afq8"] {
         assert!(refused(&format!("-m x --isq {name}")).contains("not built yet"), "{name}");
     }
+    assert!(refused("-m x --isq iq2_xs").contains("nothing is quantized to it"));
     assert!(refused("-m x --isq q9").contains("no such type"));
 }
 
