@@ -265,9 +265,9 @@ fn unknown_architectures_and_types_are_named() {
     assert!(error.contains("`rwkv9`") && error.contains("llama, qwen2"), "{error}");
 
     let writer =
-        GgufWriter::new("llama").tensor_of_type("token_embd.weight", &[256], 16, vec![0; 66]);
+        GgufWriter::new("llama").tensor_of_type("token_embd.weight", &[256], 34, vec![0; 54]);
     let error = parse(&writer.build()).unwrap_err().to_string();
-    for part in ["`token_embd.weight`", "IQ2_XXS", "test.gguf", "Q4_K"] {
+    for part in ["`token_embd.weight`", "TQ1_0", "test.gguf", "Q4_K"] {
         assert!(error.contains(part), "{error}");
     }
     // A vocabulary has no tensors and may be of any architecture.
