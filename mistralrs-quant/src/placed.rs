@@ -100,8 +100,10 @@ impl QuantMethod for Placed {
 /// candle's name of a type of blocks, if it knows the type.
 fn ggml(ty: QuantType) -> Option<GgmlDType> {
     Some(match ty {
-        QuantType::F32 | QuantType::F16 | QuantType::BF16 => return None,
-        QuantType::IQ4_NL
+        QuantType::F32
+        | QuantType::F16
+        | QuantType::BF16
+        | QuantType::IQ4_NL
         | QuantType::IQ4_XS
         | QuantType::IQ3_S
         | QuantType::IQ3_XXS

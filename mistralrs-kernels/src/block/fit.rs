@@ -40,18 +40,39 @@ pub(super) fn range(x: &[f32]) -> (f32, f32) {
 /// The scale `s` for which `s * q`, `q` an integer in `-half..half`, comes closest to `x`.
 #[inline(always)]
 pub(super) fn symmetric_scale(x: &[f32; 16], half: f32) -> f32 {
+    // The peak lands near the longer, negative end.
+    let ends = (-9..=9).map(|step| -(half + 0.1 * step as f32));
+    scale_among(x, ends, |x| nearest_integer(x.clamp(-half, half - 1.0)))
+}
+
+/// The scale `s` for which `s * v`, `v` one of ascending values, comes closest to `x`.
+#[inline(always)]
+pub(super) fn scale_of_values(x: &[f32; 32], values: &[i8; 16]) -> f32 {
+    // The peak may land near either end.
+    let ends = [values[0], values[15]].into_iter();
+    let ends = ends.flat_map(|end| (-7..=7).map(move |step| f32::from(end) + 2.0 * step as f32));
+    scale_among(x, ends, |x| f32::from(values[usize::from(nearest_of(x, values))]))
+}
+
+/// The scale `s` for which `s * q`, `q` what is `nearest` to a number divided by it, comes closest to `x`: the search
+/// brings the peak to each of `ends` and fits the scale to what that leads to.
+#[inline(always)]
+fn scale_among<const LEN: usize>(
+    x: &[f32; LEN],
+    ends: impl Iterator<Item = f32>,
+    nearest: impl Fn(f32) -> f32,
+) -> f32 {
     let peak = largest(x);
     if peak.abs() < f32::MIN_POSITIVE {
         return 0.0;
     }
     // Of all s, the error falls most with (Σxq)²/Σq²: then s = Σxq/Σq².
     let (mut best_scale, mut best_gain) = (0.0, -1.0);
-    for step in -9..=9 {
-        // The peak lands near the longer, negative end.
-        let inverse = -(half + 0.1 * step as f32) / peak;
+    for end in ends {
+        let inverse = end / peak;
         let (mut xq, mut qq) = (0.0, 0.0);
         for x in x {
-            let q = nearest_integer((x * inverse).clamp(-half, half - 1.0));
+            let q = nearest(x * inverse);
             xq += x * q;
             qq += q * q;
         }
@@ -72,33 +93,6 @@ pub(super) fn nearest_of(x: f32, values: &[i8; 16]) -> u8 {
         nearest += u8::from(x > middle);
     }
     nearest
-}
-
-/// The scale `s` for which `s * v`, `v` one of ascending values, comes closest to `x`.
-#[inline(always)]
-pub(super) fn scale_of_values(x: &[f32; 32], values: &[i8; 16]) -> f32 {
-    let peak = largest(x);
-    if peak.abs() < f32::MIN_POSITIVE {
-        return 0.0;
-    }
-    // As above; the peak may land near either end.
-    let (mut best_scale, mut best_gain) = (0.0, -1.0);
-    for end in [values[0], values[15]] {
-        for step in -7..=7 {
-            let inverse = (f32::from(end) + 2.0 * step as f32) / peak;
-            let (mut xv, mut vv) = (0.0, 0.0);
-            for x in x {
-                let v = f32::from(values[usize::from(nearest_of(x * inverse, values))]);
-                xv += x * v;
-                vv += v * v;
-            }
-            let gain = if vv > 0.0 { xv * xv / vv } else { 0.0 };
-            if gain > best_gain {
-                (best_scale, best_gain) = (xv / vv.max(1.0), gain);
-            }
-        }
-    }
-    best_scale
 }
 
 /// The scale `s` and offset `m >= 0` for which `s * q - m`, `q` an integer in `0..=max`, comes

@@ -1,14 +1,15 @@
-//! What the IQ formats with less than four bits share: eight or four neighboring weights are one of some hundred
-//! combinations of magnitudes, and each weight has a sign. A combination is a 16-bit word with the magnitudes' numbers,
-//! from the lowest bits on; `scripts/make_grids.py` writes the words. Knows no format.
+//! What IQ formats share: tables of values and, of those with less than four bits, combinations. Eight or four
+//! neighboring weights are one of some hundred combinations of magnitudes, and each weight has a sign. A combination is
+//! a 16-bit word with the magnitudes' numbers, from the lowest bits on; `scripts/make_grids.py` writes the words. Knows
+//! no format.
 
 use super::half_float::f16_to_f32;
 use super::{Integers, keep_apart};
 
-/// What the codes of a format of this kind stand for.
+/// What the codes of a format stand for.
 #[derive(Debug)]
 pub(crate) struct Values {
-    /// In units; a code has the number of a magnitude, and above it the sign.
+    /// In units. Where weights are combinations, a code has the number of a magnitude, and above it the sign.
     pub(crate) of_codes: [i8; 16],
     /// What is multiplied with a block's scale.
     pub(crate) unit: f32,
@@ -50,7 +51,7 @@ pub(super) fn dequantize(from: &Integers, values: &Values, group: usize, out: &m
     }
 }
 
-/// Reads a format of this kind by way of its integers.
+/// Reads a format of values and groups by way of its integers.
 macro_rules! read {
     ($format:ident, $bytes:literal, $values:ident, $group:literal) => {
         impl Format<$bytes, 256> for $format {

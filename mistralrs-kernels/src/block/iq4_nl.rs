@@ -20,7 +20,12 @@ impl Format<18, 32> for Iq4Nl {
     #[inline(always)]
     fn dequantize(block: &[u8; 18], out: &mut [f32; 32]) {
         let [d0, d1, nibbles @ ..] = block;
-        dequantize_nibbles(nibbles, read_scale(*d0, *d1), out);
+        let d = read_scale(*d0, *d1);
+        let (low, high) = out.split_at_mut(16);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(nibbles) {
+            *low = d * f32::from(VALUES.of_codes[usize::from(byte & 15)]);
+            *high = d * f32::from(VALUES.of_codes[usize::from(byte >> 4)]);
+        }
     }
 }
 
@@ -39,16 +44,6 @@ impl Integral<18, 32> for Iq4Nl {
         let [d0, d1, nibbles @ ..] = block;
         out.d = u16::from_le_bytes([*d0, *d1]);
         take_nibbles(nibbles, &mut out.codes);
-    }
-}
-
-/// 32 weights with the same scale.
-#[inline(always)]
-pub(super) fn dequantize_nibbles(nibbles: &[u8; 16], scale: f32, out: &mut [f32; 32]) {
-    let (low, high) = out.split_at_mut(16);
-    for ((low, high), byte) in low.iter_mut().zip(high).zip(nibbles) {
-        *low = scale * f32::from(VALUES.of_codes[usize::from(byte & 15)]);
-        *high = scale * f32::from(VALUES.of_codes[usize::from(byte >> 4)]);
     }
 }
 

@@ -3,9 +3,10 @@
 //! with their low nibbles; 16 bytes for each group as in IQ4_NL. Source: ggml `block_iq4_xs`.
 
 use super::fit::{inverse, largest, nearest_integer, scale_of_values};
-use super::half_float::{nearest_scale, read_scale};
-use super::iq4_nl::{VALUES, dequantize_nibbles, quantize_nibbles, take_nibbles};
-use super::{Format, Integers, Integral, Writable, keep_apart};
+use super::grid::{self, read};
+use super::half_float::nearest_scale;
+use super::iq4_nl::{VALUES, quantize_nibbles, take_nibbles};
+use super::{Format, Integers, Integral, Writable};
 
 /// The 4-bit weights of IQ4_NL, with a 6-bit signed scale per 32.
 pub(crate) struct Iq4Xs;
@@ -18,26 +19,6 @@ fn group_scales(high: u16, low: &[u8; 4]) -> [i8; 8] {
         let high = (high >> (2 * g) & 3) as u8;
         (low | high << 4) as i8 - 32
     })
-}
-
-/// A block's scale, its groups' scales and their nibbles.
-#[inline(always)]
-fn split(block: &[u8; 136]) -> ([u8; 2], [i8; 8], &[[u8; 16]]) {
-    let [d0, d1, h0, h1, l0, l1, l2, l3, nibbles @ ..] = block;
-    let scales = group_scales(u16::from_le_bytes([*h0, *h1]), &[*l0, *l1, *l2, *l3]);
-    ([*d0, *d1], scales, nibbles.as_chunks().0)
-}
-
-impl Format<136, 256> for Iq4Xs {
-    #[inline(always)]
-    fn dequantize(block: &[u8; 136], out: &mut [f32; 256]) {
-        let ([d0, d1], scales, groups) = split(block);
-        let d = read_scale(d0, d1);
-        for (g, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            dequantize_nibbles(&groups[g], d * f32::from(scales[g]), out);
-            keep_apart();
-        }
-    }
 }
 
 impl Writable<136, 256> for Iq4Xs {
@@ -67,11 +48,15 @@ impl Writable<136, 256> for Iq4Xs {
 impl Integral<136, 256> for Iq4Xs {
     #[inline(always)]
     fn integers(block: &[u8; 136], out: &mut Integers) {
-        let (d, scales, groups) = split(block);
-        out.d = u16::from_le_bytes(d);
+        let [d0, d1, h0, h1, l0, l1, l2, l3, nibbles @ ..] = block;
+        let scales = group_scales(u16::from_le_bytes([*h0, *h1]), &[*l0, *l1, *l2, *l3]);
+        out.d = u16::from_le_bytes([*d0, *d1]);
         out.scales[..scales.len()].copy_from_slice(&scales);
-        for (nibbles, codes) in groups.iter().zip(out.codes.as_chunks_mut::<32>().0) {
+        let groups = nibbles.as_chunks::<16>().0.iter();
+        for (nibbles, codes) in groups.zip(out.codes.as_chunks_mut::<32>().0) {
             take_nibbles(nibbles, codes);
         }
     }
 }
+
+read!(Iq4Xs, 136, VALUES, 32);

@@ -4,8 +4,9 @@
 use super::floats::Floats;
 use super::{twelve, with_format};
 use crate::block::{
-    IQ1_VALUES, IQ2_VALUES, IQ3_S_VALUES, IQ3_XXS_VALUES, IQ4_VALUES, Integers, Values, f16_to_f32,
-    keep_apart,
+    IQ1_VALUES, IQ2_VALUES, IQ3_S_VALUES, IQ3_XXS_VALUES, IQ4_VALUES, Integers, Iq1M, Iq1S, Iq2S,
+    Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80,
+    Values, f16_to_f32, keep_apart,
 };
 use crate::quant_type::QuantType;
 
@@ -126,6 +127,8 @@ impl Layout {
 
 /// A stored format that can be packed.
 pub(crate) trait Packing {
+    /// What kernels are compiled for: formats that differ in what codes stand for share one.
+    type Kind: Packing;
     /// How.
     const LAYOUT: Layout;
 }
@@ -144,34 +147,19 @@ const PLAIN: Layout = Layout {
     grouped: false,
 };
 
-/// The formats that can be packed.
-pub(crate) mod formats {
-    pub(crate) use crate::block::{
-        Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Q2K, Q3K, Q4K, Q5K, Q6K, Q40,
-        Q41, Q50, Q51, Q80,
-    };
-}
-
-/// What kernels are compiled for.
-pub(crate) mod kinds {
-    pub(crate) use super::formats::{Q2K, Q3K, Q4K, Q5K, Q6K, Q40, Q41, Q50, Q51, Q80};
-
-    /// Four bits that are looked up, a half for 32 columns.
-    pub(crate) struct SingleFours;
-    /// Four bits that are looked up, a byte of scale for 32 columns.
-    pub(crate) struct Fours;
-    /// Three bits that are looked up, a byte of scale for 32 columns.
-    pub(crate) struct Threes;
-    /// Three bits that are looked up, a byte of scale for 16 columns.
-    pub(crate) struct HalvedThrees;
-}
-
-use formats::*;
-use kinds::{Fours, HalvedThrees, SingleFours, Threes};
+/// Four bits that are looked up, a half for 32 columns.
+pub(crate) struct SingleFours;
+/// Four bits that are looked up, a byte of scale for 32 columns.
+pub(crate) struct Fours;
+/// Three bits that are looked up, a byte of scale for 32 columns.
+pub(crate) struct Threes;
+/// Three bits that are looked up, a byte of scale for 16 columns.
+pub(crate) struct HalvedThrees;
 
 macro_rules! packings {
     ($($format:ident: { $($field:ident: $value:expr),* }),* $(,)?) => {
         $(impl Packing for $format {
+            type Kind = Self;
             const LAYOUT: Layout = Layout { $($field: $value,)* ..PLAIN };
         })*
     };
@@ -199,6 +187,7 @@ packings! {
 macro_rules! looked_up {
     ($($format:ident: $kind:ident $values:ident),* $(,)?) => {
         $(impl Packing for $format {
+            type Kind = $kind;
             const LAYOUT: Layout = Layout { values: &$values, ..$kind::LAYOUT };
         })*
     };

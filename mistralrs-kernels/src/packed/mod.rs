@@ -60,19 +60,16 @@ use twelve::{Beside, PackTwelve};
 /// Evaluates `$body` with `$format` standing for the format of `$ty`; `None` for plain numbers.
 macro_rules! with_format {
     ($ty:expr, $format:ident, $body:expr) => {
-        with_format!(@ $ty, $format, $body, formats,
+        with_format!(@ $ty, $format, $body,
+            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80,
+            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K,
             IQ4_NL Iq4Nl, IQ4_XS Iq4Xs, IQ3_S Iq3S, IQ3_XXS Iq3Xxs, IQ2_S Iq2S, IQ2_XS Iq2Xs,
             IQ2_XXS Iq2Xxs, IQ1_M Iq1M, IQ1_S Iq1S)
     };
-    (@ $ty:expr, $format:ident, $body:expr, $module:ident, $($name:ident $of:ident),*) => {
-        with_format!(@@ $ty, $format, $body, $module,
-            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80,
-            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K, $($name $of),*)
-    };
-    (@@ $ty:expr, $format:ident, $body:expr, $module:ident, $($name:ident $of:ident),*) => {
+    (@ $ty:expr, $format:ident, $body:expr, $($name:ident $of:ident),*) => {
         match $ty {
             $(QuantType::$name => {
-                type $format = crate::packed::layout::$module::$of;
+                type $format = crate::block::$of;
                 Some($body)
             })*
             QuantType::F32 | QuantType::F16 | QuantType::BF16 => None,
@@ -81,12 +78,13 @@ macro_rules! with_format {
 }
 pub(crate) use with_format;
 
-/// The same with the kernel's kind of packed weight: formats that differ in what codes stand for share one.
+/// The same with the kind of packed weight that a kernel is compiled for.
 macro_rules! with_kind {
     ($ty:expr, $kind:ident, $body:expr) => {
-        with_format!(@ $ty, $kind, $body, kinds,
-            IQ4_NL SingleFours, IQ4_XS Fours, IQ3_S Fours, IQ3_XXS Fours, IQ2_S HalvedThrees,
-            IQ2_XS HalvedThrees, IQ2_XXS Threes, IQ1_M HalvedThrees, IQ1_S Threes)
+        with_format!($ty, Format, {
+            type $kind = <Format as Packing>::Kind;
+            $body
+        })
     };
 }
 pub(crate) use with_kind;
