@@ -1,11 +1,9 @@
-//! The packed kernels for vectors of 256 bits: a tile's 16 rows in two halves of eight lanes, up to four
-//! rows of activations at once. With AVX-VNNI four products are one instruction; without, `vpmaddubsw`
-//! adds two in 16 bits, and as many of these are added up as surely fit. More than eight rows go through
-//! `avx2_tall`.
-//! Source: `vpmaddubsw` multiplies unsigned with signed bytes and saturates, so bytes of weights, which
-//! reach 255, are taken as sign and magnitude.
+//! The packed kernels for vectors of 256 bits: a tile's 16 rows in two halves of eight lanes, as
+//! `avx2_block` multiplies them, with AVX-VNNI or without. Up to four rows of activations are multiplied at once,
+//! the weights taken apart as they pass by; more go through `avx2_tall`.
 
 use super::activations::{Block, Strips, quantize_strip};
+use super::avx2_block::{Weights, multiply_block};
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
     Job, PackedKernels, QuantType, TileKernels, ahead, avx2_tall, exact, pack_tile, with_format,
@@ -14,22 +12,17 @@ use super::{
 use crate::block::Values;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_cvtph_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sra_epi32, _mm256_srl_epi16,
+    _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_srl_epi16,
     _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
 };
+use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Rows of activations that a register tile takes.
-const MOST: usize = 4;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 8;
-/// So many bytes of activations stay in the second-level cache while weights pass by.
-const RESIDENT: usize = 192 << 10;
 
 /// Many rows are cut as the kernel for many takes them.
 fn strips(m: usize) -> Strips {
@@ -94,75 +87,53 @@ unsafe fn multiply<P: Packing, const VNNI: bool>(job: &Job<'_, Block>, tiles: Ra
         // SAFETY: as the caller vouches.
         return unsafe { avx2_tall::multiply::<P, VNNI>(job, tiles) };
     }
-    let strips = job.strips.count();
-    let longest = job.strips.rows(0).len() * job.part.w.blocks() * size_of::<Block>();
-    let group = (RESIDENT / longest).max(1);
-    for first in (0..strips).step_by(group) {
-        for tile in tiles.clone() {
-            for strip in first..strips.min(first + group) {
-                for lanes in [0, LANES] {
-                    // SAFETY: the strip, the tile and its lanes exist.
-                    unsafe {
-                        multiply_strip::<P, VNNI>(job, (tile, lanes), &job.strips.rows(strip));
-                    }
+    for tile in tiles {
+        for lanes in [0, LANES] {
+            let at = (tile, lanes);
+            // SAFETY: the tile and its lanes exist; a strip has all rows.
+            unsafe {
+                match job.strips.total() {
+                    1 => multiply_rows::<P, VNNI, 1>(job, at),
+                    2 => multiply_rows::<P, VNNI, 2>(job, at),
+                    3 => multiply_rows::<P, VNNI, 3>(job, at),
+                    _ => multiply_rows::<P, VNNI, { avx2_tall::LEAST - 1 }>(job, at),
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-unsafe fn multiply_strip<P: Packing, const VNNI: bool>(
-    job: &Job<'_, Block>,
-    at: (usize, usize),
-    rows: &Range<usize>,
-) {
-    let mut row = 0;
-    while row < rows.len() {
-        let count = MOST.min(rows.len() - row);
-        // SAFETY: as many rows as are left of the strip.
-        unsafe {
-            match count {
-                1 => multiply_rows::<P, VNNI, 1>(job, at, rows, row),
-                2 => multiply_rows::<P, VNNI, 2>(job, at, rows, row),
-                3 => multiply_rows::<P, VNNI, 3>(job, at, rows, row),
-                _ => multiply_rows::<P, VNNI, MOST>(job, at, rows, row),
-            }
-        }
-        row += count;
-    }
-}
-
-/// The lanes of a tile from `lanes` with `M` rows of a strip from its row `row`.
+/// The lanes of a tile from `lanes` with the `M` rows that there are.
 #[inline(always)]
 unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
     job: &Job<'_, Block>,
     (tile, lanes): (usize, usize),
-    rows: &Range<usize>,
-    row: usize,
 ) {
     let layout = const { &P::LAYOUT };
     let w = job.part.w;
-    // SAFETY: the tile has this many chunks, and `x` the strip's rows of each block; the columns of the
-    // strip's rows are this task's own.
+    // SAFETY: the tile has this many chunks, and `x` the rows of each block; the columns of the rows are
+    // this task's own.
     unsafe {
         let values = &Looked::load(layout, w.layout.values);
-        let mut sums = [_mm256_setzero_ps(); M];
+        let mut sums = [[_mm256_setzero_ps()]; M];
         let mut chunk = job.tile(tile).as_ptr();
-        let mut x = job.x.as_ptr().add(rows.start * w.blocks() + row);
+        let mut x = job.x.as_ptr();
         for _ in 0..w.blocks() / layout.chunk_blocks() {
             let head = Head::load(layout, values, chunk, lanes);
             let mut block = chunk.add(layout.head_bytes());
             for _ in 0..layout.chunk_blocks() {
                 ahead::stream(block, layout.block_bytes());
-                multiply_block::<P, VNNI, M>((block, lanes), values, &head, x, &mut sums);
+                let scales = Scales::load(layout, block.add(layout.plane_bytes()), &head, lanes);
+                let planes = block.add(4 * lanes);
+                let here = Here::<P> { planes, values, scales, kind: PhantomData };
+                multiply_block::<_, VNNI, M, 1>(&here, x, &mut sums);
                 block = block.add(layout.block_bytes());
-                x = x.add(rows.len());
+                x = x.add(M);
             }
             chunk = chunk.add(layout.chunk_bytes());
         }
-        for (i, sum) in sums.iter().enumerate() {
-            store(job, rows.start + row + i, (tile, lanes), *sum);
+        for (row, [sum]) in job.strips.all().zip(&sums) {
+            store(job, row, (tile, lanes), *sum);
         }
     }
 }
@@ -199,183 +170,33 @@ pub(super) unsafe fn store(
     }
 }
 
-/// How many sums of two products surely fit 16 bits.
-pub(super) const fn fitting(layout: &Layout) -> usize {
-    let bits = layout.nibbles as u32 * 4 + layout.pairs as u32 * 2 + layout.singles as u32;
-    // Whole bytes have no bits here and never get here.
-    if bits == 0 { 1 } else { 32767 / (2 * 127 * ((1 << bits) - 1)) }
-}
-
-/// 32 columns: the integers of both halves, then the scales.
-#[inline(always)]
-unsafe fn multiply_block<P: Packing, const VNNI: bool, const M: usize>(
-    (block, lanes): (*const u8, usize),
-    values: &Looked,
-    head: &Head,
-    x: *const Block,
-    sums: &mut [__m256; M],
-) {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: the block and `M` blocks of activations are there.
-    unsafe {
-        let scales = Scales::load(layout, block.add(layout.plane_bytes()), head, lanes);
-        let planes = block.add(4 * lanes);
-        let integers = match (VNNI, layout.are_bytes()) {
-            (true, _) => with_vnni::<P, M>(planes, values, x),
-            (false, true) => of_bytes::<P, M>(planes, values, x),
-            (false, false) => of_bits::<P, M>(planes, values, x),
-        };
-        for i in 0..M {
-            let x = &*x.add(i);
-            let unit = _mm256_set1_ps(x.scale);
-            for (half, integers) in integers.iter().enumerate().take(layout.scales()) {
-                let scale = _mm256_mul_ps(scales.scales[half], unit);
-                sums[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(integers[i]), scale, sums[i]);
-            }
-            if layout.mins && layout.halves {
-                for half in 0..2 {
-                    let sum = _mm256_set1_ps(x.half_sums[half]);
-                    sums[i] = _mm256_fmadd_ps(scales.mins[half], sum, sums[i]);
-                }
-            } else if layout.mins {
-                sums[i] = _mm256_fmadd_ps(scales.mins[0], _mm256_set1_ps(x.sum), sums[i]);
-            }
-        }
-    }
-}
-
-/// Products of integers, for the halves of the columns if their scales differ, else all in the first.
-type Integers<const M: usize> = [[__m256i; M]; 2];
-
-/// Which of the sums group `g` of four columns belongs to.
-const fn half_of(layout: &Layout, g: usize) -> usize {
-    if layout.halves { g / 4 } else { 0 }
-}
-
-#[inline(always)]
-unsafe fn with_vnni<P: Packing, const M: usize>(
+/// Eight lanes of a block of some kind, as they are packed.
+struct Here<'a, P> {
     planes: *const u8,
-    values: &Looked,
-    x: *const Block,
-) -> Integers<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let mut sums = offsets::<P, M>(x);
-        for g in 0..8 {
-            let codes = codes(layout, values, planes, g);
-            let sums = &mut sums[half_of(layout, g)];
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_dpbusd_avx_epi32(*sum, codes, four(x.add(i), g));
-            }
-        }
-        sums
+    values: &'a Looked,
+    scales: Scales,
+    kind: PhantomData<P>,
+}
+
+impl<P: Packing> Weights<1> for Here<'_, P> {
+    const LAYOUT: &'static Layout = &P::LAYOUT;
+    const ZERO: i32 = P::LAYOUT.zero;
+
+    #[inline(always)]
+    unsafe fn codes(&self, g: usize) -> [__m256i; 1] {
+        // SAFETY: the planes are there.
+        unsafe { [codes(Self::LAYOUT, self.values, self.planes, g)] }
     }
-}
 
-/// Whole bytes: what is left of them by the middle is sign and magnitude, and nothing is to be added.
-#[inline(always)]
-unsafe fn of_bytes<P: Packing, const M: usize>(
-    planes: *const u8,
-    values: &Looked,
-    x: *const Block,
-) -> Integers<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let (ones, middle) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
-        let mut sums = [[_mm256_setzero_si256(); M]; 2];
-        for g in 0..8 {
-            let codes = codes(layout, values, planes, g);
-            let signed = _mm256_xor_si256(codes, middle);
-            let magnitude = _mm256_abs_epi8(signed);
-            let sums = &mut sums[half_of(layout, g)];
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let twos =
-                    _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four(x.add(i), g), signed));
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(twos, ones));
-            }
-        }
-        sums
+    #[inline(always)]
+    unsafe fn signed(&self, g: usize) -> [(__m256i, __m256i); 1] {
+        // SAFETY: as above.
+        unsafe { [signed(codes(Self::LAYOUT, self.values, self.planes, g))] }
     }
-}
 
-/// Few bits: sums of two products are added up in 16 bits while they fit.
-#[inline(always)]
-unsafe fn of_bits<P: Packing, const M: usize>(
-    planes: *const u8,
-    values: &Looked,
-    x: *const Block,
-) -> Integers<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let (ones, zero) = (_mm256_set1_epi16(1), _mm256_setzero_si256());
-        let mut sums = offsets::<P, M>(x);
-        let mut small = [zero; M];
-        let mut held = 0;
-        for g in 0..8 {
-            let codes = codes(layout, values, planes, g);
-            for (i, small) in small.iter_mut().enumerate() {
-                let twos = _mm256_maddubs_epi16(codes, four(x.add(i), g));
-                *small = if held == 0 { twos } else { _mm256_add_epi16(*small, twos) };
-            }
-            held += 1;
-            let ends = g == 7 || half_of(layout, g) != half_of(layout, g + 1);
-            if ends || held == const { fitting(&P::LAYOUT) } {
-                for (sum, small) in sums[half_of(layout, g)].iter_mut().zip(&small) {
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*small, ones));
-                }
-                held = 0;
-            }
-        }
-        sums
-    }
-}
-
-/// What the integers' zero adds up to.
-#[inline(always)]
-unsafe fn offsets<P: Packing, const M: usize>(x: *const Block) -> Integers<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: `M` blocks of activations are there, as the caller vouches.
-    unsafe {
-        let mut sums = [[_mm256_setzero_si256(); M]; 2];
-        if layout.zero == 0 {
-            return sums;
-        }
-        for (half, sums) in sums.iter_mut().enumerate().take(layout.scales()) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let of_128 = of_128(layout, half, &*x.add(i));
-                *sum = of_zero(layout, _mm256_set1_epi32(of_128));
-            }
-        }
-        sums
-    }
-}
-
-/// What a zero of 128 adds up to with a row's block, or with half `half` of it where halves differ, taken off.
-#[inline(always)]
-pub(super) fn of_128(layout: &Layout, half: usize, x: &Block) -> i32 {
-    if layout.halves { x.half_offsets[half] } else { x.offset }
-}
-
-/// What the integers' zero adds up to, from that of a zero of 128.
-#[inline(always)]
-pub(super) unsafe fn of_zero(layout: &Layout, of_128: __m256i) -> __m256i {
-    // SAFETY: the features are present, as the caller vouches.
-    unsafe {
-        let count = _mm_cvtsi32_si128(7 - layout.zero.trailing_zeros() as i32);
-        _mm256_sra_epi32(of_128, count)
-    }
-}
-
-/// Four columns of a row of activations, for all lanes.
-#[inline(always)]
-pub(super) unsafe fn four(x: *const Block, g: usize) -> __m256i {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        let codes = (*x).codes.as_ptr().cast::<i32>();
-        _mm256_set1_epi32(codes.add(g).read_unaligned())
+    #[inline(always)]
+    fn scales(&self) -> [&Scales; 1] {
+        [&self.scales]
     }
 }
 
@@ -406,6 +227,16 @@ pub(super) unsafe fn codes(
             codes = _mm256_or_si256(codes, bits(singles, g, layout.single_bit(), 1));
         }
         if layout.looked_up { _mm256_shuffle_epi8(values.table, codes) } else { codes }
+    }
+}
+
+/// Whole bytes, less their middle, and the magnitudes of that.
+#[inline(always)]
+pub(super) unsafe fn signed(codes: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: the features are present, as the caller vouches.
+    unsafe {
+        let signed = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+        (signed, _mm256_abs_epi8(signed))
     }
 }
 
@@ -487,6 +318,7 @@ impl Head {
 }
 
 /// The scales and offsets of 32 columns.
+#[derive(Clone, Copy)]
 pub(super) struct Scales {
     pub(super) scales: [__m256; 2],
     pub(super) mins: [__m256; 2],

@@ -6,20 +6,18 @@
 use super::Job;
 use super::activations::Block;
 use super::ahead::Ahead;
-use super::avx2::{Head, LANES, Looked, Scales, codes, fitting, four, of_128, of_zero, store};
-use super::layout::{Packing, TILE_ROWS};
+use super::avx2::{Head, LANES, Looked, Scales, codes, signed, store};
+use super::avx2_block::{Sums, Weights, multiply_block};
+use super::layout::{Layout, Packing, TILE_ROWS};
 use crate::simd::prefetch;
-use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_abs_epi8, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_xor_si256,
+    __m256i, _mm256_add_epi8, _mm256_set1_epi8, _mm256_setzero_ps, _mm256_setzero_si256,
 };
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// From so many rows of activations on, this way is the faster one.
-pub(super) const LEAST: usize = 9;
+pub(super) const LEAST: usize = 5;
 /// Rows of a strip at most; from [`LEAST`] rows on, strips have at least two.
 pub(super) const STRIP: usize = 3;
 /// Halves of a tile.
@@ -38,16 +36,37 @@ struct Spread {
     codes: [__m256i; 8],
     /// Where `codes` are magnitudes: the same with their signs.
     signed: [__m256i; 8],
-    scales: [__m256; 2],
-    mins: [__m256; 2],
+    scales: Scales,
 }
 
 /// A block of columns of both halves.
 type Blocks = [Spread; HALVES];
-/// The sums of `M` rows.
-type Sums<const M: usize> = [[__m256; HALVES]; M];
-/// Products in integers, of `M` rows.
-type Products<const M: usize> = [[__m256i; HALVES]; M];
+/// The sums of a strip.
+type StripSums = Sums<STRIP, HALVES>;
+
+/// A block of columns, spread out from weights of some kind.
+struct SpreadOut<'a, P, const VNNI: bool>(&'a Blocks, PhantomData<P>);
+
+impl<P: Packing, const VNNI: bool> Weights<HALVES> for SpreadOut<'_, P, VNNI> {
+    const LAYOUT: &'static Layout = &P::LAYOUT;
+    const ZERO: i32 = if VNNI && P::LAYOUT.zero != 0 { ZERO } else { P::LAYOUT.zero };
+
+    #[inline(always)]
+    unsafe fn codes(&self, g: usize) -> [__m256i; HALVES] {
+        [self.0[0].codes[g], self.0[1].codes[g]]
+    }
+
+    #[inline(always)]
+    unsafe fn signed(&self, g: usize) -> [(__m256i, __m256i); HALVES] {
+        let [low, high] = self.0;
+        [(low.signed[g], low.codes[g]), (high.signed[g], high.codes[g])]
+    }
+
+    #[inline(always)]
+    fn scales(&self) -> [&Scales; HALVES] {
+        [&self.0[0].scales, &self.0[1].scales]
+    }
+}
 
 /// What is multiplied at a time: a panel with the same columns of a strip.
 struct Part<'a> {
@@ -63,7 +82,7 @@ struct Part<'a> {
 struct Room {
     panel: [Blocks; BLOCKS],
     /// Of each strip that one spreading serves.
-    sums: Vec<Sums<STRIP>>,
+    sums: Vec<StripSums>,
 }
 
 impl Room {
@@ -71,7 +90,8 @@ impl Room {
     fn new(strips: usize) -> Self {
         // SAFETY: the features are present where this is inlined.
         let (codes, none) = unsafe { ([_mm256_setzero_si256(); 8], _mm256_setzero_ps()) };
-        let empty = Spread { codes, signed: codes, scales: [none; 2], mins: [none; 2] };
+        let empty =
+            Spread { codes, signed: codes, scales: Scales { scales: [none; 2], mins: [none; 2] } };
         Self { panel: [[empty; HALVES]; BLOCKS], sums: vec![[[none; HALVES]; STRIP]; strips] }
     }
 }
@@ -189,8 +209,8 @@ unsafe fn spread<P: Packing, const VNNI: bool>(
                         Scales::load(layout, block.add(layout.plane_bytes()), &head, lanes);
                     // One by one: as a whole it would take a way round by memory.
                     for n in 0..layout.scales() {
-                        spread[half].scales[n] = loaded.scales[n];
-                        spread[half].mins[n] = loaded.mins[n];
+                        spread[half].scales.scales[n] = loaded.scales[n];
+                        spread[half].scales.mins[n] = loaded.mins[n];
                     }
                 }
             }
@@ -215,9 +235,7 @@ unsafe fn spread_block<P: Packing, const VNNI: bool>(
                 let shift = _mm256_set1_epi8((ZERO - layout.zero) as i8);
                 spread.codes[g] = _mm256_add_epi8(codes, shift);
             } else if !VNNI && layout.are_bytes() {
-                let signed = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
-                spread.signed[g] = signed;
-                spread.codes[g] = _mm256_abs_epi8(signed);
+                (spread.signed[g], spread.codes[g]) = signed(codes);
             } else {
                 spread.codes[g] = codes;
             }
@@ -227,259 +245,42 @@ unsafe fn spread_block<P: Packing, const VNNI: bool>(
 
 /// Multiplies a panel with a strip: a function of its own, whose registers are nobody else's.
 macro_rules! strips {
-    ($name:ident, $block:ident, $features:literal) => {
+    ($name:ident, $vnni:literal, $features:literal) => {
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn $name<P: Packing>(part: Part<'_>, sums: &mut Sums<STRIP>) {
+        unsafe fn $name<P: Packing>(part: Part<'_>, sums: &mut StripSums) {
             // SAFETY: as many rows as the strip has.
             unsafe {
                 match part.rows {
-                    2 => multiply_rows::<P, 2>(part, sums, |b, x, s| $block::<P, 2>(b, x, s)),
-                    _ => {
-                        multiply_rows::<P, STRIP>(part, sums, |b, x, s| $block::<P, STRIP>(b, x, s))
-                    }
+                    2 => multiply_rows::<P, $vnni, 2>(part, sums),
+                    _ => multiply_rows::<P, $vnni, STRIP>(part, sums),
                 }
             }
         }
     };
 }
 
-strips!(multiply_vnni, block_vnni, "avx2,fma,f16c,avxvnni");
-strips!(multiply_plain, block_plain, "avx2,fma,f16c");
+strips!(multiply_vnni, true, "avx2,fma,f16c,avxvnni");
+strips!(multiply_plain, false, "avx2,fma,f16c");
 
 #[inline(always)]
-unsafe fn multiply_rows<P: Packing, const M: usize>(
+unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
     part: Part<'_>,
-    sums: &mut Sums<STRIP>,
-    multiply_block: impl Fn(&Blocks, *const Block, &mut Sums<M>),
+    sums: &mut StripSums,
 ) {
     let mut x = part.x;
-    // SAFETY: the features are present, as the caller vouches.
-    // Copies, for the compiler to keep them in registers.
-    let mut here = [[unsafe { _mm256_setzero_ps() }; HALVES]; M];
-    if !part.is_first {
-        here.copy_from_slice(&sums[..M]);
-    }
-    for halves in part.panel {
-        multiply_block(halves, x, &mut here);
-        x = x.wrapping_add(M);
-    }
-    sums[..M].copy_from_slice(&here);
-}
-
-/// 32 columns with AVX-VNNI: the integers, then the scales, for each half of the columns if these differ.
-#[inline(always)]
-unsafe fn block_vnni<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    sums: &mut Sums<M>,
-) {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: `M` blocks of activations are there, as the caller vouches.
+    // SAFETY: the features are present, as the caller vouches; there are `M` rows for each block.
     unsafe {
-        if layout.halves {
-            scale(halves, x, 0, &with_vnni::<P, M>(halves, x, 0..4), sums);
-            scale(halves, x, 1, &with_vnni::<P, M>(halves, x, 4..8), sums);
-        } else {
-            scale(halves, x, 0, &with_vnni::<P, M>(halves, x, 0..8), sums);
+        // Copies, for the compiler to keep them in registers.
+        let mut here = [[_mm256_setzero_ps(); HALVES]; M];
+        if !part.is_first {
+            here.copy_from_slice(&sums[..M]);
         }
-        add_mins::<P, M>(halves, x, sums);
-    }
-}
-
-/// The same without.
-#[inline(always)]
-unsafe fn block_plain<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    sums: &mut Sums<M>,
-) {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as above.
-    unsafe {
-        if layout.halves {
-            scale(halves, x, 0, &without_vnni::<P, M>(halves, x, 0..4), sums);
-            scale(halves, x, 1, &without_vnni::<P, M>(halves, x, 4..8), sums);
-        } else {
-            scale(halves, x, 0, &without_vnni::<P, M>(halves, x, 0..8), sums);
+        for blocks in part.panel {
+            let weights = SpreadOut::<P, VNNI>(blocks, PhantomData);
+            multiply_block::<_, VNNI, M, HALVES>(&weights, x, &mut here);
+            x = x.add(M);
         }
-        add_mins::<P, M>(halves, x, sums);
-    }
-}
-
-/// Keeps the order of what is pinned: the compiler would compute one product after the other, and 16 registers
-/// do not hold the weights meanwhile (a sixth of the speed of AVX2 with four bits). No instruction.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn pin(mut vector: __m256i) -> __m256i {
-    // SAFETY: nothing happens.
-    unsafe {
-        asm!("/* {} */", inout(ymm_reg) vector, options(nomem, nostack, preserves_flags));
-    }
-    vector
-}
-
-/// The products of some groups of a block's columns.
-#[inline(always)]
-unsafe fn with_vnni<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    groups: Range<usize>,
-) -> Products<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as above.
-    unsafe {
-        let mut products = [[_mm256_setzero_si256(); HALVES]; M];
-        if layout.zero != 0 {
-            for (i, products) in products.iter_mut().enumerate() {
-                let of_128 = of_128(layout, groups.start / 4, &*x.add(i));
-                *products = [_mm256_set1_epi32(of_128); HALVES];
-            }
-        }
-        for g in groups {
-            let codes = [halves[0].codes[g], halves[1].codes[g]];
-            for (i, products) in products.iter_mut().enumerate() {
-                let four = four(x.add(i), g);
-                products[0] = _mm256_dpbusd_avx_epi32(products[0], codes[0], four);
-                products[1] = _mm256_dpbusd_avx_epi32(products[1], codes[1], four);
-            }
-        }
-        products
-    }
-}
-
-#[inline(always)]
-unsafe fn without_vnni<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    groups: Range<usize>,
-) -> Products<M> {
-    // SAFETY: as above.
-    unsafe {
-        match const { P::LAYOUT.are_bytes() } {
-            true => of_bytes::<M>(halves, x, groups),
-            false => of_bits::<P, M>(halves, x, groups),
-        }
-    }
-}
-
-/// Whole bytes as sign and magnitude.
-#[inline(always)]
-unsafe fn of_bytes<const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    groups: Range<usize>,
-) -> Products<M> {
-    // SAFETY: as above.
-    unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let mut products = [[_mm256_setzero_si256(); HALVES]; M];
-        for g in groups {
-            for (i, products) in products.iter_mut().enumerate() {
-                let four = four(x.add(i), g);
-                for (product, half) in products.iter_mut().zip(halves) {
-                    let four = _mm256_sign_epi8(four, half.signed[g]);
-                    let twos = _mm256_maddubs_epi16(half.codes[g], four);
-                    *product = pin(_mm256_add_epi32(*product, _mm256_madd_epi16(twos, ones)));
-                }
-            }
-        }
-        products
-    }
-}
-
-/// Few bits: sums of two products are added up in 16 bits while they fit.
-#[inline(always)]
-unsafe fn of_bits<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    groups: Range<usize>,
-) -> Products<M> {
-    let layout = const { &P::LAYOUT };
-    // SAFETY: as above.
-    unsafe {
-        let (ones, zero) = (_mm256_set1_epi16(1), _mm256_setzero_si256());
-        let mut products = [[zero; HALVES]; M];
-        for from in groups.clone().step_by(fitting(layout)) {
-            let mut small = [[zero; HALVES]; M];
-            for g in from..groups.end.min(from + fitting(layout)) {
-                let codes = [halves[0].codes[g], halves[1].codes[g]];
-                for (i, small) in small.iter_mut().enumerate() {
-                    let four = four(x.add(i), g);
-                    for (small, codes) in small.iter_mut().zip(codes) {
-                        let twos = _mm256_maddubs_epi16(codes, four);
-                        *small = if g == from { twos } else { _mm256_add_epi16(*small, twos) };
-                        *small = pin(*small);
-                    }
-                }
-            }
-            for (products, small) in products.iter_mut().zip(small) {
-                for (product, small) in products.iter_mut().zip(small) {
-                    let fours = _mm256_madd_epi16(small, ones);
-                    *product = if from == groups.start {
-                        fours
-                    } else {
-                        _mm256_add_epi32(*product, fours)
-                    };
-                }
-            }
-        }
-        if layout.zero != 0 {
-            for (i, products) in products.iter_mut().enumerate() {
-                let of_128 = of_128(layout, groups.start / 4, &*x.add(i));
-                let zero = of_zero(layout, pin(_mm256_set1_epi32(of_128)));
-                for product in products {
-                    *product = _mm256_add_epi32(*product, zero);
-                }
-            }
-        }
-        products
-    }
-}
-
-/// Adds products, times the scales number `n` of the block.
-#[inline(always)]
-unsafe fn scale<const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    n: usize,
-    products: &Products<M>,
-    sums: &mut Sums<M>,
-) {
-    for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
-        // SAFETY: as above.
-        unsafe {
-            let unit = _mm256_set1_ps((*x.add(i)).scale);
-            for ((product, sum), half) in products.iter().zip(sums).zip(halves) {
-                let scale = _mm256_mul_ps(half.scales[n], unit);
-                *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*product), scale, *sum);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn add_mins<P: Packing, const M: usize>(
-    halves: &Blocks,
-    x: *const Block,
-    sums: &mut Sums<M>,
-) {
-    let layout = const { &P::LAYOUT };
-    if !layout.mins {
-        return;
-    }
-    for (i, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: as above.
-        unsafe {
-            let x = &*x.add(i);
-            for (sum, half) in sums.iter_mut().zip(halves) {
-                if layout.halves {
-                    *sum = _mm256_fmadd_ps(half.mins[0], _mm256_set1_ps(x.half_sums[0]), *sum);
-                    *sum = _mm256_fmadd_ps(half.mins[1], _mm256_set1_ps(x.half_sums[1]), *sum);
-                } else {
-                    *sum = _mm256_fmadd_ps(half.mins[0], _mm256_set1_ps(x.sum), *sum);
-                }
-            }
-        }
+        sums[..M].copy_from_slice(&here);
     }
 }

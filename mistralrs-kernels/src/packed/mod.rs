@@ -13,6 +13,8 @@ pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_block;
+#[cfg(target_arch = "x86_64")]
 mod avx2_tall;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
