@@ -1,6 +1,6 @@
 //! table
 //! The table of stored number formats: one row per type. Names and ids are ggml's.
-//! A new format is one file in `block/` and one row here; nothing else changes.
+//! A new format is a file in `block/` and a row here; one that is multiplied packed has rows in `packed`, too.
 //! Source: the GGUF specification in the ggml repository.
 
 use crate::block::{
