@@ -6,42 +6,47 @@
 
 use super::activations::{Block, Strips};
 use super::ahead::Ahead;
-use super::avx512_tall::{self, Blocks, Kind, PAIR, Part, Spread, Strip, Sums, with_mins};
+use super::avx512_strip::{Panel, Spread, empty, spread};
+use super::avx512_tall::{self, PAIR, Part, Strip, Sums};
 use super::avx512_vnni::{self, vnni};
-use super::layout::{BLOCK_COLS, Packing, VECTOR};
-use super::{Job, PackedKernels, QuantType, TileKernels, with_format, with_kind};
+use super::layout::{BLOCK_COLS, Layout, Packing, VECTOR};
+use super::{Job, PackedKernels, QuantType, TileKernels, amx_chunk, with_kind};
 use crate::simd::prefetch;
 use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_set1_ps,
     _mm512_setzero_ps,
 };
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// To be called only where the features of `avx512_vnni` and AMX for bytes are present, and the system allows
 /// the process to use tiles.
 pub(crate) const KERNELS: PackedKernels = PackedKernels {
-    integers: TileKernels { strips, multiply, ..avx512_vnni::KERNELS.integers },
+    blocks: TileKernels { strips, multiply, ..avx512_vnni::KERNELS.blocks },
+    chunks: TileKernels { strips, multiply: amx_chunk::multiply, ..avx512_vnni::KERNELS.chunks },
     ..avx512_vnni::KERNELS
 };
 
 /// From so many rows of activations on, this way is the faster one; strips have at least twelve then.
-const LEAST: usize = 41;
-/// Blocks of a panel whose products are computed together, and half of that where each block has two.
+pub(super) const LEAST: usize = 41;
+/// Rows of a strip at most.
+pub(super) const ROWS: usize = 16;
+/// Blocks of a panel whose products are computed together.
 const TOGETHER: usize = 4;
 
 /// What the processor takes loads and stores apart by.
 const PAGE: usize = 4096;
 
 /// Products of a block's columns with both tiles in integers, a row of activations each.
-type Products = [[__m512i; 16]; PAIR];
+pub(super) type Products = [[__m512i; 16]; PAIR];
 
-/// The strip of 16 rows.
-struct Amx;
+/// The strip of 16 rows, for a kind of weights.
+struct Amx<P>(PhantomData<P>);
 
 fn strips(m: usize) -> Strips {
-    if m < LEAST { avx512_vnni::strips(m) } else { Strips::up_to(Amx::ROWS, m) }
+    if m < LEAST { avx512_vnni::strips(m) } else { Strips::up_to(ROWS, m) }
 }
 
 vnni! {
@@ -49,7 +54,7 @@ vnni! {
     /// The features are present; nobody else writes the columns of `y` that belong to `tiles`.
     unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
         // SAFETY: as the caller vouches.
-        let _ = with_kind!(job.part.w.ty, Kind, unsafe { multiply_as::<Kind>(job, tiles) });
+        let _ = with_kind!(blocks, job.part.w.ty, Kind, unsafe { multiply_as::<Kind>(job, tiles) });
     }
 
     unsafe fn multiply_as<P: Packing>(job: &Job<'_, Block>, tiles: Range<usize>) {
@@ -57,7 +62,7 @@ vnni! {
         unsafe {
             match job.strips.total() {
                 ..LEAST => avx512_vnni::multiply_as::<P>(job, tiles),
-                _ => avx512_tall::multiply::<Amx, P>(job, tiles),
+                _ => avx512_tall::multiply::<Amx<P>>(job, tiles),
             }
         }
     }
@@ -99,54 +104,78 @@ pub(crate) unsafe fn release() {
 }
 
 /// What stays from one strip to the next.
-struct Tiles {
+pub(super) struct Tiles {
     /// Rows that tiles have been given.
     rows: usize,
     products: [MaybeUninit<Products>; TOGETHER + PAGE / size_of::<Products>()],
 }
 
 impl Tiles {
+    pub(super) fn new() -> Self {
+        Self { rows: 0, products: [const { MaybeUninit::uninit() }; _] }
+    }
+
+    /// Gives four tiles of products and one of activations so many rows, of so many columns, and the others the
+    /// weights.
+    ///
+    /// # Safety
+    /// AMX is present.
+    pub(super) unsafe fn shape_for(&mut self, rows: usize, columns: usize) {
+        if self.rows != rows {
+            self.rows = rows;
+            let (products, w) = ((rows, VECTOR), (columns / 4, VECTOR));
+            // SAFETY: there are eight, of sixteen rows at most.
+            unsafe { shape(&[products, products, products, products, (rows, columns), w, w, w]) };
+        }
+    }
+
     /// Where products of the activations at `x` go. A load waits for earlier stores to the same place of another
     /// page, so they lie half a page apart.
     #[inline(always)]
-    fn place(&mut self, x: *const Block) -> *mut Products {
+    pub(super) fn place(&mut self, x: *const u8) -> *mut Products {
         let start = self.products.as_mut_ptr();
         let shift = (x.addr() + PAGE / 2).wrapping_sub(start.addr()) % PAGE;
         start.wrapping_byte_add(shift).cast()
     }
 }
 
-impl Strip for Amx {
-    const ROWS: usize = 16;
-    const ZERO: i32 = 0;
+impl<P: Packing> Strip for Amx<P> {
+    const LAYOUT: &'static Layout = &P::LAYOUT;
 
+    type X = Block;
+    type Panel = Panel;
     type State = Tiles;
 
-    fn begin() -> Tiles {
-        Tiles { rows: 0, products: [const { MaybeUninit::uninit() }; _] }
+    fn begin() -> (Panel, Tiles) {
+        // SAFETY: as the caller of all of this vouches.
+        let panel = unsafe { empty() };
+        (panel, Tiles::new())
     }
 
-    unsafe fn multiply<K: Kind>(
-        part: Part<'_>,
+    unsafe fn spread(job: &Job<'_, Block>, blocks: &[u8], n: usize, panel: &mut Panel) {
+        // SAFETY: as the caller vouches.
+        unsafe { spread::<P>(job, blocks, 0, n, panel) }
+    }
+
+    unsafe fn multiply(
+        part: Part<'_, Self>,
         ahead: &mut [Ahead; PAIR],
         sums: &mut [Sums],
         tiles: &mut Tiles,
     ) {
+        let Part { panel, units, rows, next, is_first } = part;
+        if is_first {
+            // SAFETY: the instruction set is present.
+            sums.fill(unsafe { [_mm512_setzero_ps(); PAIR] });
+        }
+        ahead.iter_mut().for_each(Ahead::fetch);
+        let x = Activations { x: rows.x, next };
         // SAFETY: as the caller vouches.
         unsafe {
-            if tiles.rows != part.rows.count {
-                tiles.rows = part.rows.count;
-                let columns = if K::HALVES { BLOCK_COLS / 2 } else { BLOCK_COLS };
-                let (products, x) = ((tiles.rows, VECTOR), (tiles.rows, columns));
-                let w = (columns / 4, VECTOR);
-                shape(&[products, products, products, products, x, w, w]);
-            }
-            match part.rows.count {
-                12 => multiply_rows::<K, 12>(part, ahead, sums, tiles),
-                13 => multiply_rows::<K, 13>(part, ahead, sums, tiles),
-                14 => multiply_rows::<K, 14>(part, ahead, sums, tiles),
-                15 => multiply_rows::<K, 15>(part, ahead, sums, tiles),
-                _ => multiply_rows::<K, 16>(part, ahead, sums, tiles),
+            tiles.shape_for(rows.count, BLOCK_COLS);
+            match P::LAYOUT.mins {
+                true => multiply_strip::<true>(&panel[..units], x, sums, tiles),
+                false => multiply_strip::<false>(&panel[..units], x, sums, tiles),
             }
         }
     }
@@ -155,6 +184,14 @@ impl Strip for Amx {
         // SAFETY: AMX is present.
         unsafe { release() };
     }
+}
+
+/// Those of a strip in the columns of a panel.
+struct Activations {
+    /// A block for each row, and that for each block of the panel.
+    x: *const Block,
+    /// Where those are that the panel is multiplied with next.
+    next: Option<*const Block>,
 }
 
 /// Computes the products of the activations at `$x` with the weights at `$w`, and with the other tile's behind
@@ -193,11 +230,29 @@ macro_rules! write {
 }
 
 vnni! {
+    unsafe fn multiply_strip<const MINS: bool>(
+        panel: &[[Spread; PAIR]],
+        x: Activations,
+        sums: &mut [Sums],
+        tiles: &mut Tiles,
+    ) {
+        // SAFETY: as many rows as the strip has.
+        unsafe {
+            match sums.len() {
+                12 => multiply_rows::<MINS, 12>(panel, x, sums, tiles),
+                13 => multiply_rows::<MINS, 13>(panel, x, sums, tiles),
+                14 => multiply_rows::<MINS, 14>(panel, x, sums, tiles),
+                15 => multiply_rows::<MINS, 15>(panel, x, sums, tiles),
+                _ => multiply_rows::<MINS, ROWS>(panel, x, sums, tiles),
+            }
+        }
+    }
+
     /// First some products, then their sums: beside tiles, and for a while after them, the processor computes with
     /// wide floats at half the speed.
-    unsafe fn multiply_rows<K: Kind, const M: usize>(
-        part: Part<'_>,
-        ahead: &mut [Ahead; PAIR],
+    unsafe fn multiply_rows<const MINS: bool, const M: usize>(
+        panel: &[[Spread; PAIR]],
+        Activations { mut x, next: of_next_strip }: Activations,
         sums: &mut [Sums],
         tiles: &mut Tiles,
     ) {
@@ -205,22 +260,16 @@ vnni! {
         assert_eq!(sums.len(), M, "a sum for each row");
         // SAFETY: that many are there.
         let sums = unsafe { &mut *sums.as_mut_ptr().cast::<[Sums; M]>() };
-        if part.is_first {
-            *sums = [[_mm512_setzero_ps(); PAIR]; M];
-        }
-        ahead.iter_mut().for_each(Ahead::fetch);
-        let parts = 1 + usize::from(K::HALVES);
-        let mut x = part.rows.x;
-        let end = x.wrapping_add(part.panel.len() * M);
-        for panel in part.panel.chunks(TOGETHER / parts) {
+        let end = x.wrapping_add(panel.len() * M);
+        for panel in panel.chunks(TOGETHER) {
             let mut next = x.wrapping_add(panel.len() * M);
-            if let (true, Some(of_next_strip)) = (next == end, part.next) {
+            if let (true, Some(of_next_strip)) = (next == end, of_next_strip) {
                 next = of_next_strip;
             }
-            let products = tiles.place(x);
+            let products = tiles.place(x.cast());
             // SAFETY: `x` has `M` rows for each of these blocks; their products are computed before they are read.
             unsafe {
-                multiply_blocks::<K, M>(panel, x, products);
+                multiply_blocks::<M>(panel, x, products);
                 for n in 0..PAIR {
                     let mut here = [_mm512_setzero_ps(); M];
                     for i in 0..M {
@@ -231,8 +280,7 @@ vnni! {
                             prefetch(next.cast());
                             next = next.wrapping_add(1);
                         }
-                        let products = products.add(at * parts);
-                        add::<K, M>(&of_block[n], x.add(at * M), products, n, &mut here);
+                        add::<MINS, M>(&of_block[n], x.add(at * M), &(&*products.add(at))[n], &mut here);
                     }
                     for i in 0..M {
                         sums[i][n] = here[i];
@@ -243,26 +291,21 @@ vnni! {
         }
     }
 
-    /// The products of a strip with some blocks, or their halves. They are written while those after them are
-    /// computed, which takes as long.
-    unsafe fn multiply_blocks<K: Kind, const M: usize>(
-        panel: &[Blocks],
+    /// The products of a strip with some blocks. They are written while those after them are computed, which
+    /// takes as long.
+    unsafe fn multiply_blocks<const M: usize>(
+        panel: &[[Spread; PAIR]],
         x: *const Block,
         products: *mut Products,
     ) {
-        let parts = 1 + usize::from(K::HALVES);
-        let count = panel.len() * parts;
-        for at in 0..=count {
-            // SAFETY: `x` has `M` rows for each block; the tiles have the shapes of these and of blocks or halves.
+        for at in 0..=panel.len() {
+            // SAFETY: `x` has `M` rows for each block; the tiles have the shapes of these and of blocks.
             unsafe {
-                if at < count {
-                    let (block, half) = (at / parts, at % parts);
-                    let x = (&raw const (*x.add(block * M)).codes).cast::<i8>();
-                    let x = x.add(half * BLOCK_COLS / 2);
-                    let w = panel[block][0].codes.as_ptr().add(half * 4);
+                if let Some([of_block, _]) = panel.get(at) {
+                    let x = (&raw const (*x.add(at * M)).codes).cast::<i8>();
                     match at % 2 {
-                        0 => begin!("tmm0", "tmm1", x, w),
-                        _ => begin!("tmm2", "tmm3", x, w),
+                        0 => begin!("tmm0", "tmm1", x, of_block.codes.as_ptr()),
+                        _ => begin!("tmm2", "tmm3", x, of_block.codes.as_ptr()),
                     }
                 }
                 if let Some(before) = at.checked_sub(1) {
@@ -276,26 +319,20 @@ vnni! {
         }
     }
 
-    /// Adds the products of a block with tile `n`, times the scales, and the offsets.
-    unsafe fn add<K: Kind, const M: usize>(
+    /// Adds the products of a block with a tile, times the scales, and the offsets.
+    unsafe fn add<const MINS: bool, const M: usize>(
         tile: &Spread,
         x: *const Block,
-        products: *const Products,
-        n: usize,
+        products: &[__m512i; 16],
         sums: &mut [__m512; M],
     ) {
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: there are `M` rows.
             let x = unsafe { &*x.add(i) };
-            let unit = _mm512_set1_ps(x.scale);
-            for half in 0..1 + usize::from(K::HALVES) {
-                let scale = _mm512_mul_ps(tile.scales[half], unit);
-                // SAFETY: as the caller vouches, they were computed.
-                let product = unsafe { (&(*products.add(half))[n])[i] };
-                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
-            }
-            if K::MINS {
-                *sum = with_mins::<K>(tile, x, *sum);
+            let scale = _mm512_mul_ps(tile.scale, _mm512_set1_ps(x.scale));
+            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[i]), scale, *sum);
+            if MINS {
+                *sum = _mm512_fmadd_ps(tile.min, _mm512_set1_ps(x.sum), *sum);
             }
         }
     }

@@ -1,22 +1,22 @@
 //! The packed kernels for vectors of 256 bits: a tile's 16 rows in two halves of eight lanes, as
 //! `avx2_block` multiplies them, with AVX-VNNI or without. Up to four rows of activations are multiplied at once,
-//! the weights taken apart as they pass by; more go through `avx2_tall`.
+//! the weights taken apart as they pass by; more go through `avx2_tall`. Weights whose scales are integers are
+//! `avx2_chunk`'s.
 
-use super::activations::{Block, Strips, quantize_strip};
-use super::avx2_block::{Weights, multiply_block};
+use super::activations::{Block, Chunk, Strips, quantize_chunks, quantize_strip};
+use super::avx2_block::{Scales, Weights, multiply_block};
+use super::avx2_strip::Blocks;
 use super::layout::{Layout, Packing, TILE_ROWS, VECTOR};
 use super::{
-    Job, PackedKernels, QuantType, TileKernels, ahead, avx2_tall, exact, pack_tile, with_format,
-    with_kind,
+    Job, PackedKernels, QuantType, TileKernels, ahead, avx2_chunk, avx2_tall, exact, pack_tile,
+    with_format, with_kind,
 };
 use crate::block::Values;
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
-    _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_srl_epi16,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
+    __m256, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_ps,
+    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtph_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sll_epi16, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_xor_si256,
 };
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -48,7 +48,12 @@ macro_rules! kernels {
             use super::*;
 
             pub(crate) const KERNELS: PackedKernels = PackedKernels {
-                integers: TileKernels { strips, round: super::round, multiply },
+                blocks: TileKernels { strips, round: super::round, multiply },
+                chunks: TileKernels {
+                    strips,
+                    round: super::round_chunks,
+                    multiply: multiply_chunks,
+                },
                 floats: exact::avx2::KERNELS,
                 pairs: None,
                 twelve: None,
@@ -58,8 +63,16 @@ macro_rules! kernels {
             #[target_feature(enable = $features)]
             unsafe fn multiply(job: &Job<'_, Block>, tiles: Range<usize>) {
                 // SAFETY: as the caller vouches.
-                let _ = with_kind!(job.part.w.ty, Kind, unsafe {
+                let _ = with_kind!(blocks, job.part.w.ty, Kind, unsafe {
                     super::multiply::<Kind, $vnni>(job, tiles)
+                });
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn multiply_chunks(job: &Job<'_, Chunk>, tiles: Range<usize>) {
+                // SAFETY: as the caller vouches.
+                let _ = with_kind!(chunks, job.part.w.ty, Kind, unsafe {
+                    avx2_chunk::multiply::<Kind, $vnni>(job, tiles)
                 });
             }
         }
@@ -74,6 +87,10 @@ avx2! {
         quantize_strip(x, rows, out);
     }
 
+    unsafe fn round_chunks(x: &[f32], rows: usize, out: &mut [Chunk]) {
+        quantize_chunks(x, rows, out);
+    }
+
     unsafe fn pack(ty: QuantType, rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
         with_format!(ty, Format, pack_tile::<Format, _, _>(rows, row_bytes, tile));
     }
@@ -85,7 +102,7 @@ avx2! {
 unsafe fn multiply<P: Packing, const VNNI: bool>(job: &Job<'_, Block>, tiles: Range<usize>) {
     if job.strips.total() >= avx2_tall::LEAST {
         // SAFETY: as the caller vouches.
-        return unsafe { avx2_tall::multiply::<P, VNNI>(job, tiles) };
+        return unsafe { avx2_tall::multiply::<Blocks<P, VNNI>>(job, tiles) };
     }
     for tile in tiles {
         for lanes in [0, LANES] {
@@ -111,26 +128,20 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
 ) {
     let layout = const { &P::LAYOUT };
     let w = job.part.w;
-    // SAFETY: the tile has this many chunks, and `x` the rows of each block; the columns of the rows are
+    // SAFETY: the tile has this many blocks, and `x` the rows of each block; the columns of the rows are
     // this task's own.
     unsafe {
         let values = &Looked::load(layout, w.layout.values);
         let mut sums = [[_mm256_setzero_ps()]; M];
-        let mut chunk = job.tile(tile).as_ptr();
+        let mut block = job.tile(tile).as_ptr();
         let mut x = job.x.as_ptr();
-        for _ in 0..w.blocks() / layout.chunk_blocks() {
-            let head = Head::load(layout, values, chunk, lanes);
-            let mut block = chunk.add(layout.head_bytes());
-            for _ in 0..layout.chunk_blocks() {
-                ahead::stream(block, layout.block_bytes());
-                let scales = Scales::load(layout, block.add(layout.plane_bytes()), &head, lanes);
-                let planes = block.add(4 * lanes);
-                let here = Here::<P> { planes, values, scales, kind: PhantomData };
-                multiply_block::<_, VNNI, M, 1>(&here, x, &mut sums);
-                block = block.add(layout.block_bytes());
-                x = x.add(M);
-            }
-            chunk = chunk.add(layout.chunk_bytes());
+        for _ in 0..w.blocks() {
+            ahead::stream(block, layout.block_bytes());
+            let scales = load_scales(layout, block.add(layout.plane_bytes()), lanes);
+            let here = Here::<P> { planes: block.add(4 * lanes), values, kind: PhantomData };
+            multiply_block::<_, VNNI, M, 1>(&here, [&scales], x, &mut sums);
+            block = block.add(layout.block_bytes());
+            x = x.add(M);
         }
         for (row, [sum]) in job.strips.all().zip(&sums) {
             store(job, row, (tile, lanes), *sum);
@@ -140,8 +151,8 @@ unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
 
 /// Writes the results of an activation row with the weight rows in a tile's lanes from `lanes` on.
 #[inline(always)]
-pub(super) unsafe fn store(
-    job: &Job<'_, Block>,
+pub(super) unsafe fn store<X>(
+    job: &Job<'_, X>,
     row: usize,
     (tile, lanes): (usize, usize),
     sums: __m256,
@@ -171,11 +182,10 @@ pub(super) unsafe fn store(
 }
 
 /// Eight lanes of a block of some kind, as they are packed.
-struct Here<'a, P> {
-    planes: *const u8,
-    values: &'a Looked,
-    scales: Scales,
-    kind: PhantomData<P>,
+pub(super) struct Here<'a, P> {
+    pub(super) planes: *const u8,
+    pub(super) values: &'a Looked,
+    pub(super) kind: PhantomData<P>,
 }
 
 impl<P: Packing> Weights<1> for Here<'_, P> {
@@ -192,11 +202,6 @@ impl<P: Packing> Weights<1> for Here<'_, P> {
     unsafe fn signed(&self, g: usize) -> [(__m256i, __m256i); 1] {
         // SAFETY: as above.
         unsafe { [signed(codes(Self::LAYOUT, self.values, self.planes, g))] }
-    }
-
-    #[inline(always)]
-    fn scales(&self) -> [&Scales; 1] {
-        [&self.scales]
     }
 }
 
@@ -256,16 +261,29 @@ unsafe fn bits(bytes: __m256i, from: usize, to: usize, mask: u8) -> __m256i {
 }
 
 #[inline(always)]
-unsafe fn load_halves(from: *const u8) -> __m256 {
+pub(super) unsafe fn load_halves(from: *const u8) -> __m256 {
     // SAFETY: eight halves are there, as the caller vouches.
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+}
+
+/// The scales and the offsets of a block, of the lanes from `lanes` on.
+#[inline(always)]
+pub(super) unsafe fn load_scales(layout: &Layout, from: *const u8, lanes: usize) -> Scales {
+    // SAFETY: they follow the planes, as the caller vouches.
+    unsafe {
+        let scale = load_halves(from.add(2 * lanes));
+        let min = match layout.mins {
+            true => load_halves(from.add(2 * (TILE_ROWS + lanes))),
+            false => _mm256_setzero_ps(),
+        };
+        Scales { scale, min }
+    }
 }
 
 /// What codes stand for, where they are looked up.
 pub(super) struct Looked {
     /// In each half, plus 128.
     table: __m256i,
-    unit: __m256,
 }
 
 impl Looked {
@@ -274,83 +292,11 @@ impl Looked {
         // SAFETY: the features are present, as the caller vouches; the table is there.
         unsafe {
             if !layout.looked_up {
-                return Self { table: _mm256_setzero_si256(), unit: _mm256_setzero_ps() };
+                return Self { table: _mm256_setzero_si256() };
             }
             let table = _mm_loadu_si128(values.of_codes.as_ptr().cast());
             let table = _mm256_broadcastsi128_si256(table);
-            let table = _mm256_xor_si256(table, _mm256_set1_epi8(-128));
-            Self { table, unit: _mm256_set1_ps(values.unit) }
-        }
-    }
-}
-
-/// The halves of 256 columns.
-pub(super) struct Head {
-    scale: __m256,
-    negated_min: __m256,
-}
-
-impl Head {
-    #[inline(always)]
-    pub(super) unsafe fn load(
-        layout: &Layout,
-        values: &Looked,
-        chunk: *const u8,
-        lanes: usize,
-    ) -> Self {
-        // SAFETY: the chunk begins with them.
-        unsafe {
-            let zero = _mm256_setzero_ps();
-            let mut head = Self { scale: zero, negated_min: zero };
-            if layout.grouped {
-                head.scale = load_halves(chunk.add(2 * lanes));
-                if layout.looked_up {
-                    head.scale = _mm256_mul_ps(head.scale, values.unit);
-                }
-                if layout.mins {
-                    let min = load_halves(chunk.add(2 * (TILE_ROWS + lanes)));
-                    head.negated_min = _mm256_sub_ps(zero, min);
-                }
-            }
-            head
-        }
-    }
-}
-
-/// The scales and offsets of 32 columns.
-#[derive(Clone, Copy)]
-pub(super) struct Scales {
-    pub(super) scales: [__m256; 2],
-    pub(super) mins: [__m256; 2],
-}
-
-impl Scales {
-    #[inline(always)]
-    pub(super) unsafe fn load(layout: &Layout, from: *const u8, head: &Head, lanes: usize) -> Self {
-        // SAFETY: as many as the layout says follow the planes.
-        unsafe {
-            let zero = _mm256_setzero_ps();
-            let mut loaded = Self { scales: [zero; 2], mins: [zero; 2] };
-            for half in 0..layout.scales() {
-                let lane = lanes * layout.scale_bytes() / TILE_ROWS;
-                let scale = from.add(half * layout.scale_bytes() + lane);
-                let min = from.add((layout.scales() + half) * layout.scale_bytes() + lane);
-                if layout.grouped {
-                    let integers = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scale.cast()));
-                    loaded.scales[half] = _mm256_mul_ps(_mm256_cvtepi32_ps(integers), head.scale);
-                    if layout.mins {
-                        let integers = _mm256_cvtepu8_epi32(_mm_loadl_epi64(min.cast()));
-                        loaded.mins[half] =
-                            _mm256_mul_ps(_mm256_cvtepi32_ps(integers), head.negated_min);
-                    }
-                } else {
-                    loaded.scales[half] = load_halves(scale);
-                    if layout.mins {
-                        loaded.mins[half] = load_halves(min);
-                    }
-                }
-            }
-            loaded
+            Self { table: _mm256_xor_si256(table, _mm256_set1_epi8(-128)) }
         }
     }
 }

@@ -4,15 +4,14 @@
 //! Source: `vpmaddubsw` multiplies unsigned with signed bytes and saturates, so bytes of weights, which
 //! reach 255, are taken as sign and magnitude.
 
-use super::activations::Block;
-use super::avx2::Scales;
+use super::activations::{Block, Chunk};
 use super::layout::Layout;
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_cvtsi32_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_cvtepi32_ps,
     _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
-    _mm256_sign_epi8, _mm256_sra_epi32,
+    _mm256_mul_ps, _mm256_mullo_epi32, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_si256, _mm256_sign_epi8, _mm256_sra_epi32,
 };
 use std::ops::Range;
 
@@ -32,17 +31,21 @@ pub(super) trait Weights<const N: usize> {
     /// # Safety
     /// As above.
     unsafe fn signed(&self, g: usize) -> [(__m256i, __m256i); N];
-    /// Of each run.
-    fn scales(&self) -> [&Scales; N];
+}
+
+/// The scale and the offset of 32 columns.
+#[derive(Clone, Copy)]
+pub(super) struct Scales {
+    pub(super) scale: __m256,
+    pub(super) min: __m256,
 }
 
 /// The sums of `M` rows.
 pub(super) type Sums<const M: usize, const N: usize> = [[__m256; N]; M];
 /// Products in integers, of `M` rows.
-type Products<const M: usize, const N: usize> = [[__m256i; N]; M];
+pub(super) type Products<const M: usize, const N: usize> = [[__m256i; N]; M];
 
-/// Adds the products with `M` rows of activations: the integers, then the scales, for each half of the columns if
-/// these differ.
+/// Adds the products with `M` rows of activations: the integers, then the scales.
 ///
 /// # Safety
 /// The features are present, with `VNNI` AVX-VNNI too, and `x` has `M` blocks.
@@ -54,62 +57,116 @@ pub(super) unsafe fn multiply_block<
     const N: usize,
 >(
     w: &W,
+    scales: [&Scales; N],
     x: *const Block,
     sums: &mut Sums<M, N>,
 ) {
+    const PITCH: usize = size_of::<Block>();
     // SAFETY: as the caller vouches.
     unsafe {
-        if W::LAYOUT.halves {
-            scale(w, x, 0, &products::<W, VNNI, M, N>(w, x, 0..4), sums);
-            scale(w, x, 1, &products::<W, VNNI, M, N>(w, x, 4..8), sums);
-        } else {
-            scale(w, x, 0, &products::<W, VNNI, M, N>(w, x, 0..8), sums);
+        let codes = (&raw const (*x).codes).cast();
+        let mut products = [[_mm256_setzero_si256(); N]; M];
+        if W::ZERO != 0 && VNNI {
+            for (i, products) in products.iter_mut().enumerate() {
+                *products = [of_zero::<W, N>(&*x.add(i)); N];
+            }
         }
-        add_mins(w, x, sums);
+        let ones = [_mm256_set1_epi16(1); N];
+        match (VNNI, W::LAYOUT.are_bytes()) {
+            (true, _) => with_vnni::<W, M, N, PITCH>(w, codes, 0..8, &mut products),
+            (false, true) => of_bytes::<W, M, N, PITCH>(w, codes, 0..8, ones, &mut products),
+            (false, false) => of_bits::<W, M, N, PITCH>(w, codes, 0..8, ones, &mut products),
+        }
+        // Whole bytes were signed instead.
+        if W::ZERO != 0 && !VNNI && !W::LAYOUT.are_bytes() {
+            for (i, products) in products.iter_mut().enumerate() {
+                let zero = pin(of_zero::<W, N>(&*x.add(i)));
+                for product in products {
+                    *product = _mm256_add_epi32(*product, zero);
+                }
+            }
+        }
+        scale(scales, x, &products, sums);
+        if W::LAYOUT.mins {
+            add_mins(scales, x, sums);
+        }
     }
 }
 
-/// The products of some groups of a block's columns.
+/// Adds the products with `M` rows of activations, times the integer scales of each half of the columns or of all,
+/// whose codes begin at `x`; the zero of weights is not taken off, but that of whole bytes without AVX-VNNI.
+///
+/// Scales are in both halves of a lane, and with AVX-VNNI lanes of 32 bits.
+///
+/// # Safety
+/// The features are present, with `VNNI` AVX-VNNI too, and the codes of `M` chunks.
 #[inline(always)]
-unsafe fn products<W: Weights<N>, const VNNI: bool, const M: usize, const N: usize>(
+pub(super) unsafe fn add_scaled<W: Weights<N>, const VNNI: bool, const M: usize, const N: usize>(
     w: &W,
-    x: *const Block,
+    scales: impl Fn(usize) -> [__m256i; N],
+    x: *const i8,
+    sums: &mut Products<M, N>,
+) {
+    // SAFETY: as the caller vouches. Ranges are literals, for the compiler to unroll what runs through them.
+    unsafe {
+        if W::LAYOUT.halves {
+            add_groups::<W, VNNI, M, N>(w, scales(0), x, 0..4, sums);
+            add_groups::<W, VNNI, M, N>(w, scales(1), x, 4..8, sums);
+        } else {
+            add_groups::<W, VNNI, M, N>(w, scales(0), x, 0..8, sums);
+        }
+    }
+}
+
+/// The same for groups that share a scale.
+#[inline(always)]
+unsafe fn add_groups<W: Weights<N>, const VNNI: bool, const M: usize, const N: usize>(
+    w: &W,
+    scales: [__m256i; N],
+    x: *const i8,
     groups: Range<usize>,
-) -> Products<M, N> {
+    sums: &mut Products<M, N>,
+) {
+    const PITCH: usize = size_of::<Chunk>();
     // SAFETY: as the caller vouches.
     unsafe {
         match (VNNI, W::LAYOUT.are_bytes()) {
-            (true, _) => with_vnni(w, x, groups),
-            (false, true) => of_bytes(w, x, groups),
-            (false, false) => of_bits(w, x, groups),
+            (true, _) => {
+                let mut products = [[_mm256_setzero_si256(); N]; M];
+                with_vnni::<W, M, N, PITCH>(w, x, groups, &mut products);
+                for (sums, products) in sums.iter_mut().zip(&products) {
+                    for n in 0..N {
+                        let scaled = _mm256_mullo_epi32(products[n], scales[n]);
+                        sums[n] = _mm256_add_epi32(sums[n], scaled);
+                    }
+                }
+            }
+            (false, true) => of_bytes::<W, M, N, PITCH>(w, x, groups, scales, sums),
+            (false, false) => of_bits::<W, M, N, PITCH>(w, x, groups, scales, sums),
         }
     }
 }
 
+/// The products of some groups of a block's columns; the codes of activations are those of the first row at `x`, and
+/// of each further one `PITCH` bytes on.
 #[inline(always)]
-unsafe fn with_vnni<W: Weights<N>, const M: usize, const N: usize>(
+unsafe fn with_vnni<W: Weights<N>, const M: usize, const N: usize, const PITCH: usize>(
     w: &W,
-    x: *const Block,
+    x: *const i8,
     groups: Range<usize>,
-) -> Products<M, N> {
+    products: &mut Products<M, N>,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
-        let mut products = [[_mm256_setzero_si256(); N]; M];
-        if W::ZERO != 0 {
-            for (i, products) in products.iter_mut().enumerate() {
-                *products = [of_zero::<W, N>(&groups, &*x.add(i)); N];
-            }
-        }
         for g in groups {
             let codes = w.codes(g);
             for (i, products) in products.iter_mut().enumerate() {
-                let four = four(x.add(i), g);
+                let four = four(x.add(i * PITCH), g);
                 for (product, codes) in products.iter_mut().zip(codes) {
                     *product = _mm256_dpbusd_avx_epi32(*product, codes, four);
                 }
             }
         }
-        products
     }
 }
 
@@ -125,28 +182,29 @@ fn pin(mut vector: __m256i) -> __m256i {
     vector
 }
 
-/// Whole bytes as sign and magnitude; nothing is to be added for their zero.
+/// Whole bytes as sign and magnitude, times units in 16 bits; nothing is to be added for their zero.
 #[inline(always)]
-unsafe fn of_bytes<W: Weights<N>, const M: usize, const N: usize>(
+unsafe fn of_bytes<W: Weights<N>, const M: usize, const N: usize, const PITCH: usize>(
     w: &W,
-    x: *const Block,
+    x: *const i8,
     groups: Range<usize>,
-) -> Products<M, N> {
+    units: [__m256i; N],
+    products: &mut Products<M, N>,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let mut products = [[_mm256_setzero_si256(); N]; M];
         for g in groups {
             let weights = w.signed(g);
             for (i, products) in products.iter_mut().enumerate() {
-                let four = four(x.add(i), g);
-                for (product, (signed, magnitudes)) in products.iter_mut().zip(weights) {
+                let four = four(x.add(i * PITCH), g);
+                for n in 0..N {
+                    let (signed, magnitudes) = weights[n];
                     let twos = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(four, signed));
-                    *product = pin(_mm256_add_epi32(*product, _mm256_madd_epi16(twos, ones)));
+                    let fours = _mm256_madd_epi16(twos, units[n]);
+                    products[n] = pin(_mm256_add_epi32(products[n], fours));
                 }
             }
         }
-        products
     }
 }
 
@@ -157,23 +215,23 @@ const fn fitting(layout: &Layout) -> usize {
     if bits == 0 { 1 } else { 32767 / (2 * 127 * ((1 << bits) - 1)) }
 }
 
-/// Few bits: sums of two products are added up in 16 bits while they fit.
+/// Few bits, times units in 16 bits: sums of two products are added up in 16 bits while they fit.
 #[inline(always)]
-unsafe fn of_bits<W: Weights<N>, const M: usize, const N: usize>(
+unsafe fn of_bits<W: Weights<N>, const M: usize, const N: usize, const PITCH: usize>(
     w: &W,
-    x: *const Block,
+    x: *const i8,
     groups: Range<usize>,
-) -> Products<M, N> {
+    units: [__m256i; N],
+    products: &mut Products<M, N>,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
-        let (ones, zero) = (_mm256_set1_epi16(1), _mm256_setzero_si256());
-        let mut products = [[zero; N]; M];
         for from in groups.clone().step_by(const { fitting(W::LAYOUT) }) {
-            let mut small = [[zero; N]; M];
+            let mut small = [[_mm256_setzero_si256(); N]; M];
             for g in from..groups.end.min(from + const { fitting(W::LAYOUT) }) {
                 let codes = w.codes(g);
                 for (i, small) in small.iter_mut().enumerate() {
-                    let four = four(x.add(i), g);
+                    let four = four(x.add(i * PITCH), g);
                     for (small, codes) in small.iter_mut().zip(codes) {
                         let twos = _mm256_maddubs_epi16(codes, four);
                         *small = if g == from { twos } else { _mm256_add_epi16(*small, twos) };
@@ -182,62 +240,46 @@ unsafe fn of_bits<W: Weights<N>, const M: usize, const N: usize>(
                 }
             }
             for (products, small) in products.iter_mut().zip(small) {
-                for (product, small) in products.iter_mut().zip(small) {
-                    let fours = _mm256_madd_epi16(small, ones);
-                    let begins = from == groups.start;
-                    *product = if begins { fours } else { _mm256_add_epi32(*product, fours) };
+                for n in 0..N {
+                    let fours = _mm256_madd_epi16(small[n], units[n]);
+                    products[n] = _mm256_add_epi32(products[n], fours);
                 }
             }
         }
-        if W::ZERO != 0 {
-            for (i, products) in products.iter_mut().enumerate() {
-                let zero = pin(of_zero::<W, N>(&groups, &*x.add(i)));
-                for product in products {
-                    *product = _mm256_add_epi32(*product, zero);
-                }
-            }
-        }
-        products
     }
 }
 
 /// Four columns of a row of activations, for all lanes.
 #[inline(always)]
-unsafe fn four(x: *const Block, g: usize) -> __m256i {
+unsafe fn four(x: *const i8, g: usize) -> __m256i {
     // SAFETY: as the caller vouches.
-    unsafe {
-        let codes = (*x).codes.as_ptr().cast::<i32>();
-        _mm256_set1_epi32(codes.add(g).read_unaligned())
-    }
+    unsafe { _mm256_set1_epi32(x.cast::<i32>().add(g).read_unaligned()) }
 }
 
-/// What the integers' zero adds up to in some groups of a row's block, taken off.
+/// What the integers' zero adds up to in a row's block, taken off.
 #[inline(always)]
-unsafe fn of_zero<W: Weights<N>, const N: usize>(groups: &Range<usize>, x: &Block) -> __m256i {
+unsafe fn of_zero<W: Weights<N>, const N: usize>(x: &Block) -> __m256i {
     // SAFETY: the features are present, as the caller vouches.
     unsafe {
-        let of_128 = if W::LAYOUT.halves { x.half_offsets[groups.start / 4] } else { x.offset };
         let count = _mm_cvtsi32_si128(7 - W::ZERO.trailing_zeros() as i32);
-        _mm256_sra_epi32(_mm256_set1_epi32(of_128), count)
+        _mm256_sra_epi32(_mm256_set1_epi32(x.offset), count)
     }
 }
 
-/// Adds products, times the scales number `n` of the block.
+/// Adds products, times the scales.
 #[inline(always)]
-unsafe fn scale<W: Weights<N>, const M: usize, const N: usize>(
-    w: &W,
+unsafe fn scale<const M: usize, const N: usize>(
+    scales: [&Scales; N],
     x: *const Block,
-    n: usize,
     products: &Products<M, N>,
     sums: &mut Sums<M, N>,
 ) {
-    let scales = w.scales();
     for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
         // SAFETY: as the caller vouches.
         unsafe {
             let unit = _mm256_set1_ps((*x.add(i)).scale);
             for ((product, sum), scales) in products.iter().zip(sums).zip(scales) {
-                let scale = _mm256_mul_ps(scales.scales[n], unit);
+                let scale = _mm256_mul_ps(scales.scale, unit);
                 *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*product), scale, *sum);
             }
         }
@@ -245,26 +287,17 @@ unsafe fn scale<W: Weights<N>, const M: usize, const N: usize>(
 }
 
 #[inline(always)]
-unsafe fn add_mins<W: Weights<N>, const M: usize, const N: usize>(
-    w: &W,
+unsafe fn add_mins<const M: usize, const N: usize>(
+    scales: [&Scales; N],
     x: *const Block,
     sums: &mut Sums<M, N>,
 ) {
-    if !W::LAYOUT.mins {
-        return;
-    }
-    let scales = w.scales();
     for (i, sums) in sums.iter_mut().enumerate() {
         // SAFETY: as the caller vouches.
         unsafe {
-            let x = &*x.add(i);
+            let of_x = _mm256_set1_ps((*x.add(i)).sum);
             for (sum, scales) in sums.iter_mut().zip(scales) {
-                if W::LAYOUT.halves {
-                    *sum = _mm256_fmadd_ps(scales.mins[0], _mm256_set1_ps(x.half_sums[0]), *sum);
-                    *sum = _mm256_fmadd_ps(scales.mins[1], _mm256_set1_ps(x.half_sums[1]), *sum);
-                } else {
-                    *sum = _mm256_fmadd_ps(scales.mins[0], _mm256_set1_ps(x.sum), *sum);
-                }
+                *sum = _mm256_fmadd_ps(scales.min, of_x, *sum);
             }
         }
     }

@@ -3,90 +3,184 @@
 //! and their sums fit the 32 registers: eight rows leave the sums to memory, which costs more than the larger
 //! tile saves.
 
+use super::Job;
 use super::activations::Block;
 use super::ahead::Ahead;
-use super::avx512_tall::{Blocks, Kind, PAIR, Part, Strip, Sums, with_mins};
-use super::avx512_vnni::vnni;
+use super::avx512_tall::{PAIR, Part, Strip, Sums};
+use super::avx512_vnni::{Looked, codes, load_halves, vnni};
+use super::layout::{BLOCK_COLS, CHUNK_COLS, Layout, Packing};
 use crate::simd::prefetch;
 use std::arch::x86_64::{
-    __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m512, __m512i, _mm512_add_epi8, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512,
 };
+use std::marker::PhantomData;
 
 /// From so many rows of activations on, this way is the faster one; strips have at least five then.
 pub(super) const LEAST: usize = 25;
+/// Rows of a strip at most.
+pub(super) const ROWS: usize = 7;
+/// The byte that means zero, once spread out, where one does.
+pub(super) const ZERO: i32 = 128;
 /// So many blocks ahead of the arithmetic activations are fetched from the second-level cache.
 const NEAR: usize = 2;
 
+/// A block of one tile: a byte for each weight, scales as `f32`.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Spread {
+    pub(super) codes: [__m512i; 8],
+    pub(super) scale: __m512,
+    pub(super) min: __m512,
+}
+
+/// Blocks of columns of both tiles.
+pub(super) type Panel = [[Spread; PAIR]; CHUNK_COLS / BLOCK_COLS];
 /// Products in integers, of `M` rows.
-type Products<const M: usize> = [[__m512i; PAIR]; M];
+pub(super) type Products<const M: usize> = [[__m512i; PAIR]; M];
 
-/// The strip of seven rows.
-pub(super) struct Vnni;
+vnni! {
+    /// A panel of nothing.
+    pub(super) fn empty() -> Panel {
+        let none = _mm512_setzero_ps();
+        let empty = Spread { codes: [_mm512_setzero_si512(); 8], scale: none, min: none };
+        [[empty; PAIR]; _]
+    }
 
-impl Strip for Vnni {
-    const ROWS: usize = 7;
-    const ZERO: i32 = 128;
+    /// Spreads out blocks as tile `n` of the panel, with a zero of `zero`.
+    pub(super) unsafe fn spread<P: Packing>(
+        job: &Job<'_, Block>,
+        blocks: &[u8],
+        zero: i32,
+        n: usize,
+        panel: &mut Panel,
+    ) {
+        let layout = const { &P::LAYOUT };
+        let shift = _mm512_set1_epi8((zero - layout.zero) as i8);
+        let values = &Looked::load(layout, job.part.w.layout.values);
+        for (block, panel) in blocks.chunks_exact(layout.block_bytes()).zip(panel) {
+            let spread = &mut panel[n];
+            // SAFETY: the block has its planes, and scales behind them.
+            unsafe {
+                for (g, of_group) in spread.codes.iter_mut().enumerate() {
+                    *of_group = codes(layout, values, block.as_ptr(), g);
+                    if layout.zero != 0 && layout.zero != zero {
+                        *of_group = _mm512_add_epi8(*of_group, shift);
+                    }
+                }
+                let scales = block.as_ptr().add(layout.plane_bytes());
+                spread.scale = load_halves(scales);
+                if layout.mins {
+                    spread.min = load_halves(scales.add(layout.scale_bytes()));
+                }
+            }
+        }
+    }
+}
 
+/// The strip of seven rows, for a kind of weights.
+pub(super) struct Vnni<P>(PhantomData<P>);
+
+impl<P: Packing> Strip for Vnni<P> {
+    const LAYOUT: &'static Layout = &P::LAYOUT;
+
+    type X = Block;
+    type Panel = Panel;
     type State = ();
 
-    fn begin() {}
+    fn begin() -> (Panel, ()) {
+        // SAFETY: as the caller of all of this vouches.
+        (unsafe { empty() }, ())
+    }
 
-    unsafe fn multiply<K: Kind>(
-        part: Part<'_>,
+    unsafe fn spread(job: &Job<'_, Block>, blocks: &[u8], n: usize, panel: &mut Panel) {
+        // SAFETY: as the caller vouches.
+        unsafe { spread::<P>(job, blocks, ZERO, n, panel) }
+    }
+
+    unsafe fn multiply(
+        part: Part<'_, Self>,
         ahead: &mut [Ahead; PAIR],
         sums: &mut [Sums],
         (): &mut (),
     ) {
+        let Part { panel, units, rows, is_first, .. } = part;
+        let strip = Few { panel: &panel[..units], x: rows.x, is_first };
         // SAFETY: as the caller vouches.
-        unsafe { multiply_strip::<K>(part, ahead, sums) }
+        unsafe {
+            match (P::LAYOUT.zero != 0, P::LAYOUT.mins) {
+                (true, _) => multiply_strip::<true, false>(strip, ahead, sums),
+                (false, true) => multiply_strip::<false, true>(strip, ahead, sums),
+                (false, false) => multiply_strip::<false, false>(strip, ahead, sums),
+            }
+        }
     }
+}
+
+/// A strip with its panel, whatever kind of weights that was.
+struct Few<'a> {
+    panel: &'a [[Spread; PAIR]],
+    x: *const Block,
+    is_first: bool,
 }
 
 /// Multiplies a panel with a strip.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<K: Kind>(part: Part<'_>, ahead: &mut [Ahead; PAIR], sums: &mut [Sums]) {
+unsafe fn multiply_strip<const CENTERED: bool, const MINS: bool>(
+    strip: Few<'_>,
+    ahead: &mut [Ahead; PAIR],
+    sums: &mut [Sums],
+) {
     // SAFETY: as many rows as the strip has.
     unsafe {
-        match part.rows.count {
-            5 => multiply_rows::<K, 5>(part, ahead, sums),
-            6 => multiply_rows::<K, 6>(part, ahead, sums),
-            _ => multiply_rows::<K, 7>(part, ahead, sums),
+        match sums.len() {
+            5 => multiply_rows::<CENTERED, MINS, 5>(strip, ahead, sums),
+            6 => multiply_rows::<CENTERED, MINS, 6>(strip, ahead, sums),
+            _ => multiply_rows::<CENTERED, MINS, ROWS>(strip, ahead, sums),
         }
     }
 }
 
 vnni! {
-    unsafe fn multiply_rows<K: Kind, const M: usize>(
-        part: Part<'_>,
+    unsafe fn multiply_rows<const CENTERED: bool, const MINS: bool, const M: usize>(
+        strip: Few<'_>,
         ahead: &mut [Ahead; PAIR],
         sums: &mut [Sums],
     ) {
-        let mut x = part.rows.x;
+        let mut x = strip.x;
         // Copies, for the compiler to keep them in registers.
         let mut here = [[_mm512_setzero_ps(); PAIR]; M];
-        if !part.is_first {
+        if !strip.is_first {
             here.copy_from_slice(sums);
         }
         ahead.iter_mut().for_each(Ahead::fetch);
-        for tiles in part.panel {
+        for tiles in strip.panel {
             for i in 0..M {
                 prefetch(x.wrapping_add(NEAR * M + i).cast());
             }
             // SAFETY: `M` blocks of activations are there for each of the panel's.
             unsafe {
-                if K::HALVES {
-                    let low = products::<K, M, 0, 4>(tiles, x);
-                    scale::<M, 0>(tiles, x, &low, &mut here);
-                    let high = products::<K, M, 4, 8>(tiles, x);
-                    scale::<M, 1>(tiles, x, &high, &mut here);
-                } else {
-                    let all = products::<K, M, 0, 8>(tiles, x);
-                    scale::<M, 0>(tiles, x, &all, &mut here);
+                let mut products = [[_mm512_setzero_si512(); PAIR]; M];
+                if CENTERED {
+                    for (i, products) in products.iter_mut().enumerate() {
+                        *products = [_mm512_set1_epi32((*x.add(i)).offset); PAIR];
+                    }
                 }
-                if K::MINS {
-                    add_mins::<K, M>(tiles, x, &mut here);
+                for g in 0..8 {
+                    let codes = [tiles[0].codes[g], tiles[1].codes[g]];
+                    multiply_group::<M, { size_of::<Block>() }>(codes, x.cast::<i8>().add(4 * g), &mut products);
+                }
+                for (i, (products, sums)) in products.iter().zip(&mut here).enumerate() {
+                    let x = &*x.add(i);
+                    for ((product, sum), tile) in products.iter().zip(sums).zip(tiles) {
+                        let scale = _mm512_mul_ps(tile.scale, _mm512_set1_ps(x.scale));
+                        *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*product), scale, *sum);
+                        if MINS {
+                            *sum = _mm512_fmadd_ps(tile.min, _mm512_set1_ps(x.sum), *sum);
+                        }
+                    }
                 }
                 x = x.add(M);
             }
@@ -94,61 +188,19 @@ vnni! {
         sums.copy_from_slice(&here);
     }
 
-    /// The products of groups `FROM..TO` of a block's columns, in integers.
-    unsafe fn products<K: Kind, const M: usize, const FROM: usize, const TO: usize>(
-        tiles: &Blocks,
-        x: *const Block,
-    ) -> Products<M> {
-        let mut products = [[_mm512_setzero_si512(); PAIR]; M];
-        // SAFETY: `M` blocks of activations are there.
-        unsafe {
-            if K::ZERO {
-                for (i, products) in products.iter_mut().enumerate() {
-                    let x = &*x.add(i);
-                    let offset = if K::HALVES { x.half_offsets[FROM / 4] } else { x.offset };
-                    *products = [_mm512_set1_epi32(offset); PAIR];
-                }
-            }
-            for g in FROM..TO {
-                for (i, products) in products.iter_mut().enumerate() {
-                    let four = (*x.add(i)).codes.as_ptr().cast::<i32>().add(g).read_unaligned();
-                    let four = _mm512_set1_epi32(four);
-                    for (product, tile) in products.iter_mut().zip(tiles) {
-                        *product = _mm512_dpbusd_epi32(*product, tile.codes[g], four);
-                    }
-                }
-            }
-        }
-        products
-    }
-
-    /// Adds products, times the scales of a half or of the whole block.
-    unsafe fn scale<const M: usize, const HALF: usize>(
-        tiles: &Blocks,
-        x: *const Block,
-        products: &Products<M>,
-        sums: &mut [Sums; M],
+    /// Adds the products of four columns of both tiles with those of `M` rows, the first of which is at `x`, and
+    /// each further one `PITCH` bytes on.
+    pub(super) unsafe fn multiply_group<const M: usize, const PITCH: usize>(
+        codes: [__m512i; PAIR],
+        x: *const i8,
+        products: &mut Products<M>,
     ) {
-        for (i, (products, sums)) in products.iter().zip(sums).enumerate() {
-            // SAFETY: `M` blocks of activations are there.
-            let unit = _mm512_set1_ps(unsafe { (*x.add(i)).scale });
-            for ((product, sum), tile) in products.iter().zip(sums).zip(tiles) {
-                let scale = _mm512_mul_ps(tile.scales[HALF], unit);
-                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*product), scale, *sum);
-            }
-        }
-    }
-
-    unsafe fn add_mins<K: Kind, const M: usize>(
-        tiles: &Blocks,
-        x: *const Block,
-        sums: &mut [Sums; M],
-    ) {
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: `M` blocks of activations are there.
-            let x = unsafe { &*x.add(i) };
-            for (sum, tile) in sums.iter_mut().zip(tiles) {
-                *sum = with_mins::<K>(tile, x, *sum);
+        for (i, products) in products.iter_mut().enumerate() {
+            // SAFETY: they are there.
+            let four = unsafe { x.add(i * PITCH).cast::<i32>().read_unaligned() };
+            let four = _mm512_set1_epi32(four);
+            for (product, codes) in products.iter_mut().zip(codes) {
+                *product = _mm512_dpbusd_epi32(*product, codes, four);
             }
         }
     }

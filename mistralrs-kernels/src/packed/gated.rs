@@ -3,9 +3,9 @@
 //! products never goes to memory as floats.
 
 use super::activations::{Rounded, Strips};
-use super::layout::{BLOCK_COLS, TILE_ROWS};
-use super::tasks::{SERIAL, cut, expected_after, together};
-use super::{Family, Job, PackedPart, TileKernels, reference};
+use super::layout::TILE_ROWS;
+use super::tasks::{SERIAL, cut_by, expected_after, together};
+use super::{Family, Job, PackedKernels, PackedPart, TileKernels, reference};
 use super::{round, run, with_memory};
 use crate::dispatch::{self, Kernels};
 use crate::pool;
@@ -41,7 +41,8 @@ const STEP: usize = 64 << 10;
 type Join = unsafe fn(&[f32], &[f32], &mut [f32]);
 
 /// `(act(x · gateᵀ) · (x · upᵀ)) · downᵀ`, `[m, hidden]`: the bits of the products and their join one after
-/// the other. `None` if the shapes do not fit each other, or not all three weights take activations alike.
+/// the other. `None` if the shapes do not fit each other, or some of the weights take activations as they are or as
+/// halves and others do not.
 ///
 /// # Panics
 /// If `x` is not `[m, hidden]`.
@@ -57,9 +58,10 @@ pub(super) fn mlp_on(
 ) -> Option<Vec<f32>> {
     let GatedWeights { gate, up, down } = w;
     let packed = kernels.packed.unwrap_or(reference::KERNELS);
-    let family = packed.family(gate.w);
+    let [family, of_up, last] = [gate, up, down].map(|part| packed.family(part.w));
     let fits = (gate.len, gate.w.cols) == (up.len, up.w.cols) && gate.len == down.w.cols;
-    if !fits || [up, down].iter().any(|part| packed.family(part.w) != family) {
+    let is_integers = |family| matches!(family, Family::Blocks | Family::Chunks);
+    if !fits || family != of_up || (family != last && !(is_integers(family) && is_integers(last))) {
         return None;
     }
     let m = x.len() / gate.w.cols;
@@ -71,59 +73,74 @@ pub(super) fn mlp_on(
         Gating::Silu => kernels.silu_mul,
         Gating::GeluTanh => kernels.gelu_tanh_mul,
     };
-    match (family, packed.pairs) {
+    let PackedKernels { blocks, chunks, floats, pairs, .. } = packed;
+    match (family, last, pairs) {
         _ if m == 0 => {}
-        (Family::Integers, _) => multiply(packed.integers, w, x, join, memory),
-        (Family::Pairs, Some(pairs)) => multiply(pairs, w, x, join, memory),
-        _ => multiply(packed.floats, w, x, join, memory),
+        (Family::Blocks, Family::Blocks, _) => multiply(blocks, blocks, w, x, join, memory),
+        (Family::Blocks, _, _) => multiply(blocks, chunks, w, x, join, memory),
+        (Family::Chunks, Family::Blocks, _) => multiply(chunks, blocks, w, x, join, memory),
+        (Family::Chunks, _, _) => multiply(chunks, chunks, w, x, join, memory),
+        (Family::Pairs, _, Some(pairs)) => multiply(pairs, pairs, w, x, join, memory),
+        _ => multiply(floats, floats, w, x, join, memory),
     }
     // SAFETY: the last product writes all of its numbers.
     unsafe { y.set_len(len) };
     Some(y)
 }
 
-fn multiply<X: Rounded>(
+/// With activations rounded in one way for gate and up, in the same or another for down.
+fn multiply<X: Rounded, Z: Rounded>(
     kernels: TileKernels<X>,
+    last: TileKernels<Z>,
     GatedWeights { gate, up, down }: GatedWeights<'_>,
     x: &[f32],
     join: Join,
     y: SharedSlice<'_>,
 ) {
-    let m = x.len() / gate.w.cols;
+    let cols = gate.w.cols;
+    let m = x.len() / cols;
     let strips = (kernels.strips)(m);
-    let of_x = m * gate.w.blocks();
-    with_memory(of_x + m * down.w.blocks(), |memory| {
-        let (rounded, joined) = memory.split_at_mut(of_x);
-        round(kernels, x, gate.w.cols, strips, rounded);
-        let half = FirstHalf { kernels, parts: [gate, up], x: rounded, strips, join };
-        half.compute(SharedSlice::new(joined));
-        run(kernels, &[Job::new(down, joined, strips, y)], strips);
+    with_memory(m * cols.div_ceil(X::COLS), |rounded: &mut [X]| {
+        round(kernels, x, cols, strips, rounded);
+        with_memory(m * gate.len.div_ceil(Z::COLS), |joined: &mut [Z]| {
+            let round = last.round;
+            let half = FirstHalf { kernels, parts: [gate, up], x: rounded, strips, join, round };
+            half.compute(SharedSlice::new(joined));
+            run(last, &[Job::new(down, joined, strips, y)], strips);
+        });
     });
 }
 
 /// The products with gate and up, and what joins them.
-struct FirstHalf<'a, X: 'static> {
+struct FirstHalf<'a, X: 'static, Z> {
     kernels: TileKernels<X>,
     parts: [PackedPart<'a>; 2],
     x: &'a [X],
     strips: Strips,
     join: Join,
+    /// Rounds what is joined.
+    round: unsafe fn(&[f32], usize, &mut [Z]),
 }
 
-impl<X: Rounded> FirstHalf<'_, X> {
+impl<X: Rounded, Z: Rounded> FirstHalf<'_, X, Z> {
+    /// Tiles of a task come in such a number, so that what is rounded together is joined together.
+    fn together(&self) -> usize {
+        together(self.strips).next_multiple_of(Z::COLS / TILE_ROWS)
+    }
+
     /// Writes the joined products, rounded: of so many rows at a time that their activations stay in the cache
     /// while the weights pass by.
-    fn compute(&self, out: SharedSlice<'_, X>) {
+    fn compute(&self, out: SharedSlice<'_, Z>) {
         let [gate, _] = self.parts;
         let (strips, tiles) = (self.strips, gate.tiles().len());
-        let strip = strips.rows(0).len() * gate.w.blocks() * size_of::<X>();
+        let strip = strips.rows(0).len() * gate.w.cols.div_ceil(X::COLS) * size_of::<X>();
         let groups = strips.count().div_ceil((RESIDENT / strip).max(1));
         let group = strips.count().div_ceil(groups);
         let groups = strips.count().div_ceil(group);
+        let together = self.together();
         let part = |number: usize, tiles: Range<usize>| {
             let strips = strips.part(number * group, group);
             let step = STEP / (strips.all().len() * TILE_ROWS);
-            let together = together(self.strips);
             let step = step.next_multiple_of(together).max(together);
             for first in tiles.clone().step_by(step) {
                 self.compute_tiles(strips, first..tiles.end.min(first + step), out);
@@ -133,7 +150,7 @@ impl<X: Rounded> FirstHalf<'_, X> {
         if work < SERIAL || pool::threads() == 1 {
             return (0..groups).for_each(|number| part(number, 0..tiles));
         }
-        let tasks = cut(std::slice::from_ref(&(0..tiles)), groups, strips);
+        let tasks = cut_by(std::slice::from_ref(&(0..tiles)), groups, strips, together);
         let next = expected_after(&gate, tasks[0].2.len(), strips);
         pool::in_parallel_before(next, tasks.len(), |at| {
             let (number, _, tiles) = &tasks[at];
@@ -141,8 +158,8 @@ impl<X: Rounded> FirstHalf<'_, X> {
         });
     }
 
-    /// The columns of some tiles, which begin with a whole block, for some strips.
-    fn compute_tiles(&self, strips: Strips, tiles: Range<usize>, out: SharedSlice<'_, X>) {
+    /// The columns of some tiles, which begin with a whole block or chunk, for some strips.
+    fn compute_tiles(&self, strips: Strips, tiles: Range<usize>, out: SharedSlice<'_, Z>) {
         let all = self.parts[0].len;
         let columns = tiles.start * TILE_ROWS..all.min(tiles.end * TILE_ROWS);
         let (m, width) = (strips.all().len(), columns.len());
@@ -162,14 +179,13 @@ impl<X: Rounded> FirstHalf<'_, X> {
             let rows = strips.rows(strip);
             let numbers = (rows.start - first_row) * width..(rows.end - first_row) * width;
             let joined = &mut joined[..numbers.len()];
-            let blocks = rows.start * all.div_ceil(BLOCK_COLS);
-            let first = blocks + columns.start / BLOCK_COLS * rows.len();
+            let first = rows.start * all.div_ceil(Z::COLS) + columns.start / Z::COLS * rows.len();
             // SAFETY: the instruction set is present; a strip's blocks lie one after the other, and those
             // of these columns are this task's own.
             unsafe {
                 (self.join)(&gates[numbers.clone()], &ups[numbers], joined);
-                let out = out.part(first, width.div_ceil(BLOCK_COLS) * rows.len());
-                (self.kernels.round)(joined, rows.len(), out);
+                let out = out.part(first, width.div_ceil(Z::COLS) * rows.len());
+                (self.round)(joined, rows.len(), out);
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::quant_type::QuantType;
 pub(crate) const TILE_ROWS: usize = 16;
 /// Columns of a block.
 pub(crate) const BLOCK_COLS: usize = 32;
+/// Columns of a chunk whose blocks share a scale.
+pub(crate) const CHUNK_COLS: usize = 256;
 /// Bytes of a group's vector.
 pub(crate) const VECTOR: usize = 64;
 
@@ -328,26 +330,37 @@ impl Layout {
         codes
     }
 
-    /// Reads the scales and the offsets of row `row` in block `b` of a chunk, for each half of its
-    /// columns: `weight = scale * (code - zero) + offset`.
+    /// Block `b` of a chunk.
+    pub(crate) fn block<'a>(&self, chunk: &'a [u8], b: usize) -> &'a [u8] {
+        &chunk[self.head_bytes() + b * self.block_bytes()..][..self.block_bytes()]
+    }
+
+    /// Reads the scale and the offset of row `row` of a block that has halves: `weight = scale * (code - zero) +
+    /// offset`.
     #[inline(always)]
-    pub(crate) fn read_scales(&self, chunk: &[u8], b: usize, row: usize) -> [(f32, f32); 2] {
-        let half = |at: usize| f16_to_f32(u16::from_le_bytes([chunk[at], chunk[at + 1]]));
-        let at = self.head_bytes() + b * self.block_bytes() + self.plane_bytes();
+    pub(crate) fn read_scale(&self, block: &[u8], row: usize) -> (f32, f32) {
+        let scales = &block[self.plane_bytes()..];
+        let min = if self.mins { half(scales, TILE_ROWS + row) } else { 0.0 };
+        (half(scales, row), min)
+    }
+
+    /// Reads the integers that scale each half of row `row` in block `b` of a chunk, and those of the offsets.
+    #[inline(always)]
+    pub(crate) fn integer_scales(&self, chunk: &[u8], b: usize, row: usize) -> [(i32, i32); 2] {
+        let scales = &self.block(chunk, b)[self.plane_bytes()..];
         [0, 1].map(|part| {
-            if !self.grouped {
-                let min = if self.mins { half(at + 2 * (TILE_ROWS + row)) } else { 0.0 };
-                return (half(at + 2 * row), min);
-            }
             let part = part % self.scales();
-            let unit = half(2 * row) * self.values.unit;
-            let scale = unit * f32::from(chunk[at + part * TILE_ROWS + row] as i8);
-            if !self.mins {
-                return (scale, 0.0);
-            }
-            let min = chunk[at + (self.scales() + part) * TILE_ROWS + row];
-            (scale, -(half(2 * (TILE_ROWS + row)) * f32::from(min)))
+            let scale = i32::from(scales[part * TILE_ROWS + row] as i8);
+            let min = (self.scales() + part) * TILE_ROWS + row;
+            (scale, if self.mins { i32::from(scales[min]) } else { 0 })
         })
+    }
+
+    /// What a unit of the scales of row `row` of a chunk stands for, and of the offsets.
+    #[inline(always)]
+    pub(crate) fn units(&self, chunk: &[u8], row: usize) -> (f32, f32) {
+        let min = if self.mins { -half(chunk, TILE_ROWS + row) } else { 0.0 };
+        (half(chunk, row) * self.values.unit, min)
     }
 
     /// Turns row `row` of a tile into numbers, the same as the stored row's.
@@ -361,9 +374,15 @@ impl Layout {
                 continue;
             }
             for (b, out) in out.as_chunks_mut::<BLOCK_COLS>().0.iter_mut().enumerate() {
-                let block = &chunk[self.head_bytes() + b * self.block_bytes()..];
+                let block = self.block(chunk, b);
                 let codes = self.read_codes(block, row);
-                let scales = self.read_scales(chunk, b, row);
+                let scales = if self.grouped {
+                    let (unit, unit_of_mins) = self.units(chunk, row);
+                    let numbers = |(scale, min)| (unit * scale as f32, unit_of_mins * min as f32);
+                    self.integer_scales(chunk, b, row).map(numbers)
+                } else {
+                    [self.read_scale(block, row); 2]
+                };
                 for (i, (out, code)) in out.iter_mut().zip(codes).enumerate() {
                     let (scale, min) = scales[i / 16];
                     let product = scale * (i32::from(code) - self.zero) as f32;
@@ -396,6 +415,12 @@ fn each_row(word: impl Fn(usize) -> u32) -> [u32; TILE_ROWS] {
         *to = word(row);
     }
     words
+}
+
+/// Half number `at` of some.
+#[inline(always)]
+fn half(halves: &[u8], at: usize) -> f32 {
+    f16_to_f32(u16::from_le_bytes([halves[2 * at], halves[2 * at + 1]]))
 }
 
 #[inline(always)]

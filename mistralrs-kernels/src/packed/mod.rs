@@ -2,7 +2,7 @@
 //!
 //! A weight is packed once into tiles of 16 rows (see `layout`). For weights in blocks, activations are
 //! rounded to bytes once per call (see `activations`); 32 columns are multiplied in integers, exactly; then
-//! the scales are multiplied in. Floats are multiplied with activations as they are (see `exact`), or
+//! the scales are multiplied in. Where scales are integers, 256 columns are, and their scales with them. Floats are multiplied with activations as they are (see `exact`), or
 //! bfloat16 with bfloat16 where that is fast (see `pairs`). The sum goes from the first column to the last
 //! for every pair of rows, so a product has the same bits in any batch, tile and thread.
 
@@ -11,13 +11,23 @@ mod ahead;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
+mod amx_chunk;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_block;
 #[cfg(target_arch = "x86_64")]
+mod avx2_chunk;
+#[cfg(target_arch = "x86_64")]
+mod avx2_strip;
+#[cfg(target_arch = "x86_64")]
 mod avx2_tall;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
+mod avx512_chunk;
+#[cfg(target_arch = "x86_64")]
+mod avx512_chunk_strip;
 #[cfg(target_arch = "x86_64")]
 mod avx512_round;
 #[cfg(target_arch = "x86_64")]
@@ -45,7 +55,7 @@ use crate::matmul::WeightRows;
 use crate::pool;
 use crate::quant_type::QuantType;
 use crate::shared::SharedSlice;
-use activations::{Block, Rounded, Strips};
+use activations::{Block, Chunk, Rounded, Strips};
 use exact::Columns;
 use floats::Floats;
 pub use gated::{GatedWeights, Gating, matmul_packed_mlp};
@@ -80,13 +90,25 @@ macro_rules! with_format {
 }
 pub(crate) use with_format;
 
-/// The same with the kind of packed weight that a kernel is compiled for.
+/// The same with the kind of packed weight that a kernel is compiled for, of the types in a list.
 macro_rules! with_kind {
-    ($ty:expr, $kind:ident, $body:expr) => {
-        with_format!($ty, Format, {
-            type $kind = <Format as Packing>::Kind;
-            $body
-        })
+    (blocks, $ty:expr, $kind:ident, $body:expr) => {
+        with_kind!(@ $ty, $kind, $body,
+            Q4_0 Q40, Q4_1 Q41, Q5_0 Q50, Q5_1 Q51, Q8_0 Q80, IQ4_NL Iq4Nl)
+    };
+    (chunks, $ty:expr, $kind:ident, $body:expr) => {
+        with_kind!(@ $ty, $kind, $body,
+            Q2_K Q2K, Q3_K Q3K, Q4_K Q4K, Q5_K Q5K, Q6_K Q6K, IQ4_XS Iq4Xs, IQ3_S Iq3S, IQ3_XXS Iq3Xxs,
+            IQ2_S Iq2S, IQ2_XS Iq2Xs, IQ2_XXS Iq2Xxs, IQ1_M Iq1M, IQ1_S Iq1S)
+    };
+    (@ $ty:expr, $kind:ident, $body:expr, $($name:ident $of:ident),*) => {
+        match $ty {
+            $(QuantType::$name => {
+                type $kind = <crate::block::$of as $crate::packed::layout::Packing>::Kind;
+                Some($body)
+            })*
+            _ => None,
+        }
     };
 }
 pub(crate) use with_kind;
@@ -97,7 +119,9 @@ const SERIAL_NUMBERS: usize = 32 << 10;
 /// The kernels of an instruction set that multiplies packed weights.
 #[derive(Clone, Copy)]
 pub(crate) struct PackedKernels {
-    pub(crate) integers: TileKernels<Block>,
+    pub(crate) blocks: TileKernels<Block>,
+    /// For weights whose scales are integers; rows are cut as those for `blocks`.
+    pub(crate) chunks: TileKernels<Chunk>,
     /// Takes activations as they are.
     pub(crate) floats: TileKernels<Columns>,
     /// Rounds activations to bfloat16 for weights in it, where that is faster.
@@ -111,7 +135,8 @@ pub(crate) struct PackedKernels {
 /// How activations are taken for a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
-    Integers,
+    Blocks,
+    Chunks,
     Floats,
     Pairs,
 }
@@ -119,7 +144,8 @@ enum Family {
 impl PackedKernels {
     fn family(&self, w: &PackedWeight) -> Family {
         match w.layout.floats {
-            None => Family::Integers,
+            None if w.layout.grouped => Family::Chunks,
+            None => Family::Blocks,
             Some(Floats::Bf16) if self.pairs.is_some() && !w.layout.twelve => Family::Pairs,
             Some(_) => Family::Floats,
         }
@@ -391,7 +417,7 @@ impl<'a, X> Job<'a, X> {
 ///
 /// `y[i, j]` depends on row `i` of `x` and row `j` of `w` only, to the bit. It is exact but for the
 /// rounding of sums to `f32` and, with weights in blocks, of `x` to bytes (each number by at most a 254th
-/// of the largest of its 32 neighbors); with bfloat16, where the processor is fast at it, of `x` to that,
+/// of the largest of its 32 neighbors, or of 256 with types whose scales are integers); with bfloat16, where the processor is fast at it, of `x` to that,
 /// by at most a 256th of itself. If a number of a row of `x` is not finite, neither is its result.
 ///
 /// # Panics
@@ -481,16 +507,18 @@ fn multiply_into(
     if m == 0 {
         return;
     }
-    let (mut integers, mut floats, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut blocks, mut chunks, mut floats, mut pairs] = [const { Vec::new() }; 4];
     for target in targets {
         let kind = match kernels.family(target.0.w) {
-            Family::Integers => &mut integers,
+            Family::Blocks => &mut blocks,
+            Family::Chunks => &mut chunks,
             Family::Pairs => &mut pairs,
             Family::Floats => &mut floats,
         };
         kind.push(*target);
     }
-    multiply_with(kernels.integers, &integers, x, m);
+    multiply_with(kernels.blocks, &blocks, x, m);
+    multiply_with(kernels.chunks, &chunks, x, m);
     multiply_with(kernels.floats, &floats, x, m);
     if let Some(kernels) = kernels.pairs {
         multiply_with(kernels, &pairs, x, m);
@@ -509,7 +537,7 @@ fn multiply_with<X: Rounded>(
     }
     let strips = (kernels.strips)(m);
     let cols = x.len() / m;
-    with_memory(m * cols.div_ceil(BLOCK_COLS), |memory| {
+    with_memory(m * cols.div_ceil(X::COLS), |memory| {
         round(kernels, x, cols, strips, memory);
         let x = &*memory;
         let jobs = parts.iter().map(|&(part, y)| Job::new(part, x, strips, y));
@@ -520,12 +548,16 @@ fn multiply_with<X: Rounded>(
 
 /// Works with memory for rounded activations that the thread keeps; what it holds at first is arbitrary.
 fn with_memory<X: Rounded>(len: usize, work: impl FnOnce(&mut [X])) {
-    let mut memory = X::memory().take();
+    let mut kept = X::memory().take();
+    let mut memory = kept.pop().unwrap_or_default();
+    X::memory().set(kept);
     if memory.len() < len {
         memory.resize(len, X::default());
     }
     work(&mut memory[..len]);
-    X::memory().set(memory);
+    let mut kept = X::memory().take();
+    kept.push(memory);
+    X::memory().set(kept);
 }
 
 /// Rounds all rows of `x`, strip by strip.
@@ -536,7 +568,7 @@ fn round<X: Rounded>(
     strips: Strips,
     out: &mut [X],
 ) {
-    let blocks = cols.div_ceil(BLOCK_COLS);
+    let blocks = cols.div_ceil(X::COLS);
     let start = SharedSlice::new(out);
     let strip = |at: usize| {
         let rows = strips.rows(at);

@@ -30,15 +30,21 @@ pub(super) fn together(strips: Strips) -> usize {
 
 /// Cuts products with these numbers of tiles, for each of some groups of rows, into tasks: group, product and
 /// tiles. Shorter and shorter ones, so that threads end together though one may be held up.
-pub(super) fn cut(
+fn cut(tiles: &[Range<usize>], groups: usize, strips: Strips) -> Vec<(usize, usize, Range<usize>)> {
+    cut_by(tiles, groups, strips, together(strips))
+}
+
+/// The same with tiles in multiples of `together`.
+pub(super) fn cut_by(
     tiles: &[Range<usize>],
     groups: usize,
     strips: Strips,
+    together: usize,
 ) -> Vec<(usize, usize, Range<usize>)> {
     let threads = pool::threads();
     let each: usize = tiles.iter().map(Range::len).sum();
     let tasks = if strips.count() == 1 { TASKS_ALONE } else { TASKS };
-    let (least, together) = (each.div_ceil(tasks * threads), together(strips));
+    let least = each.div_ceil(tasks * threads);
     let mut left = groups * each;
     let mut tasks = Vec::new();
     for group in 0..groups {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::dispatch::all_kernels;
+use layout::CHUNK_COLS;
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 
@@ -121,9 +122,16 @@ fn rounded(ty: QuantType, kernels: PackedKernels, x: &[f32]) -> Vec<f64> {
     if Floats::of(ty).is_some() {
         return x.iter().map(|x| f64::from(*x)).collect();
     }
+    let number = |code: &i8, scale: f32| f64::from(*code) * f64::from(scale);
+    if Layout::of(ty).unwrap().grouped {
+        let mut chunks = vec![Chunk::default(); x.len() / CHUNK_COLS];
+        activations::quantize_chunks(x, 1, &mut chunks);
+        let numbers = |it: &Chunk| it.codes.each_ref().map(|code| number(code, it.scale));
+        return chunks.iter().flat_map(numbers).collect();
+    }
     let mut blocks = vec![Block::default(); x.len() / BLOCK_COLS];
     activations::quantize_strip(x, 1, &mut blocks);
-    let numbers = |block: &Block| block.codes.map(|code| f64::from(code) * f64::from(block.scale));
+    let numbers = |it: &Block| it.codes.each_ref().map(|code| number(code, it.scale));
     blocks.iter().flat_map(numbers).collect()
 }
 
@@ -198,29 +206,46 @@ fn every_strip_of_every_type() {
 /// Rounded activations bit by bit, with numbers between two bytes, none, too small, infinite and no numbers.
 #[test]
 fn activations_are_rounded_as_by_the_twin() {
+    for (rows, units) in (1..=9).flat_map(|rows| (1..=9).map(move |units| (rows, units))) {
+        let x = odd_numbers(rows, units * BLOCK_COLS, BLOCK_COLS);
+        check_rounding(&x, rows, activations::quantize_strip, |kernels| kernels.blocks);
+        let x = odd_numbers(rows, units * CHUNK_COLS, CHUNK_COLS);
+        check_rounding(&x, rows, activations::quantize_chunks, |kernels| kernels.chunks);
+    }
+}
+
+/// Noise, of which some runs of `len` have something peculiar.
+fn odd_numbers(rows: usize, cols: usize, len: usize) -> Vec<f32> {
     let odd = [0.0, -0.0, 1e-30, 9e-31, 1e-44, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    for (rows, blocks) in (1..=9).flat_map(|rows| (1..=9).map(move |blocks| (rows, blocks))) {
-        let cols = blocks * BLOCK_COLS;
-        let mut x = noise((16 * rows + blocks) as u64, rows * cols);
-        for (at, x) in x.chunks_exact_mut(BLOCK_COLS).enumerate() {
-            match at % 5 {
-                0 => x[at % 31] = odd[at / 5 % odd.len()],
-                1 => x.fill(odd[at / 5 % odd.len()]),
-                2 => x.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32 * 0.5 - 7.0),
-                _ => {}
-            }
-            if at % 5 == 2 {
-                x[at % 31] = -127.0;
-            }
+    let mut x = noise((16 * rows + cols / len) as u64, rows * cols);
+    for (at, x) in x.chunks_exact_mut(len).enumerate() {
+        let place = at * 7 % (len - 1);
+        match at % 5 {
+            0 => x[place] = odd[at / 5 % odd.len()],
+            1 => x.fill(odd[at / 5 % odd.len()]),
+            2 => x.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 32) as f32 * 0.5 - 7.0),
+            _ => {}
         }
-        let mut wanted = vec![Block::default(); rows * blocks];
-        activations::quantize_strip(&x, rows, &mut wanted);
-        for kernels in fast_kernels() {
-            let mut found = vec![Block::default(); rows * blocks];
-            // SAFETY: this processor has the kernels' instruction set.
-            unsafe { (kernels.integers.round)(&x, rows, &mut found) };
-            assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{rows} rows");
+        if at % 5 == 2 {
+            x[place] = -127.0;
         }
+    }
+    x
+}
+
+fn check_rounding<X: Rounded + std::fmt::Debug>(
+    x: &[f32],
+    rows: usize,
+    twin: fn(&[f32], usize, &mut [X]),
+    fast: fn(PackedKernels) -> TileKernels<X>,
+) {
+    let mut wanted = vec![X::default(); x.len() / X::COLS];
+    twin(x, rows, &mut wanted);
+    for kernels in fast_kernels() {
+        let mut found = vec![X::default(); x.len() / X::COLS];
+        // SAFETY: this processor has the kernels' instruction set.
+        unsafe { (fast(kernels).round)(x, rows, &mut found) };
+        assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{rows} rows");
     }
 }
 
@@ -310,10 +335,14 @@ fn the_largest_integers_fit_their_sums() {
 #[test]
 fn joined_and_new_products_are_the_same_numbers() {
     for (at, ty) in types().enumerate() {
-        // The third weight may be of another type that takes activations alike.
+        // The third weight may be of another type: of blocks the one of chunks, and the other way round.
         let is_float = |ty| Floats::of(ty).is_some();
-        let last =
-            types().find(|last| is_float(*last) == is_float(ty) && *last != ty).unwrap_or(ty);
+        let is_grouped = |ty| Layout::of(ty).is_some_and(|layout| layout.grouped);
+        let is_last = |last: &QuantType| match is_float(ty) {
+            true => is_float(*last) && *last != ty,
+            false => !is_float(*last) && is_grouped(*last) != is_grouped(ty),
+        };
+        let last = types().find(is_last).unwrap_or(ty);
         for (rows, m) in [(256, 1), (512, 3), (256, 37), (256, 530), (32, 2100)] {
             let rows = match m {
                 3 => rows,
@@ -354,6 +383,7 @@ fn joined_and_new_products_are_the_same_numbers() {
                             Some(y) => assert_eq!(bits(&y), bits(&wanted), "{ty:?}"),
                             None => {
                                 let kernels = kernels.packed.unwrap();
+                                assert!(is_float(ty));
                                 assert_ne!(kernels.family(w.gate.w), kernels.family(w.down.w));
                             }
                         },
@@ -502,7 +532,11 @@ fn short_results_are_refused() {
 fn kinds_are_what_formats_are() {
     for ty in types() {
         let of_type = Layout::of(ty).unwrap();
-        let Some(of_kind) = with_kind!(ty, Kind, <Kind as Packing>::LAYOUT) else {
+        let of_blocks = with_kind!(blocks, ty, Kind, <Kind as Packing>::LAYOUT);
+        let of_chunks = with_kind!(chunks, ty, Kind, <Kind as Packing>::LAYOUT);
+        assert_eq!(of_chunks.is_some(), of_type.grouped, "{ty:?}");
+        let Some(of_kind) = of_blocks.or(of_chunks) else {
+            assert!(of_type.floats.is_some(), "{ty:?}");
             continue;
         };
         let of_kind = Layout { values: of_type.values, ..of_kind };
