@@ -5,7 +5,6 @@
 //! rows hold four columns of each of 16 weight rows: a vector of a packed tile.
 
 use super::activations::{Block, Strips};
-use super::ahead::Ahead;
 use super::avx512_strip::{Panel, Spread, empty, spread};
 use super::avx512_tall::{self, PAIR, Part, Strip, Sums};
 use super::avx512_vnni::{self, vnni};
@@ -157,22 +156,12 @@ impl<P: Packing> Strip for Amx<P> {
         unsafe { spread::<P>(job, blocks, 0, n, panel) }
     }
 
-    unsafe fn multiply(
-        part: Part<'_, Self>,
-        ahead: &mut [Ahead; PAIR],
-        sums: &mut [Sums],
-        tiles: &mut Tiles,
-    ) {
-        let Part { panel, units, rows, next, is_first } = part;
-        if is_first {
-            // SAFETY: the instruction set is present.
-            sums.fill(unsafe { [_mm512_setzero_ps(); PAIR] });
-        }
-        ahead.iter_mut().for_each(Ahead::fetch);
-        let x = Activations { x: rows.x, next };
+    unsafe fn multiply(part: Part<'_, Self>, sums: &mut [Sums], tiles: &mut Tiles) {
+        let Part { panel, x, units, next } = part;
+        let x = Activations { x, next };
         // SAFETY: as the caller vouches.
         unsafe {
-            tiles.shape_for(rows.count, BLOCK_COLS);
+            tiles.shape_for(sums.len(), BLOCK_COLS);
             match P::LAYOUT.mins {
                 true => multiply_strip::<true>(&panel[..units], x, sums, tiles),
                 false => multiply_strip::<false>(&panel[..units], x, sums, tiles),

@@ -3,7 +3,6 @@
 //! vectors is one float for each of 256 columns.
 
 use super::activations::Chunk;
-use super::ahead::Ahead;
 use super::amx::{self, LEAST, Products, Tiles};
 use super::avx512_chunk::{self, integers};
 use super::avx512_chunk_strip::{Ends, complete};
@@ -15,7 +14,7 @@ use crate::simd::{LINE, prefetch};
 use std::arch::asm;
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi16, _mm512_add_epi32, _mm512_and_si512, _mm512_mask_blend_epi16,
-    _mm512_mullo_epi16, _mm512_packs_epi16, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_setzero_ps,
+    _mm512_mullo_epi16, _mm512_packs_epi16, _mm512_set1_epi8, _mm512_set1_epi16,
     _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srai_epi16, _mm512_sub_epi8, _mm512_sub_epi16,
     _mm512_unpackhi_epi8, _mm512_unpackhi_epi32, _mm512_unpacklo_epi8, _mm512_unpacklo_epi32,
 };
@@ -73,19 +72,10 @@ impl<P: Packing> Strip for AmxChunks<P> {
         unsafe { spread::<P>(job, chunk, n, panel) }
     }
 
-    unsafe fn multiply(
-        part: Part<'_, Self>,
-        ahead: &mut [Ahead; PAIR],
-        sums: &mut [Sums],
-        tiles: &mut Tiles,
-    ) {
-        ahead.iter_mut().for_each(Ahead::fetch);
+    unsafe fn multiply(part: Part<'_, Self>, sums: &mut [Sums], tiles: &mut Tiles) {
         // SAFETY: as the caller vouches.
         unsafe {
-            if part.is_first {
-                sums.fill([_mm512_setzero_ps(); PAIR]);
-            }
-            tiles.shape_for(part.rows.count, VECTOR);
+            tiles.shape_for(sums.len(), VECTOR);
             multiply_rows::<P>(&part, sums, tiles);
         }
     }
@@ -146,7 +136,7 @@ vnni! {
         tiles: &mut Tiles,
     ) {
         let layout = const { &P::LAYOUT };
-        let x = part.rows.x;
+        let x = part.x;
         let products = tiles.place(x.cast());
         let next = part.next.unwrap_or(x);
         // SAFETY: the rows are there; products are computed before they are read.

@@ -6,7 +6,7 @@ use super::activations::{Chunk, Rounded};
 use super::avx2::{Here, LANES, Looked, load_halves, store};
 use super::avx2_block::{Products, Sums, add_scaled};
 use super::avx2_strip::{Bytes, SpreadOut};
-use super::avx2_tall::{self, HALVES, Part, STRIP, Strip, StripSums};
+use super::avx2_tall::{self, HALVES, Part, Strip, StripSums};
 use super::layout::{BLOCK_COLS, CHUNK_COLS, Layout, Packing, TILE_ROWS};
 use super::{Job, ahead};
 use std::arch::x86_64::{
@@ -234,6 +234,7 @@ struct Spread {
 
 impl<P: Packing, const VNNI: bool> Strip for Chunks<P, VNNI> {
     const LAYOUT: &'static Layout = &P::LAYOUT;
+    const VNNI: bool = VNNI;
 
     type X = Chunk;
     type Panel = [Spread; HALVES];
@@ -272,66 +273,31 @@ impl<P: Packing, const VNNI: bool> Strip for Chunks<P, VNNI> {
     }
 
     #[inline(always)]
-    unsafe fn multiply(part: Part<'_, Self>, sums: &mut StripSums) {
-        let Part { panel, x, rows, .. } = part;
-        // SAFETY: as the caller vouches.
+    unsafe fn multiply<const M: usize>(part: &Part<'_, Self>, sums: &mut StripSums) {
+        let (x, [low, high]) = (part.x, part.panel);
+        // SAFETY: the features are present, as the caller vouches; there are `M` rows.
         unsafe {
-            if VNNI {
-                multiply_vnni::<P>(panel, x, rows, sums);
-            } else {
-                multiply_plain::<P>(panel, x, rows, sums);
+            let mut products = [[_mm256_setzero_si256(); HALVES]; M];
+            for b in 0..BLOCKS {
+                let weights = SpreadOut::<P, VNNI>([&low.bytes[b], &high.bytes[b]], PhantomData);
+                let scales = |half| {
+                    let at = b * P::LAYOUT.scales() + half;
+                    [low.scales[at], high.scales[at]]
+                };
+                let codes = (&raw const (*x).codes).cast::<i8>().add(b * BLOCK_COLS);
+                add_scaled::<_, VNNI, M, HALVES>(&weights, scales, codes, &mut products);
             }
+            let mut here = [[_mm256_setzero_ps(); HALVES]; M];
+            here.copy_from_slice(&sums[..M]);
+            let pairs = |p: usize| [low.pairs[p], high.pairs[p]];
+            complete::<P, VNNI, M, HALVES>(
+                [&low.units, &high.units],
+                pairs,
+                x,
+                &products,
+                &mut here,
+            );
+            sums[..M].copy_from_slice(&here);
         }
-    }
-}
-
-/// Multiplies a panel with a strip: a function of its own, whose registers are nobody else's.
-macro_rules! strips {
-    ($name:ident, $vnni:literal, $features:literal) => {
-        #[inline(never)]
-        #[target_feature(enable = $features)]
-        unsafe fn $name<P: Packing>(
-            panel: &[Spread; HALVES],
-            x: *const Chunk,
-            rows: usize,
-            sums: &mut StripSums,
-        ) {
-            // SAFETY: as many rows as the strip has.
-            unsafe {
-                match rows {
-                    2 => multiply_rows::<P, $vnni, 2>(panel, x, sums),
-                    _ => multiply_rows::<P, $vnni, STRIP>(panel, x, sums),
-                }
-            }
-        }
-    };
-}
-
-strips!(multiply_vnni, true, "avx2,fma,f16c,avxvnni");
-strips!(multiply_plain, false, "avx2,fma,f16c");
-
-#[inline(always)]
-unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
-    [low, high]: &[Spread; HALVES],
-    x: *const Chunk,
-    sums: &mut StripSums,
-) {
-    // SAFETY: the features are present, as the caller vouches; there are `M` rows.
-    unsafe {
-        let mut products = [[_mm256_setzero_si256(); HALVES]; M];
-        for b in 0..BLOCKS {
-            let weights = SpreadOut::<P, VNNI>([&low.bytes[b], &high.bytes[b]], PhantomData);
-            let scales = |half| {
-                let at = b * P::LAYOUT.scales() + half;
-                [low.scales[at], high.scales[at]]
-            };
-            let codes = (&raw const (*x).codes).cast::<i8>().add(b * BLOCK_COLS);
-            add_scaled::<_, VNNI, M, HALVES>(&weights, scales, codes, &mut products);
-        }
-        let mut here = [[_mm256_setzero_ps(); HALVES]; M];
-        here.copy_from_slice(&sums[..M]);
-        let pairs = |p: usize| [low.pairs[p], high.pairs[p]];
-        complete::<P, VNNI, M, HALVES>([&low.units, &high.units], pairs, x, &products, &mut here);
-        sums[..M].copy_from_slice(&here);
     }
 }

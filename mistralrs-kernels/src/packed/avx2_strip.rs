@@ -4,7 +4,7 @@ use super::Job;
 use super::activations::Block;
 use super::avx2::{LANES, Looked, codes, load_scales, signed};
 use super::avx2_block::{Scales, Weights, multiply_block};
-use super::avx2_tall::{HALVES, Part, STRIP, Strip, StripSums};
+use super::avx2_tall::{HALVES, Part, Strip, StripSums};
 use super::layout::{BLOCK_COLS, CHUNK_COLS, Layout, Packing};
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi8, _mm256_set1_epi8, _mm256_setzero_ps, _mm256_setzero_si256,
@@ -90,6 +90,7 @@ pub(super) struct Spread {
 
 impl<P: Packing, const VNNI: bool> Strip for Blocks<P, VNNI> {
     const LAYOUT: &'static Layout = &P::LAYOUT;
+    const VNNI: bool = VNNI;
 
     type X = Block;
     type Panel = [Spread; CHUNK_COLS / BLOCK_COLS];
@@ -120,60 +121,19 @@ impl<P: Packing, const VNNI: bool> Strip for Blocks<P, VNNI> {
     }
 
     #[inline(always)]
-    unsafe fn multiply(part: Part<'_, Self>, sums: &mut StripSums) {
-        let Part { panel, x, units, rows } = part;
-        // SAFETY: as the caller vouches.
+    unsafe fn multiply<const M: usize>(part: &Part<'_, Self>, sums: &mut StripSums) {
+        let mut x = part.x;
+        // SAFETY: the features are present, as the caller vouches; there are `M` rows for each block.
         unsafe {
-            if VNNI {
-                multiply_vnni::<P>(&panel[..units], x, rows, sums);
-            } else {
-                multiply_plain::<P>(&panel[..units], x, rows, sums);
+            // Copies, for the compiler to keep them in registers.
+            let mut here = [[_mm256_setzero_ps(); HALVES]; M];
+            here.copy_from_slice(&sums[..M]);
+            for Spread { bytes: [low, high], scales } in &part.panel[..part.units] {
+                let weights = SpreadOut::<P, VNNI>([low, high], PhantomData);
+                multiply_block::<_, VNNI, M, HALVES>(&weights, scales.each_ref(), x, &mut here);
+                x = x.add(M);
             }
+            sums[..M].copy_from_slice(&here);
         }
-    }
-}
-
-/// Multiplies a panel with a strip: a function of its own, whose registers are nobody else's.
-macro_rules! strips {
-    ($name:ident, $vnni:literal, $features:literal) => {
-        #[inline(never)]
-        #[target_feature(enable = $features)]
-        unsafe fn $name<P: Packing>(
-            panel: &[Spread],
-            x: *const Block,
-            rows: usize,
-            sums: &mut StripSums,
-        ) {
-            // SAFETY: as many rows as the strip has.
-            unsafe {
-                match rows {
-                    2 => multiply_rows::<P, $vnni, 2>(panel, x, sums),
-                    _ => multiply_rows::<P, $vnni, STRIP>(panel, x, sums),
-                }
-            }
-        }
-    };
-}
-
-strips!(multiply_vnni, true, "avx2,fma,f16c,avxvnni");
-strips!(multiply_plain, false, "avx2,fma,f16c");
-
-#[inline(always)]
-unsafe fn multiply_rows<P: Packing, const VNNI: bool, const M: usize>(
-    panel: &[Spread],
-    mut x: *const Block,
-    sums: &mut StripSums,
-) {
-    // SAFETY: the features are present, as the caller vouches; there are `M` rows for each block.
-    unsafe {
-        // Copies, for the compiler to keep them in registers.
-        let mut here = [[_mm256_setzero_ps(); HALVES]; M];
-        here.copy_from_slice(&sums[..M]);
-        for Spread { bytes: [low, high], scales } in panel {
-            let weights = SpreadOut::<P, VNNI>([low, high], PhantomData);
-            multiply_block::<_, VNNI, M, HALVES>(&weights, scales.each_ref(), x, &mut here);
-            x = x.add(M);
-        }
-        sums[..M].copy_from_slice(&here);
     }
 }

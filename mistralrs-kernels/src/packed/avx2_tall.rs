@@ -33,13 +33,14 @@ pub(super) struct Part<'a, S: Strip> {
     pub(super) x: *const S::X,
     /// Units of activations in a row of it: blocks, or one chunk.
     pub(super) units: usize,
-    pub(super) rows: usize,
 }
 
 /// How a strip is multiplied.
 pub(super) trait Strip: Sized {
     /// How weights are packed.
     const LAYOUT: &'static Layout;
+    /// Whether AVX-VNNI multiplies.
+    const VNNI: bool;
     /// How activations are rounded.
     type X: Rounded;
     /// Up to 256 columns of a tile, spread out.
@@ -54,12 +55,32 @@ pub(super) trait Strip: Sized {
     /// The features are present.
     unsafe fn spread(job: &Job<'_, Self::X>, chunks: &[u8], panel: &mut Self::Panel);
 
-    /// Adds the products of a panel with a strip to the sums.
+    /// Adds the products of a panel with a strip of `M` rows to the sums.
     ///
     /// # Safety
     /// The features are present, and the rows are there for each unit of the panel.
-    unsafe fn multiply(part: Part<'_, Self>, sums: &mut StripSums);
+    unsafe fn multiply<const M: usize>(part: &Part<'_, Self>, sums: &mut StripSums);
 }
+
+/// Multiplies a panel with a strip of so many rows: a function of its own, whose registers are nobody else's.
+macro_rules! strips {
+    ($name:ident, $features:literal) => {
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<S: Strip>(part: &Part<'_, S>, rows: usize, sums: &mut StripSums) {
+            // SAFETY: as the caller vouches.
+            unsafe {
+                match rows {
+                    2 => S::multiply::<2>(part, sums),
+                    _ => S::multiply::<STRIP>(part, sums),
+                }
+            }
+        }
+    };
+}
+
+strips!(multiply_vnni, "avx2,fma,f16c,avxvnni");
+strips!(multiply_plain, "avx2,fma,f16c");
 
 /// # Safety
 /// The features are present, there are [`LEAST`] rows; nobody else writes the columns of `y` that
@@ -111,7 +132,11 @@ unsafe fn multiply_tile<S: Strip>(
             // SAFETY: `x` has as many rows as the strip for each unit; the rows and the tile are this
             // task's own.
             unsafe {
-                S::multiply(Part { panel: &*panel, x, units, rows: rows.len() }, sums);
+                let part = Part { panel: &*panel, x, units };
+                match S::VNNI {
+                    true => multiply_vnni::<S>(&part, rows.len(), sums),
+                    false => multiply_plain::<S>(&part, rows.len(), sums),
+                }
                 if is_last {
                     for (row, [low, high]) in rows.zip(sums) {
                         store(job, row, (tile, 0), *low);

@@ -3,16 +3,15 @@
 
 use super::Job;
 use super::activations::Chunk;
-use super::ahead::Ahead;
 use super::avx512_chunk::{Units, integers, offset, pair, pairs, two_sums, with_chunk};
-use super::avx512_strip::{Products, ROWS, ZERO, multiply_group};
+use super::avx512_strip::{Products, ROWS, ZERO, bytes, multiply_group};
 use super::avx512_tall::{PAIR, Part, Strip, Sums};
-use super::avx512_vnni::{Looked, codes, vnni};
+use super::avx512_vnni::{Looked, vnni};
 use super::layout::{BLOCK_COLS, CHUNK_COLS, Layout, Packing, TILE_ROWS};
 use crate::simd::{LINE, prefetch};
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi8, _mm512_add_epi32, _mm512_dpwssd_epi32, _mm512_mullo_epi32,
-    _mm512_set1_epi8, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m512, __m512i, _mm512_add_epi32, _mm512_dpwssd_epi32, _mm512_mullo_epi32,
+    _mm512_setzero_si512,
 };
 use std::marker::PhantomData;
 
@@ -40,8 +39,8 @@ pub(super) struct Panel {
 #[derive(Clone, Copy)]
 pub(super) struct Ends {
     /// The offsets of each pair of groups.
-    pub(super) pairs: [__m512i; BLOCKS],
-    pub(super) units: Units,
+    pairs: [__m512i; BLOCKS],
+    units: Units,
 }
 
 impl Ends {
@@ -82,30 +81,17 @@ impl<P: Packing> Strip for VnniChunks<P> {
         unsafe { spread::<P>(job, chunk, n, panel) }
     }
 
-    unsafe fn multiply(
-        part: Part<'_, Self>,
-        ahead: &mut [Ahead; PAIR],
-        sums: &mut [Sums],
-        (): &mut (),
-    ) {
+    unsafe fn multiply(part: Part<'_, Self>, sums: &mut [Sums], (): &mut ()) {
         // SAFETY: as the caller vouches.
-        unsafe { multiply_strip::<P>(&part, ahead, sums) }
+        unsafe { multiply_strip::<P>(&part, sums) }
     }
 }
 
 /// Multiplies a panel with a strip.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<P: Packing>(
-    part: &Part<'_, VnniChunks<P>>,
-    ahead: &mut [Ahead; PAIR],
-    sums: &mut [Sums],
-) {
-    ahead.iter_mut().for_each(Ahead::fetch);
-    if part.is_first {
-        sums.fill([_mm512_setzero_ps(); PAIR]);
-    }
-    let x = part.rows.x;
+unsafe fn multiply_strip<P: Packing>(part: &Part<'_, VnniChunks<P>>, sums: &mut [Sums]) {
+    let x = part.x;
     let next = part.next.unwrap_or(x).cast();
     // SAFETY: as many rows as the strip has.
     unsafe {
@@ -127,18 +113,12 @@ vnni! {
     unsafe fn spread<P: Packing>(job: &Job<'_, Chunk>, chunk: &[u8], n: usize, panel: &mut Panel) {
         let layout = const { &P::LAYOUT };
         let values = &Looked::load(layout, job.part.w.layout.values);
-        let shift = _mm512_set1_epi8((ZERO - layout.zero) as i8);
         // SAFETY: the chunk begins with a head, and its blocks follow.
         unsafe {
             panel.ends[n].load(layout, job.part.w.layout.values.unit, chunk.as_ptr());
             for (b, tiles) in panel.blocks.iter_mut().enumerate() {
                 let block = chunk.as_ptr().add(layout.head_bytes() + b * layout.block_bytes());
-                for (g, of_group) in tiles[n].codes.iter_mut().enumerate() {
-                    *of_group = codes(layout, values, block, g);
-                    if layout.zero != 0 && layout.zero != ZERO {
-                        *of_group = _mm512_add_epi8(*of_group, shift);
-                    }
-                }
+                tiles[n].codes = bytes::<P>(block, values, ZERO);
                 for half in 0..layout.scales() {
                     let scales = block.add(layout.plane_bytes() + half * TILE_ROWS);
                     tiles[n].scales[half] = integers(scales);

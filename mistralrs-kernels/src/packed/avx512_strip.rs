@@ -5,7 +5,6 @@
 
 use super::Job;
 use super::activations::Block;
-use super::ahead::Ahead;
 use super::avx512_tall::{PAIR, Part, Strip, Sums};
 use super::avx512_vnni::{Looked, codes, load_halves, vnni};
 use super::layout::{BLOCK_COLS, CHUNK_COLS, Layout, Packing};
@@ -48,6 +47,21 @@ vnni! {
         [[empty; PAIR]; _]
     }
 
+    /// A byte for each weight of a block, with a zero of `zero` if they have one.
+    pub(super) unsafe fn bytes<P: Packing>(block: *const u8, values: &Looked, zero: i32) -> [__m512i; 8] {
+        let layout = const { &P::LAYOUT };
+        let shift = _mm512_set1_epi8((zero - layout.zero) as i8);
+        let mut bytes = [_mm512_setzero_si512(); 8];
+        for (g, of_group) in bytes.iter_mut().enumerate() {
+            // SAFETY: the block has its planes.
+            *of_group = unsafe { codes(layout, values, block, g) };
+            if layout.zero != 0 && layout.zero != zero {
+                *of_group = _mm512_add_epi8(*of_group, shift);
+            }
+        }
+        bytes
+    }
+
     /// Spreads out blocks as tile `n` of the panel, with a zero of `zero`.
     pub(super) unsafe fn spread<P: Packing>(
         job: &Job<'_, Block>,
@@ -57,18 +71,12 @@ vnni! {
         panel: &mut Panel,
     ) {
         let layout = const { &P::LAYOUT };
-        let shift = _mm512_set1_epi8((zero - layout.zero) as i8);
         let values = &Looked::load(layout, job.part.w.layout.values);
         for (block, panel) in blocks.chunks_exact(layout.block_bytes()).zip(panel) {
             let spread = &mut panel[n];
             // SAFETY: the block has its planes, and scales behind them.
             unsafe {
-                for (g, of_group) in spread.codes.iter_mut().enumerate() {
-                    *of_group = codes(layout, values, block.as_ptr(), g);
-                    if layout.zero != 0 && layout.zero != zero {
-                        *of_group = _mm512_add_epi8(*of_group, shift);
-                    }
-                }
+                spread.codes = bytes::<P>(block.as_ptr(), values, zero);
                 let scales = block.as_ptr().add(layout.plane_bytes());
                 spread.scale = load_halves(scales);
                 if layout.mins {
@@ -99,71 +107,54 @@ impl<P: Packing> Strip for Vnni<P> {
         unsafe { spread::<P>(job, blocks, ZERO, n, panel) }
     }
 
-    unsafe fn multiply(
-        part: Part<'_, Self>,
-        ahead: &mut [Ahead; PAIR],
-        sums: &mut [Sums],
-        (): &mut (),
-    ) {
-        let Part { panel, units, rows, is_first, .. } = part;
-        let strip = Few { panel: &panel[..units], x: rows.x, is_first };
+    unsafe fn multiply(part: Part<'_, Self>, sums: &mut [Sums], (): &mut ()) {
+        let Part { panel, x, units, .. } = part;
         // SAFETY: as the caller vouches.
         unsafe {
-            match (P::LAYOUT.zero != 0, P::LAYOUT.mins) {
-                (true, _) => multiply_strip::<true, false>(strip, ahead, sums),
-                (false, true) => multiply_strip::<false, true>(strip, ahead, sums),
-                (false, false) => multiply_strip::<false, false>(strip, ahead, sums),
+            match P::LAYOUT.mins {
+                true => multiply_strip::<true>(&panel[..units], x, sums),
+                false => multiply_strip::<false>(&panel[..units], x, sums),
             }
         }
     }
 }
 
-/// A strip with its panel, whatever kind of weights that was.
-struct Few<'a> {
-    panel: &'a [[Spread; PAIR]],
-    x: *const Block,
-    is_first: bool,
-}
-
 /// Multiplies a panel with a strip.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn multiply_strip<const CENTERED: bool, const MINS: bool>(
-    strip: Few<'_>,
-    ahead: &mut [Ahead; PAIR],
+unsafe fn multiply_strip<const MINS: bool>(
+    panel: &[[Spread; PAIR]],
+    x: *const Block,
     sums: &mut [Sums],
 ) {
     // SAFETY: as many rows as the strip has.
     unsafe {
         match sums.len() {
-            5 => multiply_rows::<CENTERED, MINS, 5>(strip, ahead, sums),
-            6 => multiply_rows::<CENTERED, MINS, 6>(strip, ahead, sums),
-            _ => multiply_rows::<CENTERED, MINS, ROWS>(strip, ahead, sums),
+            5 => multiply_rows::<MINS, 5>(panel, x, sums),
+            6 => multiply_rows::<MINS, 6>(panel, x, sums),
+            _ => multiply_rows::<MINS, ROWS>(panel, x, sums),
         }
     }
 }
 
 vnni! {
-    unsafe fn multiply_rows<const CENTERED: bool, const MINS: bool, const M: usize>(
-        strip: Few<'_>,
-        ahead: &mut [Ahead; PAIR],
+    /// Weights have an offset or are centered.
+    unsafe fn multiply_rows<const MINS: bool, const M: usize>(
+        panel: &[[Spread; PAIR]],
+        mut x: *const Block,
         sums: &mut [Sums],
     ) {
-        let mut x = strip.x;
         // Copies, for the compiler to keep them in registers.
         let mut here = [[_mm512_setzero_ps(); PAIR]; M];
-        if !strip.is_first {
-            here.copy_from_slice(sums);
-        }
-        ahead.iter_mut().for_each(Ahead::fetch);
-        for tiles in strip.panel {
+        here.copy_from_slice(sums);
+        for tiles in panel {
             for i in 0..M {
                 prefetch(x.wrapping_add(NEAR * M + i).cast());
             }
             // SAFETY: `M` blocks of activations are there for each of the panel's.
             unsafe {
                 let mut products = [[_mm512_setzero_si512(); PAIR]; M];
-                if CENTERED {
+                if !MINS {
                     for (i, products) in products.iter_mut().enumerate() {
                         *products = [_mm512_set1_epi32((*x.add(i)).offset); PAIR];
                     }

@@ -22,23 +22,15 @@ const RESIDENT: usize = 3 << 19;
 /// The sums of a row.
 pub(super) type Sums = [__m512; PAIR];
 
-/// The rows of a strip, in the columns of a panel.
-pub(super) struct Rows<X> {
-    /// A unit of activations for each row, and that for each unit of the panel.
-    pub(super) x: *const X,
-    pub(super) count: usize,
-}
-
 /// What is multiplied at a time: a panel with the same columns of a strip.
 pub(super) struct Part<'a, S: Strip> {
     pub(super) panel: &'a S::Panel,
+    /// A unit of activations for each row, and that for each unit of the panel.
+    pub(super) x: *const S::X,
     /// Units of activations in a row of it: blocks, or one chunk.
     pub(super) units: usize,
-    pub(super) rows: Rows<S::X>,
     /// Where those of the strip are that this panel is multiplied with next.
     pub(super) next: Option<*const S::X>,
-    /// Whether sums begin here.
-    pub(super) is_first: bool,
 }
 
 /// What a pair of tiles is worked on in.
@@ -50,7 +42,7 @@ struct Room<S: Strip> {
 }
 
 /// How a strip is multiplied.
-pub(super) trait Strip {
+pub(super) trait Strip: Sized {
     /// How weights are packed.
     const LAYOUT: &'static Layout;
     /// How activations are rounded.
@@ -73,13 +65,7 @@ pub(super) trait Strip {
     ///
     /// # Safety
     /// The instruction set is present, and the rows are there for each unit of the panel.
-    unsafe fn multiply(
-        part: Part<'_, Self>,
-        ahead: &mut [Ahead; PAIR],
-        sums: &mut [Sums],
-        state: &mut Self::State,
-    ) where
-        Self: Sized;
+    unsafe fn multiply(part: Part<'_, Self>, sums: &mut [Sums], state: &mut Self::State);
 
     /// What it ends with.
     ///
@@ -154,8 +140,7 @@ vnni! {
             let rows_of = |strip: usize| {
                 let rows = job.strips.rows(strip);
                 let first = rows.start * (cols / S::X::COLS) + from / S::X::COLS * rows.len();
-                let x = job.x[first..first + units * rows.len()].as_ptr();
-                Rows { x, count: rows.len() }
+                job.x[first..first + units * rows.len()].as_ptr()
             };
             for (strip, sums) in strips.clone().zip(sums.chunks_exact_mut(longest)) {
                 let rows = job.strips.rows(strip);
@@ -163,16 +148,15 @@ vnni! {
                 if is_last {
                     fetch_results(job, pair, rows.clone());
                 }
-                let part = Part {
-                    panel: &*panel,
-                    units,
-                    rows: rows_of(strip),
-                    next: (strip + 1 < strips.end).then(|| rows_of(strip + 1).x),
-                    is_first: from == 0,
-                };
+                if from == 0 {
+                    sums.fill([_mm512_setzero_ps(); PAIR]);
+                }
+                ahead.iter_mut().for_each(Ahead::fetch);
+                let next = (strip + 1 < strips.end).then(|| rows_of(strip + 1));
+                let part = Part { panel: &*panel, x: rows_of(strip), units, next };
                 // SAFETY: each strip has its rows for each block; the rows and tiles are this task's own.
                 unsafe {
-                    S::multiply(part, &mut ahead, sums, state);
+                    S::multiply(part, sums, state);
                     if is_last {
                         for (row, sums) in rows.zip(sums) {
                             store(job, row, pair[0], sums[0]);
